@@ -1,0 +1,7 @@
+"""A backend of amltk: one call after the other, in the thread that submits them."""
+
+from __future__ import annotations
+
+from amltk_sequential.executor import SequentialExecutor
+
+__all__ = ["SequentialExecutor"]

@@ -1,0 +1,67 @@
+"""An executor without any parallelism."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SequentialExecutor(Executor):
+    """Runs each call in the thread that submits it, one after the other: for finding mistakes.
+
+    Where an event loop is running, as in a run of a scheduler, calls wait in a queue, and the loop
+    gets its turn between two of them, so that timers and callbacks work and no chain of calls,
+    however long, becomes a recursion. Without a loop, `submit` runs the call before it returns.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing to do."""
+        self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._shut_down = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `fn`, or queue it where an event loop is running.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+        """
+        if self._shut_down:
+            msg = "This SequentialExecutor was shut down and takes no more calls; make a new one."
+            raise RuntimeError(msg)
+        future: Future[T] = Future()
+        self._queue.append((future, lambda: fn(*args, **kwargs)))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._run_next()
+        else:
+            loop.call_soon(self._run_next)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; with `cancel_futures`, cancel those that wait, else run them now, if `wait`."""
+        self._shut_down = True
+        if cancel_futures:
+            for future, _ in self._queue:
+                future.cancel()
+        while wait and self._queue:
+            self._run_next()
+
+    def _run_next(self) -> None:
+        if not self._queue:
+            return
+        future, call = self._queue.popleft()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = call()
+        except BaseException as error:  # whatever it raises is the call's outcome, SystemExit too
+            future.set_exception(error)
+        else:
+            future.set_result(result)

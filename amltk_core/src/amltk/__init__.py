@@ -1,0 +1,66 @@
+"""amltk: event-driven scheduling of heavy work, on whatever backend is installed.
+
+Everything is imported when it is first asked for, so that `import amltk` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
+    from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
+
+    from amltk.events import Emitter, Event, Subscriber
+    from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
+    from amltk.types import Requeue
+
+    __version__: str
+
+_HOME = {
+    "Emitter": "amltk.events",
+    "Event": "amltk.events",
+    "ExitState": "amltk.scheduling",
+    "Requeue": "amltk.types",
+    "Scheduler": "amltk.scheduling",
+    "Subscriber": "amltk.events",
+    "Task": "amltk.scheduling",
+    "TaskPlugin": "amltk.scheduling",
+}
+_OFFERED = ("CallLimiter", "PynisherPlugin")
+
+# Without what other distributions bring: `from amltk import *` works with the core alone.
+__all__ = [
+    "Emitter",
+    "Event",
+    "ExitState",
+    "Requeue",
+    "Scheduler",
+    "Subscriber",
+    "Task",
+    "TaskPlugin",
+]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _OFFERED:
+        from amltk.plugins import offered
+
+        value = offered(name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("amltk-core")
+    else:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,65 @@
+"""The contract that a backend fulfils: what `Scheduler.with_<name>()` needs to know about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can do. Claim only what holds: the scheduler and its users rely on it.
+
+    Attributes:
+        stops_running_work: `kill` really ends the calls that run, and their children.
+        survives_dead_worker: When a worker dies, only the call that it ran fails.
+        needs_pickling: Functions, arguments and results cross a process boundary.
+        crosses_machines: Workers may run on other machines.
+    """
+
+    stops_running_work: bool = False
+    survives_dead_worker: bool = False
+    needs_pickling: bool = False
+    crosses_machines: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A way to get work done, registered by a plugin under a name.
+
+    Attributes:
+        name: What stands behind `with_`: lower-case letters, digits and underscores.
+        summary: One line for people who choose.
+        create: Makes the executor when a run starts. Its signature and docstring are those of
+            `Scheduler.with_<name>`. What the backend wraps is imported here, not when the plugin
+            module is.
+        capabilities: What it can do.
+        kill: Ends the work that runs in an executor of `create`, children included, and comes
+            back when it is gone; the executor is shut down afterwards. None if it can't be done.
+        check: Takes what `create` takes, when the scheduler is made, and raises `TypeError` or
+            `ValueError` for what `create` could not use. It starts nothing.
+    """
+
+    name: str
+    summary: str
+    create: Callable[..., Executor]
+    capabilities: Capabilities
+    kill: Callable[[Executor], None] | None = None
+    check: Callable[..., None] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            msg = f"A backend's name is of lower-case letters, digits and '_', so that with_<name> works; got {self.name!r}."
+            raise ValueError(msg)
+        for field in ("create", "kill", "check"):
+            value = getattr(self, field)
+            if not callable(value) and (value is not None or field == "create"):
+                msg = f"{field}= of backend {self.name!r} must be callable, got {value!r}."
+                raise TypeError(msg)
+        if self.capabilities.stops_running_work and self.kill is None:
+            msg = f"Backend {self.name!r} claims stops_running_work but has no kill=."
+            raise ValueError(msg)

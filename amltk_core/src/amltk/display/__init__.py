@@ -1,0 +1,1 @@
+"""What schedulers and tasks look like: the only place that imports rich."""

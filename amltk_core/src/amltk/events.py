@@ -1,0 +1,420 @@
+"""Events, those who emit them, and the callbacks that are called.
+
+    Emitter ── has ──> Event            a name, and what its callbacks receive
+       │                 │
+       │ subscriber()    │ on()         Subscriber: the decorator that registers a callback
+       v                 v
+    emit(event, ...) ──> Handler ──> callback(...)
+                         when, every, limit, repeat
+
+Callbacks are called in the order of their registration. One that raises keeps nobody else from
+being called; what becomes of its error is for the emitter's `Supervisor` to say, and without one
+it leaves `emit()`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import CoroutineType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from amltk.checks import check_callable, check_int, did_you_mean
+from amltk.exceptions import DuplicateEventError, UnknownEventError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
+
+observer: Observer | None = None
+"""Told of every event, of whatever emitter. Set by `amltk.plugins` when a plugin listens, so that
+nobody pays for it otherwise."""
+
+
+class Event(str, Generic[P]):
+    """The name of something that happens, with what callbacks receive as its type.
+
+    An event is a string: it equals its name, and either can be used where an event is asked for.
+
+    Example:
+        >>> HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
+        >>> HOT == "hot"
+        True
+    """
+
+    __slots__ = ("description",)
+
+    description: str
+
+    def __new__(cls, name: str, description: str = "") -> Self:
+        """Name an event; say in `description` when it is emitted and what callbacks receive."""
+        if not isinstance(name, str) or not name:
+            msg = f"An event's name must be a string that is not empty, got {name!r}."
+            raise TypeError(msg)
+        event = super().__new__(cls, name)
+        event.description = description
+        return event
+
+    @property
+    def name(self) -> str:
+        """The name, as an ordinary string."""
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"Event({str(self)!r})"
+
+
+class Supervisor(Protocol):
+    """Answers for callbacks: for what they raise, and for those that have to be awaited."""
+
+    def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
+        """Deal with the `error` that the callback of `handler` raised."""
+
+    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """See that the `coroutine` of an `async def` callback is awaited."""
+
+
+class Handler:
+    """A callback registered for an event, and when it is to be called.
+
+    Attributes:
+        callback: What is called.
+        calls: How often it was.
+    """
+
+    __slots__ = ("_always", "_emissions", "callback", "calls", "every", "limit", "repeat", "when")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        *,
+        when: Callable[[], bool] | None = None,
+        limit: int | None = None,
+        repeat: int = 1,
+        every: int = 1,
+    ) -> None:
+        """Check and keep what `Emitter.on` was given."""
+        check_callable("callback", callback)
+        if when is not None:
+            check_callable("when", when)
+        check_int("limit", limit, at_least=1, or_none=True)
+        check_int("repeat", repeat, at_least=1)
+        check_int("every", every, at_least=1)
+        self.callback = callback
+        self.when = when
+        self.limit = limit
+        self.repeat = repeat
+        self.every = every
+        self.calls = 0
+        self._emissions = 0
+        self._always = when is None and limit is None and repeat == 1 and every == 1
+
+    @property
+    def name(self) -> str:
+        """The callback's name."""
+        return getattr(self.callback, "__qualname__", None) or repr(self.callback)
+
+    def due(self) -> int:
+        """Count an emission, and return how often the callback is to be called for it."""
+        if self._always:
+            return 1
+        if self.when is not None and not self.when():
+            return 0
+        self._emissions += 1
+        if (self._emissions - 1) % self.every:
+            return 0
+        if self.limit is None:
+            return self.repeat
+        return min(self.repeat, self.limit - self.calls)
+
+
+class Subscriber(Generic[P]):
+    """Registers callbacks for one event of one emitter; `scheduler.on_start` is one.
+
+    Example:
+        ```python
+        @scheduler.on_start
+        def begin() -> None: ...
+
+
+        @scheduler.on_start(repeat=3)
+        def begin_thrice() -> None: ...
+
+
+        scheduler.on_start(begin)
+        ```
+    """
+
+    __slots__ = ("emitter", "event")
+
+    def __init__(self, emitter: Emitter, event: Event[P]) -> None:
+        """Belong to `event` of `emitter`."""
+        self.emitter = emitter
+        self.event = event
+
+    def __repr__(self) -> str:
+        return f"<Subscriber of {str(self.event)!r} of {self.emitter!r}>"
+
+    @overload
+    def __call__(
+        self,
+        callback: Callable[P, R],
+        /,
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[P, R]: ...
+
+    @overload
+    def __call__(
+        self,
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def __call__(self, *callback: Callable[P, Any], **options: Any) -> Any:
+        """Register a callback, as a decorator or by a plain call; see `Emitter.on` for the options."""
+        return self.emitter.on(self.event, *callback, **options)
+
+    def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Emit the event."""
+        self.emitter.emit(self.event, *args, **kwargs)
+
+
+class Emitter:
+    """Something that events happen to. Subclass it to make an event-driven object of your own.
+
+    Class attributes that are events are the emitter's events; `add_event` adds to one object.
+
+    Example:
+        ```python
+        class Kettle(Emitter):
+            HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.on_hot = self.subscriber(self.HOT)
+
+
+        kettle = Kettle()
+
+
+        @kettle.on_hot(limit=1)
+        def tell(degrees: float) -> None:
+            print(degrees)
+
+
+        kettle.emit(Kettle.HOT, 96.5)
+        ```
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        """Name the emitter, for those who read its errors; the class's name is the default."""
+        self.name = name or type(self).__name__
+        self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
+        self._counts: Counter[Event[...]] = Counter()
+        for cls in reversed(type(self).__mro__):
+            self._handlers.update({value: () for value in vars(cls).values() if isinstance(value, Event)})
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__}>" if self.name == type(self).__name__ else f"<{type(self).__name__} {self.name!r}>"
+        )
+
+    @property
+    def events(self) -> tuple[Event[...], ...]:
+        """The events that it can emit."""
+        return tuple(self._handlers)
+
+    @property
+    def event_counts(self) -> Counter[Event[...]]:
+        """How often each event was emitted so far: events, or their names, to numbers."""
+        return self._counts.copy()
+
+    @property
+    def handlers(self) -> Mapping[Event[...], tuple[Handler, ...]]:
+        """The registered callbacks of each event, in the order in which they are called."""
+        return MappingProxyType(self._handlers)
+
+    def add_event(self, *events: Event[...]) -> None:
+        """Add events to this one object.
+
+        Raises:
+            DuplicateEventError: It has an event of that name already.
+            TypeError: One is not an `Event`.
+        """
+        for event in events:
+            if not isinstance(event, Event):
+                msg = f"{self!r} takes objects of class Event, got {event!r} of type {type(event).__name__}."
+                raise TypeError(msg)
+            if event in self._handlers:
+                msg = f"{self!r} has an event {str(event)!r} already; give the new one another name."
+                raise DuplicateEventError(msg)
+            self._handlers[event] = ()
+
+    def subscriber(self, event: Event[P]) -> Subscriber[P]:
+        """Return what registers callbacks for `event`, to be kept as an attribute such as `on_hot`.
+
+        Raises:
+            UnknownEventError: The emitter has no such event.
+        """
+        return Subscriber(self, self._known(event))
+
+    @overload
+    def on(
+        self,
+        event: Event[P],
+        callback: Callable[P, R],
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[P, R]: ...
+
+    @overload
+    def on(
+        self,
+        event: Event[P],
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    @overload
+    def on(
+        self,
+        event: str,
+        callback: Callable[..., R],
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[..., R]: ...
+
+    @overload
+    def on(
+        self,
+        event: str,
+        *,
+        when: Callable[[], bool] | None = ...,
+        limit: int | None = ...,
+        repeat: int = ...,
+        every: int = ...,
+    ) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
+
+    def on(self, event: str, *callback: Callable[..., Any], **options: Any) -> Any:
+        """Register a callback for an event; without a callback, return a decorator that does.
+
+        Args:
+            event: The event, or its name.
+            *callback: What is called with what the event is emitted with. If it is an `async def`
+                function, the run awaits it.
+            **options: Any of
+
+                - `when`: asked at each emission; if it says False, the emission does not count.
+                - `every`: the callback is called at the 1st, (`every` + 1)th, ... emission.
+                - `repeat`: how often it is called each time.
+                - `limit`: how often it is called in all; afterwards it is ignored.
+
+        Returns:
+            The callback as it was given, so that decorators can be stacked.
+
+        Raises:
+            UnknownEventError: The emitter has no such event; its events are listed.
+            TypeError: The callback or `when` cannot be called, or a number is not an integer.
+            ValueError: A number is below 1.
+        """
+        known: Event[...] = self._known(event)
+        if not callback:
+            Handler(_nothing, **options)  # a wrong option is an error here, not where the function is decorated
+            return lambda function: self.on(known, function, **options)
+        self._handlers[known] = (*self._handlers[known], Handler(*callback, **options))
+        return callback[0]
+
+    def emit(self, event: Event[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Emit an event: call its callbacks with the arguments, in the order of their registration.
+
+        All callbacks are called, also when some of them raise. A callback that is registered
+        meanwhile is called from the next emission on.
+
+        Raises:
+            UnknownEventError: The emitter has no such event.
+            Exception: What a callback raised, if nobody supervises the emitter; if several did,
+                an `ExceptionGroup` of it.
+        """
+        handlers = self._handlers.get(event)
+        if handlers is None:
+            handlers = self._handlers[self._known(event)]
+        self._counts[event] += 1
+        if handlers:
+            self._call(event, handlers, args, kwargs)
+        if observer is not None:
+            observer(self, event, args, kwargs)
+
+    def _call(
+        self, event: Event[...], handlers: Iterable[Handler], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        errors: list[BaseException] = []
+        supervisor = self._supervisor()
+        for handler in handlers:
+            try:
+                for _ in range(handler.due()):
+                    handler.calls += 1
+                    outcome = handler.callback(*args, **kwargs)
+                    if type(outcome) is CoroutineType:
+                        if supervisor is None:
+                            outcome.close()
+                            _refuse_async(self, event, handler)
+                        else:
+                            supervisor.callback_started(event, handler, outcome)
+            except BaseException as error:
+                if supervisor is not None:
+                    supervisor.callback_failed(event, handler, error)
+                elif isinstance(error, Exception):
+                    errors.append(error)
+                else:
+                    raise
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            msg = f"{len(errors)} callbacks of {str(event)!r} of {self!r} raised"
+            raise BaseExceptionGroup(msg, errors)
+
+    def _supervisor(self) -> Supervisor | None:
+        """Who answers for callbacks just now; None lets their errors leave `emit()`."""
+        return None
+
+    def _known(self, event: Event[P] | str) -> Event[P]:
+        for known in self._handlers:
+            if known == event:
+                return known  # type: ignore[return-value] # equal names, hence the same arguments
+        listed = ", ".join(self._handlers) or "none"
+        msg = (
+            f"{self!r} has no event {str(event)!r}.{did_you_mean(str(event), self._handlers)} Its events are: {listed}."
+        )
+        raise UnknownEventError(msg)
+
+
+def _nothing() -> Literal[None]:
+    """Stand in for a callback whose options are checked before it is known."""
+
+
+def _refuse_async(emitter: Emitter, event: Event[...], handler: Handler) -> None:
+    msg = (
+        f"The callback {handler.name} of {str(event)!r} of {emitter!r} is an 'async def' function, but there is no run "
+        "to await it. Make it an ordinary function, or emit the event of a scheduler or task while that runs."
+    )
+    raise TypeError(msg)

@@ -1,0 +1,123 @@
+"""Every error that amltk raises of its own accord.
+
+    AmltkError
+    ├── SchedulerNotRunningError      (RuntimeError)    a call submitted while no run accepts calls
+    ├── SchedulerAlreadyRunningError  (RuntimeError)    a second `run()` while the first one runs
+    ├── WrongThreadError              (RuntimeError)    a call submitted from outside the run's thread
+    ├── UnknownEventError             (KeyError)        an event that the emitter does not have
+    ├── DuplicateEventError           (ValueError)      an event that the emitter has already
+    ├── PluginAttachedError           (ValueError)      one plugin object attached to two tasks
+    ├── PluginError                                     an installed plugin cannot be used
+    │   ├── PluginNotInstalledError   (ImportError)     known, but its distribution is missing
+    │   └── BrokenPluginError                           installed, but it fails to load
+    ├── BackendError
+    │   ├── UnknownBackendError       (AttributeError)  nobody offers a backend of that name
+    │   ├── BackendNotInstalledError  (ImportError)     known, but its distribution is missing
+    │   └── BrokenBackendError                          installed, but it fails to load
+    ├── WorkerDied                                      the process that ran a call is gone
+    └── RemoteError                                     stands in for an error that cannot be carried
+
+Bad arguments raise the ordinary `TypeError` and `ValueError`.
+"""
+
+from __future__ import annotations
+
+import signal
+
+
+class AmltkError(Exception):
+    """The base of every error that amltk defines."""
+
+
+class SchedulerNotRunningError(AmltkError, RuntimeError):
+    """A call was submitted while the scheduler was not accepting calls."""
+
+
+class SchedulerAlreadyRunningError(AmltkError, RuntimeError):
+    """`run()` or `async_run()` was called while the scheduler was running."""
+
+
+class WrongThreadError(AmltkError, RuntimeError):
+    """A call was submitted from a thread other than the one in which the run takes place."""
+
+
+class UnknownEventError(AmltkError, KeyError):
+    """The emitter has no such event; the message lists those it has."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message.
+        return str(self.args[0])
+
+
+class DuplicateEventError(AmltkError, ValueError):
+    """The emitter has an event of this name already."""
+
+
+class PluginAttachedError(AmltkError, ValueError):
+    """The plugin object belongs to another task already."""
+
+
+class PluginError(AmltkError):
+    """A plugin that is asked for cannot be used."""
+
+
+class PluginNotInstalledError(PluginError, ImportError):
+    """The plugin is known, but the distribution that brings it is not installed."""
+
+
+class BrokenPluginError(PluginError):
+    """The plugin is installed, but it fails to load; the cause is chained."""
+
+
+class BackendError(AmltkError):
+    """A backend that is asked for cannot be used."""
+
+
+class UnknownBackendError(BackendError, AttributeError):
+    """No installed distribution offers a backend of this name, and none is known to."""
+
+
+class BackendNotInstalledError(BackendError, ImportError):
+    """The backend is known, but the distribution that brings it is not installed."""
+
+
+class BrokenBackendError(BackendError):
+    """The backend is installed, but it fails to load; the cause is chained."""
+
+
+class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, named as the field names it
+    """The process that ran a call ended before the call did.
+
+    Attributes:
+        pid: The id of the process that died.
+        exit_code: Its exit code; negative is the number of the signal that killed it; None where
+            neither is known.
+    """
+
+    def __init__(self, message: str, *, pid: int | None = None, exit_code: int | None = None) -> None:
+        """Describe a death: `message` says what ran and what happened."""
+        super().__init__(message)
+        self.pid = pid
+        self.exit_code = exit_code
+
+    @property
+    def signal(self) -> signal.Signals | None:
+        """The signal that killed the process, or None if it exited by itself."""
+        if self.exit_code is None or self.exit_code >= 0:
+            return None
+        return signal.Signals(-self.exit_code)
+
+
+class RemoteError(AmltkError):
+    """Stands in for an exception that could not be carried from where it was raised.
+
+    Attributes:
+        type_name: The qualified name of the original exception's class.
+    """
+
+    def __init__(self, message: str, type_name: str) -> None:
+        """Carry the original's text in `message`, its class's name in `type_name`."""
+        super().__init__(message, type_name)
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.args[0]}"

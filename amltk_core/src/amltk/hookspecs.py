@@ -1,0 +1,83 @@
+"""Every hook of amltk. Implement any of them with `@amltk.hookspecs.hookimpl`, under the same name.
+
+An entry point of the group `amltk` names a backend or task plugin and the module that registers
+it; it is loaded when somebody asks for that name. An entry point of the group `amltk.observers`
+names a module that only watches; it is loaded when the first scheduler is made.
+
+    first Scheduler made ──> modules of amltk.observers are loaded
+    with_<name>()        ──> amltk_register_backends         (of that module)
+    plugin asked for     ──> amltk_register_task_plugins     (of that module)
+    Scheduler(...)       ──> amltk_scheduler_created
+    scheduler.task(...)  ──> amltk_task_created
+    run() ─┬─ starts     ──> amltk_run_started
+           ├─ any event  ──> amltk_event_emitted
+           └─ ends       ──> amltk_run_finished
+
+An implementation takes whichever of the arguments it wants. Implementations are called in the
+order in which they were loaded; one that raises is reported in the log, and the others are called
+all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from amltk.backend import Backend
+    from amltk.events import Emitter, Event
+    from amltk.scheduling.exit_state import ExitState
+    from amltk.scheduling.scheduler import Scheduler
+    from amltk.scheduling.task import Task
+    from amltk.scheduling.task_plugin import TaskPlugin
+
+PROJECT = "amltk"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def amltk_register_backends(register: Callable[[Backend], None]) -> None:
+    """Offer backends: call `register` with each.
+
+    The entry point that loads the module has the name of the backend. The module must not import
+    what the backend wraps; that is for `Backend.create`.
+    """
+
+
+@hookspec
+def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
+    """Offer task plugins: call `register` with each subclass of `TaskPlugin`.
+
+    The entry point that loads the module has the `name` of the plugin class.
+    """
+
+
+@hookspec
+def amltk_scheduler_created(scheduler: Scheduler) -> None:
+    """A scheduler was made; it is complete, and not running."""
+
+
+@hookspec
+def amltk_task_created(task: Task[..., Any]) -> None:
+    """A task was made, its plugins are attached; `task.scheduler` is the one it belongs to."""
+
+
+@hookspec
+def amltk_run_started(scheduler: Scheduler) -> None:
+    """A run starts: its executor is there, `on_start` comes next."""
+
+
+@hookspec
+def amltk_run_finished(scheduler: Scheduler, exit_state: ExitState) -> None:
+    """A run has ended, however that came: `on_finished` was emitted, the executor is closed."""
+
+
+@hookspec
+def amltk_event_emitted(emitter: Emitter, event: Event[...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """An event was emitted, and its callbacks have been called, with `args` and `kwargs`.
+
+    Called on the path of each call: whoever implements it makes every event dearer.
+    """

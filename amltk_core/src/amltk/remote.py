@@ -1,0 +1,171 @@
+"""Carries an exception from the process that raised it, whatever it holds and however it is made.
+
+    worker:  packed = pack_exception(error)        # a plain, picklable description
+    main:    error  = packed.unpack()              # the same type, arguments, attributes, notes, cause
+
+`pickle` alone calls an exception's class with its `args`, which fails for every class whose
+`__init__` takes something else, and it drops cause, context and traceback. For authors of backends.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from amltk.exceptions import RemoteError
+
+Dumps = Callable[[Any], bytes]
+
+_REMOTE_NOTE = "Remote traceback"
+
+
+@dataclass(frozen=True)
+class PackedException:
+    """An exception, taken apart so that every part can be pickled. Made by `pack_exception`."""
+
+    type_name: str
+    text: str
+    traceback: str
+    pickled_type: bytes | None
+    pickled_args: bytes | None
+    pickled_state: tuple[tuple[str, bytes], ...]
+    lost: tuple[str, ...]
+    notes: tuple[str, ...]
+    cause: PackedException | None
+    context: PackedException | None
+    suppress_context: bool
+    members: tuple[PackedException, ...] | None
+
+    def unpack(self) -> BaseException:
+        """Make the exception anew; a `RemoteError` with its text where its class cannot be had here.
+
+        The remote traceback is added as a note, so that it is printed with the exception.
+        """
+        error = self._unpack_alone()
+        if self.traceback:
+            error.add_note(f"{_REMOTE_NOTE}:\n{self.traceback.rstrip()}")
+        return error
+
+    def _unpack_alone(self) -> BaseException:
+        error = self._rebuild()
+        for note in self.notes:
+            error.add_note(note)
+        if self.lost:
+            error.add_note(f"Could not be sent with it, so shown as text: {', '.join(self.lost)}.")
+        error.__cause__ = self.cause._unpack_alone() if self.cause else None
+        error.__context__ = self.context._unpack_alone() if self.context else None
+        error.__suppress_context__ = self.suppress_context
+        return error
+
+    def _rebuild(self) -> BaseException:
+        try:
+            if self.pickled_type is None or self.pickled_args is None:
+                return RemoteError(self.text, self.type_name)
+            cls = pickle.loads(self.pickled_type)
+            args = pickle.loads(self.pickled_args)
+            if self.members is not None:
+                # An ExceptionGroup checks its members, so it can't be made of arguments alone.
+                error = cls.__new__(cls, args[0], [member._unpack_alone() for member in self.members])
+            else:
+                error = cls.__new__(cls, *args)
+                error.args = args
+            for key, value in self.pickled_state:
+                if key.startswith(_SLOT):
+                    setattr(error, key.removeprefix(_SLOT), pickle.loads(value))
+                else:
+                    error.__dict__[key] = pickle.loads(value)
+            str(error)  # a class may compute its text from what could not be sent
+        except Exception:
+            return RemoteError(self.text, self.type_name)
+        return error  # type: ignore[no-any-return] # what pickle loads has no type
+
+
+_SLOT = "="
+# What the interpreter sets in C, outside of the instance's dictionary, from the constructor's arguments.
+_BUILT_IN_ATTRIBUTES: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = (
+    (SystemExit, ("code",)),
+    (StopIteration, ("value",)),
+    (ImportError, ("name", "path")),
+    (AttributeError, ("name",)),
+    (NameError, ("name",)),
+    (OSError, ("errno", "strerror", "filename", "filename2")),
+    (SyntaxError, ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line")),
+)
+
+
+def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps) -> PackedException:
+    """Describe `error` so that the description can be pickled, whatever the error holds.
+
+    Args:
+        error: The exception, as caught: its traceback is taken along as text.
+        dumps: Pickles one value; a backend that sends classes by value passes `cloudpickle.dumps`.
+
+    Returns:
+        The description. Values in it that cannot be pickled are replaced by their `repr`.
+    """
+    tail = "".join(traceback.format_exception(error))
+    return _pack(error, dumps, tail, set())
+
+
+def _pack(error: BaseException, dumps: Dumps, formatted: str, seen: set[int]) -> PackedException:
+    seen.add(id(error))
+    lost: list[str] = []
+
+    def chained(other: BaseException | None) -> PackedException | None:
+        return None if other is None or id(other) in seen else _pack(other, dumps, "", seen)
+
+    members = None
+    args: tuple[Any, ...] = error.args
+    if isinstance(error, BaseExceptionGroup):
+        members = tuple(_pack(member, dumps, "", seen) for member in error.exceptions)
+        args = (error.message,)
+    state = [(key, value) for key, value in vars(error).items() if key != "__notes__"]
+    for kind, names in _BUILT_IN_ATTRIBUTES:
+        if isinstance(error, kind):
+            state += [(_SLOT + name, getattr(error, name)) for name in names if getattr(error, name) is not None]
+    return PackedException(
+        type_name=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+        text=_text(error),
+        traceback=formatted,
+        pickled_type=_dump_or_none(type(error), dumps),
+        pickled_args=dumps(tuple(_sendable(f"args[{index}]", value, dumps, lost) for index, value in enumerate(args))),
+        pickled_state=tuple(
+            (key, dumps(_sendable(key.removeprefix(_SLOT), value, dumps, lost))) for key, value in state
+        ),
+        lost=tuple(lost),
+        notes=tuple(str(note) for note in getattr(error, "__notes__", ())),
+        cause=chained(error.__cause__),
+        context=chained(error.__context__),
+        suppress_context=error.__suppress_context__,
+        members=members,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # an exception whose own __str__ raises
+        return f"<its text cannot be had: {type(failure).__name__}>"
+
+
+def _dump_or_none(value: object, dumps: Dumps) -> bytes | None:
+    try:
+        data = dumps(value)
+        pickle.loads(data)
+    except Exception:
+        return None
+    return data
+
+
+def _sendable(name: str, value: object, dumps: Dumps, lost: list[str]) -> object:
+    """Return `value` if it survives pickling both ways, else its repr; what was replaced is put into `lost`."""
+    if _dump_or_none(value, dumps) is not None:
+        return value
+    lost.append(name)
+    try:
+        return repr(value)
+    except Exception:  # a repr of the user's may raise anything
+        return f"<{type(value).__name__}>"

@@ -1,0 +1,46 @@
+"""Scheduling: the `Scheduler`, its tasks, and how runs end.
+
+As in `amltk` itself, names are imported when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amltk_sequential import SequentialExecutor as SequentialExecutor  # comes with amltk-sequential
+
+    from amltk.scheduling.exit_state import ExitState
+    from amltk.scheduling.scheduler import Scheduler
+    from amltk.scheduling.task import Task
+    from amltk.scheduling.task_plugin import TaskPlugin
+
+_HOME = {
+    "ExitState": "amltk.scheduling.exit_state",
+    "Scheduler": "amltk.scheduling.scheduler",
+    "Task": "amltk.scheduling.task",
+    "TaskPlugin": "amltk.scheduling.task_plugin",
+}
+
+# Without SequentialExecutor: `from amltk.scheduling import *` works with the core alone.
+__all__ = ["ExitState", "Scheduler", "Task", "TaskPlugin"]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name == "SequentialExecutor":
+        from amltk.plugins import offered
+
+        value = offered(name)
+    else:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,54 @@
+"""The future of one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from amltk.scheduling.task import Task
+
+R = TypeVar("R")
+
+
+class CallFuture(asyncio.Future[R]):
+    """What callbacks receive for a call: an `asyncio.Future` that knows what was called.
+
+    Attributes:
+        source: The executor's own future, to which this one belongs.
+        task: The task whose call it is; None for one of `scheduler.submit`.
+        function: What was submitted, after the task's plugins.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+    """
+
+    __slots__ = ("args", "function", "kwargs", "source", "task")
+
+    source: Future[R]
+    task: Task[..., R] | None
+    function: Callable[..., R]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the task, or of the function."""
+        if self.task is not None:
+            return self.task.name
+        return getattr(self.function, "__qualname__", None) or repr(self.function)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the call, if it has not started yet or the executor can stop it.
+
+        Returns:
+            Whether it was cancelled; its events follow. Unlike that of a plain `asyncio.Future`,
+            False is said of a call that runs on: a result is never dropped behind one's back.
+            To wait no longer than a while, wait for `asyncio.shield(future)`.
+        """
+        return self.source.cancel() and self.mark_cancelled(msg)
+
+    def mark_cancelled(self, msg: Any | None = None) -> bool:
+        """Become cancelled: the call is known to be."""
+        return super().cancel(msg)

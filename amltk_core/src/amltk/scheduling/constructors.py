@@ -1,0 +1,50 @@
+"""`Scheduler.with_<name>` for every installed backend, looked up when it is asked for.
+
+Type checkers read `constructors.pyi` instead, which declares the constructors of our own backends
+(`tools/generate_constructors.py` writes it), so that a misspelled one is an error to them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from amltk.exceptions import BackendError, UnknownBackendError
+from amltk.plugins import plugin_manager
+
+_PREFIX = "with_"
+
+
+class _LooksUpBackends(type):
+    def __getattr__(cls, name: str) -> Any:
+        if not name.startswith(_PREFIX):
+            msg = f"type object {cls.__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return _constructor(cls, name.removeprefix(_PREFIX))
+
+    def __dir__(cls) -> list[str]:
+        return [*super().__dir__(), *(_PREFIX + name for name in plugin_manager().backend_names())]
+
+
+class Constructors(metaclass=_LooksUpBackends):
+    """Gives a class `with_<name>` for each backend, by way of its `with_backend`."""
+
+
+def _constructor(cls: Any, name: str) -> Any:
+    def construct(*args: Any, **options: Any) -> Any:
+        return cls.with_backend(name, *args, **options)
+
+    construct.__name__ = _PREFIX + name
+    construct.__qualname__ = f"{cls.__qualname__}.{construct.__name__}"
+    construct.__module__ = cls.__module__
+    try:
+        backend = plugin_manager().backend(name)
+    except UnknownBackendError:
+        raise
+    except BackendError as error:  # not installed, or broken: said when it is called
+        construct.__doc__ = str(error)
+    else:
+        construct.__doc__ = inspect.getdoc(backend.create) or backend.summary
+        signature = inspect.signature(backend.create)
+        construct.__signature__ = signature.replace(return_annotation=cls)  # type: ignore[attr-defined] # inspect reads it
+    return construct

@@ -1,0 +1,115 @@
+"""Where a run gets its executor from, and what it may do with it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from amltk.backend import Backend
+from amltk.checks import did_you_mean
+
+GRACE_SECONDS = 2.0
+"""How long the workers of a user's executor have between SIGTERM and SIGKILL."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Opens an executor for a run.
+
+    Attributes:
+        label: What it is, for people: `with_processes(max_workers=2)`.
+        open: Gives the executor.
+        owned: Whether the run closes it; an executor that the user passed in stays the user's.
+        kill: Ends what runs in it; None where that can't be done.
+    """
+
+    label: str
+    open: Callable[[], Executor]
+    owned: bool
+    kill: Callable[[Executor], None] | None = field(default=None)
+
+
+def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
+    """Return a provider of executors of `backend` with these options, which are checked here.
+
+    Raises:
+        TypeError: An option that the backend doesn't have, or one of a wrong type.
+        ValueError: A value that the backend can't use.
+    """
+    signature = inspect.signature(backend.create)
+    constructor = f"with_{backend.name}"
+    by_name = [name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    try:
+        bound = signature.bind(*args, **options)
+    except TypeError as error:
+        unknown = [name for name in options if name not in by_name]
+        hint = did_you_mean(unknown[0], by_name) if unknown else ""
+        what = f"no option {unknown[0]!r}" if unknown else f"arguments that do not fit: {error}"
+        msg = f"{constructor} was given {what}.{hint} Its options are: {', '.join(by_name) or 'none'}."
+        raise TypeError(msg) from None
+    if backend.check is not None:
+        backend.check(*args, **options)
+    shown = ", ".join(f"{name}={value!r}" for name, value in bound.arguments.items())
+    return Provider(
+        label=f"{constructor}({shown})",
+        open=functools.partial(_open, backend, args, options),
+        owned=True,
+        kill=backend.kill,
+    )
+
+
+def _open(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Executor:
+    executor = backend.create(*args, **options)
+    if not isinstance(executor, Executor):
+        msg = (
+            f"Backend {backend.name!r} made {executor!r} of type {type(executor).__name__}, which is not a "
+            "concurrent.futures.Executor. That is a mistake in the backend: tell its authors."
+        )
+        raise TypeError(msg)
+    return executor
+
+
+def from_executor(executor: Executor) -> Provider:
+    """Return a provider of an executor that the user has made, and will close.
+
+    Raises:
+        TypeError: It is none, but a class, say.
+    """
+    if not isinstance(executor, Executor):
+        hint = ""
+        if isinstance(executor, type):
+            hint = f" Make an object of it: {executor.__name__}(...)."
+        elif isinstance(executor, str):
+            hint = f" For a backend of that name: Scheduler.with_backend({executor!r})."
+        msg = (
+            f"executor must be a concurrent.futures.Executor, got {executor!r} of type {type(executor).__name__}.{hint}"
+        )
+        raise TypeError(msg)
+    kill: Callable[[Executor], None] | None = None
+    if callable(getattr(executor, "kill_workers", None)):  # as the standard pool has it from Python 3.14 on
+        kill = _kill_workers
+    elif isinstance(executor, ProcessPoolExecutor):
+        kill = _kill_processes
+    return Provider(label=type(executor).__name__, open=lambda: executor, owned=False, kill=kill)
+
+
+def _kill_workers(executor: Executor) -> None:
+    executor.kill_workers()  # type: ignore[attr-defined] # looked for above
+
+
+def _kill_processes(executor: Executor) -> None:
+    """End the workers of the standard library's pool, which has no public way to do it before Python 3.14."""
+    processes = list((getattr(executor, "_processes", None) or {}).values())
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()

@@ -1,0 +1,558 @@
+"""One run of a scheduler, from start to exit.
+
+    submit() ──> executor.submit ──> waiting[source] = future ──> on_future_submitted, on_submitted
+
+    worker's thread             |  thread of the loop
+                                |
+    source is done ──> inbox ───┼──> _deliver: off `waiting`, the future's result is set,
+                 (wakes it once)|       the scheduler's events, the task's events, the policy
+                                |
+                                |  accepting ── nothing left / stop() / timeout / error / interrupt ──┐
+                                |     ^ calls are accepted                                            v
+                                |                 waits for what runs, or stops it ── on_finishing ── on_finished
+
+A run is one object and is used once; the scheduler makes a new one each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from amltk.events import Event, Handler
+from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
+from amltk.scheduling.call import CallFuture
+from amltk.scheduling.exit_state import Code, ExitState
+from amltk.scheduling.policy import Action, Policy
+
+if TYPE_CHECKING:
+    from amltk.scheduling.provider import Provider
+    from amltk.scheduling.scheduler import Scheduler
+    from amltk.scheduling.task import Task
+
+R = TypeVar("R")
+
+logger = logging.getLogger("amltk")
+
+SLICE_SECONDS = 0.02
+"""How long results are delivered in one go before the loop's other work gets its turn."""
+CLOSE_SECONDS = 30.0
+"""How long the executor may take to be killed or closed before the run ends without it."""
+TAKE_UP_SECONDS = 0.02
+"""What a call that was submitted the moment before gets, for a free worker to take it up, when a run is stopped."""
+GRACE_SECONDS = 2.0
+"""How long cancelled `async def` callbacks may take to end before the run ends without them."""
+
+REFRESH_SECONDS = 0.1
+"""How often a live view is refreshed."""
+
+_CALL_LATER: Event[...] = Event("call_later", "A function given to call_later is due.")
+
+
+class View(Protocol):
+    """What shows a run while it goes on."""
+
+    def start(self) -> None:
+        """Begin to show it."""
+
+    def refresh(self) -> None:
+        """Show how things stand now."""
+
+    def stop(self) -> None:
+        """Show how things stand at the end, and leave that on the screen."""
+
+
+class Timer:
+    """A function that is to be called later, by `scheduler.call_later`."""
+
+    __slots__ = ("_run", "args", "cancelled", "handle", "handler", "kwargs")
+
+    def __init__(self, run: Run, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Belong to `run`."""
+        self._run = run
+        self.handler = handler
+        self.args = args
+        self.kwargs = kwargs
+        self.handle: asyncio.TimerHandle | None = None
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """See that the function is not called, if it has not been yet; from whatever thread."""
+        self._run.in_loop(self._run.cancel_timer, self)
+
+
+class Run:
+    """One run: accepts calls, delivers what comes of them, and comes to an end in good order.
+
+    It supervises the callbacks of its scheduler and tasks: their errors, and those of calls, go
+    through the policy; `async def` callbacks are awaited.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        provider: Provider,
+        *,
+        policy: Policy,
+        timeout: float | None,
+        wait: bool,
+        end_on_empty: bool,
+        view: View | None,
+    ) -> None:
+        """Prepare a run; `execute` does it. The `view` is kept up to date, if given."""
+        self.scheduler = scheduler
+        self.waiting: dict[Future[Any], CallFuture[Any]] = {}
+        self.accepting = False
+        self._provider = provider
+        self._policy = policy
+        self._timeout = timeout
+        self._wait = wait
+        self._end_on_empty = end_on_empty
+        self._view = view
+        self._executor: Executor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._inbox: deque[Future[Any]] = deque()
+        self._orders: deque[Callable[[], None]] = deque()
+        self._woken = False
+        self._killing = False
+        self._code: Code | None = None
+        self._exception: BaseException | None = None
+        self._errors: list[BaseException] = []
+        self._interrupt: BaseException | None = None
+        self._coroutines: set[asyncio.Task[Any]] = set()
+        self._timers: set[Timer] = set()
+        self._ending = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    # What the scheduler and its tasks call
+
+    def submit(
+        self,
+        task: Task[..., R] | None,
+        function: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        told_args: tuple[Any, ...] = (),
+        told_kwargs: Mapping[str, Any] | None = None,
+    ) -> CallFuture[R]:
+        """Hand a call to the executor; the task's `on_submitted` is told of `told_args` and `told_kwargs`.
+
+        Raises:
+            Exception: What the executor's `submit` raises; the call was not accepted then.
+        """
+        source = self._executor.submit(function, *args, **kwargs)  # type: ignore[union-attr] # accepting, so it is there
+        future: CallFuture[R] = CallFuture(loop=self._loop)
+        future.source = source
+        future.task = task
+        future.function = function
+        future.args = args
+        future.kwargs = kwargs
+        self.waiting[source] = future
+        self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
+        if task is not None:
+            task.n_running += 1
+            task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
+        source.add_done_callback(self._arrived)
+        return future
+
+    def check_accepting(self) -> None:
+        """Refuse a call, before anything is done about it, if this is not the time or the thread for it."""
+        if not self.accepting:
+            msg = "The scheduler is ending this run and takes no new calls; submit them in the next run()."
+            raise SchedulerNotRunningError(msg)
+        if threading.get_ident() != self._thread:
+            msg = (
+                "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
+                "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
+            )
+            raise WrongThreadError(msg)
+
+    def stop(self, message: str, exception: BaseException | None) -> None:
+        """End the run because the user says so; from whatever thread."""
+        self.in_loop(self._stop, message, exception)
+
+    def interrupt(self, error: BaseException) -> None:
+        """End the run at once, killing what runs, because of a Ctrl-C or the like; from whatever thread."""
+        self.in_loop(self._interrupted, error)
+
+    def call_later(
+        self, delay: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Timer:
+        """Call `function` in `delay` seconds; the run does not count as empty before that."""
+        timer = Timer(self, Handler(function), args, kwargs)
+        self.in_loop(self._start_timer, timer, delay)
+        return timer
+
+    # The course of a run
+
+    async def execute(self) -> ExitState:
+        """Run, in the loop that is running now, until the end; then raise what is to be raised."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._executor = self._provider.open()
+        course = self._loop.create_task(self._course())
+        self._loop.call_soon(self._carry_out)
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            while not course.done():
+                try:
+                    await asyncio.shield(course)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    self._interrupted(error)
+            course.result()
+        finally:
+            self._abandon()
+        if cancelled is not None:
+            raise cancelled
+        if self._interrupt is not None:
+            raise self._interrupt
+        if self._errors:
+            raise _as_one(self._errors)
+        return self.exit_state
+
+    @property
+    def exit_state(self) -> ExitState:
+        """How the run ended."""
+        return ExitState(self._code or Code.CANCELLED, self._exception)
+
+    def _abandon(self) -> None:
+        """Close the executor where the course of the run was torn away before it could; does nothing otherwise."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            self.accepting = False
+            if self._provider.kill is not None:
+                self._provider.kill(executor)
+            if self._provider.owned:
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _course(self) -> None:
+        scheduler = self.scheduler
+        assert self._loop is not None
+        timeout = None if self._timeout is None else self._loop.call_later(self._timeout, self._timed_out)
+        refreshing = None if self._view is None else self._loop.create_task(self._keep_up_to_date(self._view))
+        self.accepting = True
+        scheduler.notify("amltk_run_started")
+        scheduler.emit(scheduler.STARTED)
+        if not self.waiting:
+            self._ran_empty()
+        await self._ending.wait()
+        for timer in list(self._timers):
+            self.cancel_timer(timer)
+        if timeout is not None:
+            timeout.cancel()
+        if self._wait and not self._at_once.is_set():
+            await self._drop_what_waits()
+            await self._until_idle()
+        if self.waiting or self._coroutines:
+            await self._stop_what_runs()
+        scheduler.emit(scheduler.FINISHING)
+        await self._settle()
+        await self._close()
+        scheduler.emit(scheduler.FINISHED)
+        await self._settle()
+        if refreshing is not None:
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
+        scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+
+    async def _drop_what_waits(self) -> None:
+        """Cancel the calls that no worker has taken up: only what runs is waited for."""
+        if self.waiting:
+            await asyncio.sleep(TAKE_UP_SECONDS)
+            for source in list(self.waiting):
+                source.cancel()
+
+    async def _until_idle(self) -> None:
+        """Wait for calls and callbacks to end, unless the run is to end at once."""
+        assert self._loop is not None
+        self._check_idle()
+        events = [self._loop.create_task(event.wait()) for event in (self._idle, self._at_once)]
+        await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+        for event in events:
+            event.cancel()
+        await asyncio.wait(events)
+
+    async def _stop_what_runs(self) -> None:
+        """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
+        assert self._executor is not None
+        for source in list(self.waiting):
+            source.cancel()
+        self._deliver_inbox()
+        if self.waiting and self._provider.kill is not None:
+            self._killing = True
+            await self._in_thread(self._provider.kill, self._executor, what="killed")
+        for _ in range(2):  # twice: a delivery may take several turns, and its callbacks may start more
+            while self._woken:
+                self._deliver_inbox()
+        stuck = [future for source, future in self.waiting.items() if not source.done()]
+        if stuck:
+            names = ", ".join(sorted({future.name for future in stuck}))
+            logger.warning(
+                "The run ends while %d call(s) run on, which %s cannot stop: %s. What they return is dropped.",
+                len(stuck), self._provider.label, names,
+            )  # fmt: skip
+        self._killing = True
+        for source in list(self.waiting):
+            self._deliver(source, abandoned=True)
+        for coroutine in self._coroutines:
+            coroutine.cancel()
+        await self._settle(GRACE_SECONDS)
+
+    async def _settle(self, timeout: float | None = None) -> None:
+        """Wait for the `async def` callbacks that have been started."""
+        own = self._coroutines - {asyncio.current_task()}
+        if own:
+            await asyncio.wait(own, timeout=timeout)
+
+    async def _close(self) -> None:
+        executor, self._executor = self._executor, None
+        if self._provider.owned and executor is not None:
+            await self._in_thread(executor.shutdown, not self._killing, cancel_futures=True, what="closed")
+
+    async def _in_thread(self, function: Callable[..., object], *args: Any, what: str, **kwargs: Any) -> None:
+        """Call a blocking function without holding up the loop, and not for ever."""
+        assert self._loop is not None
+        done = self._loop.create_future()
+        loop = self._loop
+
+        def tell(error: BaseException | None) -> None:
+            if not done.done():  # else the run has given up on it
+                done.set_result(error)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                function(*args, **kwargs)
+            except BaseException as raised:
+                error = raised
+            loop.call_soon_threadsafe(tell, error)
+
+        thread = threading.Thread(target=work, name=f"amltk: {self._provider.label} is being {what}", daemon=True)
+        thread.start()
+        try:
+            error = await asyncio.wait_for(done, CLOSE_SECONDS)
+        except TimeoutError:
+            logger.warning(
+                "%s could not be %s within %g s; the run ends without waiting longer.",
+                self._provider.label, what, CLOSE_SECONDS,
+            )  # fmt: skip
+            return
+        thread.join()
+        if error is not None:
+            logger.error("%s could not be %s in good order.", self._provider.label, what, exc_info=error)
+
+    async def _keep_up_to_date(self, view: View) -> None:
+        view.start()
+        try:
+            while True:
+                await asyncio.sleep(REFRESH_SECONDS)
+                view.refresh()
+        finally:
+            view.stop()
+
+    # What happens to it
+
+    def in_loop(self, function: Callable[..., None], *args: Any) -> None:
+        """Call `function` in the thread of the loop: now, or as soon as it can be."""
+        if threading.get_ident() == self._thread:
+            function(*args)
+            return
+        self._orders.append(lambda: function(*args))
+        if self._loop is not None:  # else they are carried out when it starts
+            try:
+                self._loop.call_soon_threadsafe(self._carry_out)
+            except RuntimeError:
+                logger.debug("A run that has ended was asked to do %r.", function.__name__)
+
+    def _carry_out(self) -> None:
+        while self._orders:
+            self._orders.popleft()()
+
+    def _end(self, code: Code, exception: BaseException | None = None) -> None:
+        # An error, or an interrupt, tells more about the end than what came before it.
+        if self._code is None or (code in (Code.EXCEPTION, Code.CANCELLED) and self._exception is None):
+            self._code = code
+            self._exception = exception
+        self.accepting = False
+        self._ending.set()
+
+    def _stop(self, message: str, exception: BaseException | None) -> None:
+        if self.accepting:
+            self._end(Code.STOPPED, exception)
+            self.scheduler.emit(self.scheduler.STOP, message, exception)
+
+    def _timed_out(self) -> None:
+        if self.accepting:
+            self._end(Code.TIMEOUT)
+            self.scheduler.emit(self.scheduler.TIMEOUT)
+
+    def _interrupted(self, error: BaseException) -> None:
+        self._interrupt = error
+        self._exception = None
+        self._end(Code.CANCELLED, error)
+        self._at_once.set()
+
+    def _arrived(self, source: Future[Any]) -> None:
+        """Note that a call has ended; in whatever thread the executor says so."""
+        self._inbox.append(source)
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver_inbox)  # type: ignore[union-attr] # it has started
+            except RuntimeError:
+                logger.debug("A call that its run no longer waits for has ended.")
+
+    def _deliver_inbox(self) -> None:
+        assert self._loop is not None
+        self._woken = False
+        inbox = self._inbox
+        until = self._loop.time() + SLICE_SECONDS
+        while inbox:
+            source = inbox.popleft()
+            self._deliver(source)
+            if not self.waiting:
+                self._ran_empty()
+            elif inbox and self._loop.time() > until:
+                self._woken = True
+                self._loop.call_soon(self._deliver_inbox)
+                return
+
+    def _deliver(self, source: Future[Any], *, abandoned: bool = False) -> None:
+        """End a call: the queues first, then the scheduler's events, then the task's, then the policy."""
+        future = self.waiting.pop(source, None)
+        if future is None:
+            return  # abandoned, or resolved a second time
+        scheduler, task = self.scheduler, future.task
+        if task is not None:
+            task.n_running -= 1
+        error = None if abandoned or source.cancelled() else source.exception()
+        if abandoned or source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
+            future.mark_cancelled()
+            scheduler.emit(scheduler.FUTURE_CANCELLED, future)
+            if task is not None:
+                task.emit(task.CANCELLED, future)
+            return
+        if error is None:
+            result = source.result()
+            if not future.done():
+                future.set_result(result)
+            scheduler.emit(scheduler.FUTURE_DONE, future)
+            scheduler.emit(scheduler.FUTURE_RESULT, future, result)
+            if task is not None:
+                task.emit(task.DONE, future)
+                task.emit(task.RESULT, future, result)
+            return
+        if not future.done():
+            _set_exception(future, error)
+        scheduler.emit(scheduler.FUTURE_DONE, future)
+        scheduler.emit(scheduler.FUTURE_EXCEPTION, future, error)
+        if task is not None:
+            task.emit(task.DONE, future)
+            task.emit(task.EXCEPTION, future, error)
+        self._apply_policy(error)
+
+    def _ran_empty(self) -> None:
+        if self.accepting:
+            self.scheduler.emit(self.scheduler.EMPTY)
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        """See whether anything is left that could still lead to something."""
+        if self.waiting or self._coroutines:
+            return
+        if not self.accepting:
+            self._idle.set()
+        elif self._end_on_empty and not self._timers:
+            self._end(Code.EXHAUSTED)
+
+    # Callbacks
+
+    def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
+        """Deal with what a callback raised, by the policy."""
+        if isinstance(error, SchedulerNotRunningError) and not self.accepting:
+            return  # the run was ending already: no fault of the callback's
+        if isinstance(error, KeyboardInterrupt):
+            self._interrupted(error)
+        elif isinstance(error, SystemExit):
+            self._fail(error)
+        elif self._apply_policy(error) is Action.IGNORE:
+            logger.error(
+                "The callback %s of %r raised; the run goes on, as on_exception= says.", handler.name, str(event),
+                exc_info=error,
+            )  # fmt: skip
+
+    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Await an `async def` callback."""
+        assert self._loop is not None
+        task = self._loop.create_task(coroutine)
+        self._coroutines.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._coroutines.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.callback_failed(event, handler, error)
+            self._check_idle()
+
+        task.add_done_callback(ended)
+
+    def _start_timer(self, timer: Timer, delay: float) -> None:
+        assert self._loop is not None
+        if self.accepting and not timer.cancelled:
+            timer.handle = self._loop.call_later(delay, self._timer_due, timer)
+            self._timers.add(timer)
+
+    def _timer_due(self, timer: Timer) -> None:
+        self._timers.discard(timer)
+        try:
+            outcome = timer.handler.callback(*timer.args, **timer.kwargs)
+            if type(outcome) is CoroutineType:
+                self.callback_started(_CALL_LATER, timer.handler, outcome)
+        except BaseException as error:
+            self.callback_failed(_CALL_LATER, timer.handler, error)
+        self._check_idle()
+
+    def cancel_timer(self, timer: Timer) -> None:
+        """Forget a timer, in the thread of the loop."""
+        timer.cancelled = True
+        if timer.handle is not None:
+            timer.handle.cancel()
+        self._timers.discard(timer)
+        self._check_idle()
+
+    def _apply_policy(self, error: BaseException) -> Action:
+        action = self._policy.action(error)
+        if action is Action.RAISE:
+            self._fail(error)
+        elif action is Action.END:
+            self._end(Code.EXCEPTION, error)
+        return action
+
+    def _fail(self, error: BaseException) -> None:
+        if all(error is not known for known in self._errors):
+            self._errors.append(error)
+        self._end(Code.EXCEPTION, error)
+
+
+def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
+    if isinstance(error, StopIteration):  # a future refuses it, since awaiting the future could not raise it
+        replacement = RuntimeError(f"the call raised {error!r}")
+        replacement.__cause__ = error
+        future.set_exception(replacement)
+    else:
+        future.set_exception(error)
+    future.exception()  # seen: the event tells of it, so the future must not complain that nobody looked
+
+
+def _as_one(errors: list[BaseException]) -> BaseException:
+    if len(errors) == 1:
+        return errors[0]
+    return BaseExceptionGroup(f"{len(errors)} errors in one run of the scheduler", errors)

@@ -1,0 +1,369 @@
+"""The scheduler: what the user holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from amltk.checks import check_callable, check_seconds, check_type
+from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
+from amltk.plugins import plugin_manager
+from amltk.scheduling.constructors import Constructors
+from amltk.scheduling.interrupt import interrupts
+from amltk.scheduling.policy import OnException, Policy
+from amltk.scheduling.provider import Provider, from_backend, from_executor
+from amltk.scheduling.run import Run, Timer
+from amltk.scheduling.task import Task
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.exit_state import ExitState
+    from amltk.scheduling.task_plugin import TaskPlugin
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Scheduler(Emitter, Constructors):
+    """Runs functions elsewhere, and tells by events what comes of them.
+
+    `Scheduler.with_processes(2)` and the like make one for an installed backend: its executor is
+    made when a run starts and closed when it ends. `Scheduler(executor=...)` takes an executor
+    that stays yours.
+
+    Attributes:
+        on_start: A run has started and takes calls. Callbacks receive nothing.
+        on_future_submitted: A call was accepted. Callbacks receive `(future)`.
+        on_future_done: A call returned or raised. Callbacks receive `(future)`.
+        on_future_result: A call returned. Callbacks receive `(future, result)`.
+        on_future_exception: A call raised, or its worker died. Callbacks receive `(future, exception)`.
+        on_future_cancelled: A call was cancelled. Callbacks receive `(future)`.
+        on_empty: No call is left. Callbacks receive nothing, and may submit more.
+        on_timeout: The time of the run is over. Callbacks receive nothing.
+        on_stop: `stop()` was called. Callbacks receive `(message, exception)`.
+        on_finishing: All calls have ended, the executor is about to be closed. Callbacks receive nothing.
+        on_finished: The run is over; its last event. Callbacks receive nothing.
+    """
+
+    STARTED: Event[[]] = Event("on_start", "A run has started and takes calls; callbacks receive nothing.")
+    FUTURE_SUBMITTED: Event[asyncio.Future[Any]] = Event(
+        "on_future_submitted", "A call was accepted; callbacks receive (future)."
+    )
+    FUTURE_DONE: Event[asyncio.Future[Any]] = Event(
+        "on_future_done", "A call returned or raised; callbacks receive (future)."
+    )
+    FUTURE_RESULT: Event[asyncio.Future[Any], Any] = Event(
+        "on_future_result", "A call returned; callbacks receive (future, result)."
+    )
+    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
+    FUTURE_EXCEPTION: Event[asyncio.Future[Any], Any] = Event(
+        "on_future_exception", "A call raised; callbacks receive (future, exception)."
+    )
+    FUTURE_CANCELLED: Event[asyncio.Future[Any]] = Event(
+        "on_future_cancelled", "A call was cancelled; callbacks receive (future)."
+    )
+    EMPTY: Event[[]] = Event("on_empty", "No call is left; callbacks receive nothing and may submit more.")
+    TIMEOUT: Event[[]] = Event("on_timeout", "The time of the run is over; callbacks receive nothing.")
+    STOP: Event[str, BaseException | None] = Event(
+        "on_stop", "stop() was called; callbacks receive (message, exception)."
+    )
+    FINISHING: Event[[]] = Event(
+        "on_finishing", "All calls have ended, the executor is about to be closed; callbacks receive nothing."
+    )
+    FINISHED: Event[[]] = Event("on_finished", "The run is over; callbacks receive nothing.")
+
+    def __init__(self, executor: Executor) -> None:
+        """Run calls in `executor`, which stays open when a run ends.
+
+        Raises:
+            TypeError: It is not a `concurrent.futures.Executor`.
+        """
+        self._set_up(from_executor(executor))
+
+    @classmethod
+    def with_backend(cls, name: str, /, *args: Any, **options: Any) -> Self:
+        """Make a scheduler for an installed backend; `with_backend("x", ...)` is `with_x(...)`.
+
+        Args:
+            name: The backend's name; `amltk backends` lists those that are installed.
+            *args: For the backend: see the help of its `with_<name>`.
+            **options: Likewise.
+
+        Raises:
+            UnknownBackendError: There is no backend of that name.
+            BackendNotInstalledError: It is known, but its distribution is not installed.
+            BrokenBackendError: It is installed, but fails to load.
+            TypeError: An option that the backend doesn't have, or one of a wrong type.
+            ValueError: A value that the backend can't use.
+        """
+        scheduler = cls.__new__(cls)
+        scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))
+        return scheduler
+
+    def _set_up(self, provider: Provider) -> None:
+        Emitter.__init__(self)
+        self._provider = provider
+        self._tasks: list[Task[..., Any]] = []
+        self.current_run: Run | None = None
+        self.on_start: Subscriber[[]] = self.subscriber(self.STARTED)
+        self.on_future_submitted: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_SUBMITTED)
+        self.on_future_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_DONE)
+        self.on_future_result: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_RESULT)
+        self.on_future_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_EXCEPTION)
+        self.on_future_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_CANCELLED)
+        self.on_empty: Subscriber[[]] = self.subscriber(self.EMPTY)
+        self.on_timeout: Subscriber[[]] = self.subscriber(self.TIMEOUT)
+        self.on_stop: Subscriber[str, BaseException | None] = self.subscriber(self.STOP)
+        self.on_finishing: Subscriber[[]] = self.subscriber(self.FINISHING)
+        self.on_finished: Subscriber[[]] = self.subscriber(self.FINISHED)
+        plugin_manager().load_observers()
+        self.notify("amltk_scheduler_created")
+
+    def task(self, function: Callable[P, R], *, plugins: TaskPlugin | Iterable[TaskPlugin] = ()) -> Task[P, R]:
+        """Make a task of a function: calls of it are followed by events of its own.
+
+        Args:
+            function: What each call runs.
+            plugins: Plugins of the task, in the order in which they are asked.
+
+        Raises:
+            TypeError: `function` cannot be called, or a plugin is not a `TaskPlugin`.
+            PluginAttachedError: A plugin belongs to another task.
+        """
+        task = Task(function, self, plugins=plugins)
+        self._tasks.append(task)
+        plugin_manager().notify("amltk_task_created", task=task)
+        return task
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Submit a single call, while the scheduler runs.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            SchedulerNotRunningError: The scheduler does not run, or is about to end.
+            WrongThreadError: Called from outside the thread of the run.
+            TypeError: `function` cannot be called.
+        """
+        check_callable("function", function)
+        return self.accepting_run().submit(None, function, args, kwargs)
+
+    def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
+        """Call a function in the thread of the run after a while; may be used from whatever thread.
+
+        A run does not end for lack of work while a function waits for its time. One that ends for
+        another reason does not call it.
+
+        Args:
+            delay: Seconds from now.
+            function: What is called; if it is an `async def` function, the run awaits it.
+            *args: Its arguments.
+            **kwargs: Likewise.
+
+        Returns:
+            A timer with a method `cancel()`.
+
+        Raises:
+            SchedulerNotRunningError: The scheduler does not run.
+            TypeError: `delay` is not a number, or `function` cannot be called.
+            ValueError: `delay` is negative.
+        """
+        check_seconds("delay", delay)
+        check_callable("function", function)
+        run = self.current_run
+        if run is None:
+            raise self._not_running()
+        return run.call_later(delay, function, args, kwargs)
+
+    def stop(self, *_: object, stop_msg: str = "stop() was called", exception: BaseException | None = None) -> None:
+        """End the run; may be called from whatever thread, or be registered as a callback itself.
+
+        What becomes of calls that still run is for `wait=` of `run()` to say. Does nothing when
+        the scheduler is not running.
+
+        Args:
+            *_: Ignored, so that `scheduler.stop` can be the callback of any event.
+            stop_msg: Passed to the callbacks of `on_stop`.
+            exception: Likewise; and it is in the `ExitState`.
+        """
+        run = self.current_run
+        if run is not None:
+            run.stop(stop_msg, exception)
+
+    def run(
+        self,
+        *,
+        timeout: float | None = None,
+        wait: bool = True,
+        end_on_empty: bool = True,
+        on_exception: OnException = "raise",
+        display: bool = False,
+    ) -> ExitState:
+        """Run until nothing is left to do, or until something ends it.
+
+        In a program with a running event loop, a notebook say, the run has a loop of its own in
+        another thread, and this thread waits; `async_run` takes the loop that runs.
+
+        Args:
+            timeout: Seconds after which the run ends.
+            wait: When the run is ended by `stop()`, by an exception or by the timeout: True waits
+                for the calls that run, and cancels those that no worker has taken up. False
+                cancels all and kills what runs, where the backend can.
+            end_on_empty: Whether the run ends when no call, timer or callback is left.
+            on_exception: What to do about an exception that a submitted function or a callback
+                raises: "raise" ends the run and raises it here; "end" ends the run; "ignore" (or
+                "continue") goes on. Or a mapping from exception types to these, in which the
+                first match counts; an exception without a match is raised.
+            display: Show the scheduler live in the terminal.
+
+        Returns:
+            Why the run ended.
+
+        Raises:
+            SchedulerAlreadyRunningError: It is running.
+            TypeError: An argument is of a wrong type.
+            ValueError: An argument has a value that is not allowed.
+            KeyboardInterrupt: After Ctrl-C, which acts as `stop()` with `wait=False`.
+            Exception: What a function or a callback raised, by `on_exception`; if there were
+                several, an `ExceptionGroup` of them.
+        """
+        run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
+        return self._run_in_thread(run) if _inside_of_a_loop() else self._run_here(run)
+
+    async def async_run(
+        self,
+        *,
+        timeout: float | None = None,
+        wait: bool = True,
+        end_on_empty: bool = True,
+        on_exception: OnException = "raise",
+        display: bool = False,
+    ) -> ExitState:
+        """Run in the event loop that is running; otherwise as `run`.
+
+        If the task that awaits this is cancelled, the run ends as by `stop()` with `wait=False`:
+        the events of the end are emitted before `CancelledError` is raised here.
+        """
+        run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
+        try:
+            return await run.execute()
+        finally:
+            self.current_run = None
+
+    def running(self) -> bool:
+        """Say whether a run is under way."""
+        return self.current_run is not None
+
+    @property
+    def queue(self) -> tuple[CallFuture[Any], ...]:
+        """The futures of the accepted calls that have not ended yet, in the order of submission."""
+        return tuple(self.current_run.waiting.values()) if self.current_run is not None else ()
+
+    @property
+    def tasks(self) -> tuple[Task[..., Any], ...]:
+        """The tasks of this scheduler, in the order in which they were made."""
+        return tuple(self._tasks)
+
+    @property
+    def executor_label(self) -> str:
+        """Where calls run, for people: `with_processes(max_workers=2)`, or the class of your executor."""
+        return self._provider.label
+
+    def accepting_run(self) -> Run:
+        """Return the run under way, for a call that is about to be submitted.
+
+        Raises:
+            SchedulerNotRunningError: There is none, or it is about to end.
+            WrongThreadError: Called from outside the thread of the run.
+        """
+        run = self.current_run
+        if run is None:
+            raise self._not_running()
+        run.check_accepting()
+        return run
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call the implementations of a hook, with this scheduler as its argument `scheduler`."""
+        plugin_manager().notify(hook, scheduler=self, **arguments)
+
+    def _not_running(self) -> SchedulerNotRunningError:
+        return SchedulerNotRunningError(
+            "The scheduler is not running, so it takes no calls. Submit them from a callback, such as one of "
+            "@scheduler.on_start, and call scheduler.run()."
+        )
+
+    def _new_run(
+        self, timeout: float | None, wait: bool, end_on_empty: bool, on_exception: OnException, display: bool
+    ) -> Run:
+        if self.current_run is not None:
+            msg = "The scheduler is running already. Wait for that run to end, or make a second scheduler."
+            raise SchedulerAlreadyRunningError(msg)
+        check_seconds("timeout", timeout, or_none=True)
+        check_type("wait", wait, bool)
+        check_type("end_on_empty", end_on_empty, bool)
+        check_type("display", display, bool)
+        policy = Policy(on_exception)
+        view = None
+        if display:
+            from amltk.display import LiveView  # rich is for those who look
+
+            view = LiveView(self)
+        run = Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+        self.current_run = run
+        return run
+
+    def _run_here(self, run: Run) -> ExitState:
+        # With a factory of its own, the runner leaves the thread's current event loop alone.
+        try:
+            with interrupts(run), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                return runner.run(run.execute())
+        finally:
+            self.current_run = None
+
+    def _run_in_thread(self, run: Run) -> ExitState:
+        outcome: list[ExitState | BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self._run_here(run))
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name="amltk: run() inside of a running event loop")
+        thread.start()
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt as error:
+                run.interrupt(error)
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    def _supervisor(self) -> Supervisor | None:
+        return self.current_run
+
+    def __rich__(self) -> Any:
+        from amltk.display import render_scheduler  # rich is for those who look
+
+        return render_scheduler(self)
+
+    def _repr_html_(self) -> str:
+        from amltk.display import to_html  # rich is for those who look
+
+        return to_html(self)
+
+
+def _inside_of_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""A function whose calls one wants to follow: with plugins and events of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from amltk.checks import check_callable
+from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.scheduling.task_plugin import TaskPlugin
+
+if TYPE_CHECKING:
+    from amltk.scheduling.scheduler import Scheduler
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Emitter, Generic[P, R]):
+    """A function to be run by a scheduler. Made by `scheduler.task(function)`; calling it submits a call.
+
+    Attributes:
+        function: What each call runs.
+        scheduler: The scheduler to which calls are submitted.
+        plugins: The task's plugins, in the order in which they are asked.
+        on_submitted: A call was accepted. Callbacks receive `(future, *args, **kwargs)`.
+        on_done: A call returned or raised. Callbacks receive `(future)`.
+        on_result: A call returned. Callbacks receive `(future, result)`.
+        on_exception: A call raised, or its worker died. Callbacks receive `(future, exception)`.
+        on_cancelled: A call was cancelled. Callbacks receive `(future)`.
+    """
+
+    SUBMITTED: Event[...] = Event("on_submitted", "A call was accepted; callbacks receive (future, *args, **kwargs).")
+    DONE: Event[asyncio.Future[Any]] = Event("on_done", "A call returned or raised; callbacks receive (future).")
+    RESULT: Event[asyncio.Future[Any], Any] = Event("on_result", "A call returned; callbacks receive (future, result).")
+    EXCEPTION: Event[asyncio.Future[Any], Any] = Event(
+        "on_exception", "A call raised; callbacks receive (future, exception)."
+    )
+    CANCELLED: Event[asyncio.Future[Any]] = Event("on_cancelled", "A call was cancelled; callbacks receive (future).")
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        scheduler: Scheduler,
+        *,
+        plugins: TaskPlugin | Iterable[TaskPlugin] = (),
+    ) -> None:
+        """Make a task; `scheduler.task(function, plugins=...)` is the usual way.
+
+        Raises:
+            TypeError: `function` cannot be called, or a plugin is not a `TaskPlugin`.
+            PluginAttachedError: A plugin belongs to another task.
+            DuplicateEventError: Two plugins bring an event of the same name.
+        """
+        check_callable("function", function)
+        super().__init__(getattr(function, "__qualname__", None) or repr(function))
+        self.function = function
+        self.scheduler = scheduler
+        self.plugins = _checked(plugins)
+        self.on_submitted: Subscriber[Concatenate[asyncio.Future[R], P]] = Subscriber(
+            self,
+            cast("Event[Concatenate[asyncio.Future[R], P]]", self.SUBMITTED),
+        )
+        self.on_done: Subscriber[asyncio.Future[R]] = self.subscriber(self.DONE)
+        self.on_result: Subscriber[asyncio.Future[R], R] = self.subscriber(self.RESULT)
+        # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
+        self.on_exception: Subscriber[asyncio.Future[R], Any] = self.subscriber(self.EXCEPTION)
+        self.on_cancelled: Subscriber[asyncio.Future[R]] = self.subscriber(self.CANCELLED)
+        self.n_running = 0
+        """How many accepted calls have not ended yet, those that still wait for a worker included."""
+        for plugin in self.plugins:
+            self.add_event(*plugin.events())
+            plugin.attach_task(self)
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
+        """Submit a call of the function with these arguments; the same as `submit`."""
+        return self.submit(*args, **kwargs)
+
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
+        """Submit a call of the function with these arguments.
+
+        Returns:
+            The future of the call; None if a plugin refused it, which that plugin's event tells.
+
+        Raises:
+            SchedulerNotRunningError: The scheduler does not run, or is about to end.
+            WrongThreadError: Called from outside the thread of the run.
+        """
+        run = self.scheduler.accepting_run()
+        function: Callable[..., R] = self.function
+        if not self.plugins:
+            return run.submit(self, function, args, kwargs, args, kwargs)
+        to_send, to_send_by_name = args, kwargs
+        for plugin in self.plugins:
+            submission = plugin.pre_submit(function, *to_send, **to_send_by_name)
+            if submission is None:
+                return None
+            if not isinstance(submission, tuple) or len(submission) != 3:
+                msg = (
+                    f"pre_submit of {type(plugin).__name__} must return (function, args, kwargs) or None, "
+                    f"got {submission!r}."
+                )
+                raise TypeError(msg)
+            function, to_send, to_send_by_name = submission  # type: ignore[assignment] # a plugin may change the types
+        return run.submit(self, function, to_send, to_send_by_name, args, kwargs)
+
+    @property
+    def queue(self) -> tuple[asyncio.Future[R], ...]:
+        """The futures of the accepted calls that have not ended yet, in the order of submission."""
+        return tuple(future for future in self.scheduler.queue if future.task is self)
+
+    def running(self) -> bool:
+        """Say whether any accepted call has not ended yet."""
+        return self.n_running > 0
+
+    def _supervisor(self) -> Supervisor | None:
+        return self.scheduler.current_run
+
+    def __rich__(self) -> Any:
+        from amltk.display import render_task  # rich is for those who look
+
+        return render_task(self)
+
+    def _repr_html_(self) -> str:
+        from amltk.display import to_html  # rich is for those who look
+
+        return to_html(self)
+
+
+def _checked(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin, ...]:
+    if isinstance(plugins, TaskPlugin):
+        return (plugins,)
+    try:
+        listed = tuple(plugins)
+    except TypeError:
+        listed = (plugins,)  # type: ignore[assignment] # refused below
+    for plugin in listed:
+        if not isinstance(plugin, TaskPlugin):
+            hint = " Make an object of it: add '()'." if isinstance(plugin, type) else ""
+            msg = f"plugins must be a TaskPlugin or several of them, got {plugin!r} of type {type(plugin).__name__}.{hint}"
+            raise TypeError(msg)
+    return listed

@@ -1,0 +1,72 @@
+"""The contract of a task plugin: what changes, refuses or watches the calls of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from amltk.events import Event
+from amltk.exceptions import PluginAttachedError
+
+if TYPE_CHECKING:
+    from amltk.scheduling.task import Task
+
+Submission = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+"""What goes to a worker: a function, its positional and its keyword arguments."""
+
+
+class TaskPlugin:
+    """Subclass it to change how calls of a task are submitted. Override any of its methods.
+
+    One object belongs to one task: what it counts is counted for that task.
+
+    Attributes:
+        name: What the plugin is called; the name of its entry point, if it has one.
+        task: The task it is attached to; None before.
+    """
+
+    name: ClassVar[str] = ""
+    task: Task[..., Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.name:
+            cls.name = cls.__name__
+
+    def events(self) -> tuple[Event[...], ...]:
+        """Return the events that the plugin adds to its task; those among its class's attributes, by default."""
+        named = {
+            value: None
+            for cls in reversed(type(self).__mro__)
+            for value in vars(cls).values()
+            if isinstance(value, Event)
+        }
+        return tuple(named)
+
+    def attach_task(self, task: Task[..., Any]) -> None:
+        """Be attached to `task`: called once, when the task is made, after the plugin's events were added.
+
+        The place to register callbacks. An override calls `super().attach_task(task)` first.
+
+        Raises:
+            PluginAttachedError: The plugin belongs to a task already.
+        """
+        if self.task is not None:
+            msg = (
+                f"{type(self).__name__} is attached to {self.task!r} already, and what it counts is counted for one "
+                f"task. Make a new {type(self).__name__}(...) for {task!r}."
+            )
+            raise PluginAttachedError(msg)
+        self.task = task
+
+    def pre_submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submission | None:
+        """Look at a call before it is submitted.
+
+        The plugins of a task are asked in the order in which they were given, each with what the one before
+        it returned.
+
+        Returns:
+            What to submit, as `(function, args, kwargs)`; or None to refuse the call. A plugin
+            that refuses says why by an event of its own: `self.task.emit(...)`.
+        """
+        return function, args, kwargs
