@@ -1,0 +1,200 @@
+"""Keeps who may import whom; `docs/architecture.md` says why."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "amltk_core" / "src" / "amltk"
+OTHERS = sorted(p.parent for p in ROOT.glob("amltk_[bp]*/*/pyproject.toml"))
+
+# Imports go down or, without going in circles, sideways. The packages that only offer names stand with the scheduler.
+FLOORS = [
+    {"amltk.checks", "amltk.exceptions", "amltk.types"},
+    {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
+    {
+        "amltk.plugins",
+        "amltk.scheduling.call",
+        "amltk.scheduling.exit_state",
+        "amltk.scheduling.interrupt",
+        "amltk.scheduling.policy",
+        "amltk.scheduling.task_plugin",
+    },
+    {"amltk.scheduling.constructors", "amltk.scheduling.provider", "amltk.scheduling.run", "amltk.scheduling.task"},
+    {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
+    {"amltk.cli", "amltk.display", "amltk.testing"},
+]
+
+# Upwards, inside a function: what is printed or shown loads rich, what is not does not.
+UPWARDS = {("amltk.scheduling.scheduler", "amltk.display"), ("amltk.scheduling.task", "amltk.display")}
+
+# What the core offers in another distribution's name, for type checkers: `from amltk import CallLimiter` works with it.
+OFFERED = {
+    ("amltk", "amltk_call_limiter"),
+    ("amltk", "amltk_pynisher"),
+    ("amltk.scheduling", "amltk_sequential"),
+}
+
+# The only places of the core that import something from elsewhere.
+ELSEWHERE = {
+    "pluggy": {"amltk.hookspecs", "amltk.plugins"},
+    "pytest": {"amltk.testing"},
+    "rich": {"amltk.display"},
+}
+
+# What those who write backends and plugins build on; ours have no more than they have.
+PUBLIC = {
+    "amltk",
+    "amltk.backend",
+    "amltk.checks",
+    "amltk.events",
+    "amltk.exceptions",
+    "amltk.hookspecs",
+    "amltk.remote",
+    "amltk.scheduling",
+    "amltk.testing",
+    "amltk.types",
+}
+
+
+class Import(NamedTuple):
+    line: int
+    module: str
+    name: str | None
+    typing_only: bool
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import in a file, wherever it stands; `typing_only` if no run of the program gets there."""
+
+    def walk(node: ast.AST, *, typing_only: bool) -> Iterator[Import]:
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+                for child in node.body:
+                    yield from walk(child, typing_only=True)
+                for child in node.orelse:
+                    yield from walk(child, typing_only=typing_only)
+                return
+            case ast.Import():
+                for alias in node.names:
+                    yield Import(node.lineno, alias.name, None, typing_only)
+            case ast.ImportFrom():
+                assert node.level == 0, f"{path}:{node.lineno}: imports here are absolute"
+                for alias in node.names:
+                    yield Import(node.lineno, node.module or "", alias.name, typing_only)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, typing_only=typing_only)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), typing_only=False)
+
+
+def module_of(path: Path, src: Path) -> str:
+    return ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path, CORE.parent): path for path in sorted(CORE.rglob("*.py"))}
+
+
+def target_of(imported: Import) -> str:
+    """`from amltk import events` means the module `amltk.events`."""
+    module = f"{imported.module}.{imported.name}"
+    return module if module in MODULES else imported.module
+
+
+def room_of(module: str) -> str:
+    """The module or package that has a place on a floor: `amltk.display.live` belongs to `amltk.display`."""
+    rooms = set().union(*FLOORS)
+    while module not in rooms and "." in module:
+        module = module.rpartition(".")[0]
+    return module
+
+
+def floor_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def is_ours(module: str) -> bool:
+    return module == "amltk" or module.startswith("amltk.")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_of_the_core_has_its_floor(module):
+    assert room_of(module) not in {"amltk", "amltk.scheduling"} or module in {"amltk", "amltk.scheduling"}, (
+        f"{module} is new: put it on a floor of FLOORS"
+    )
+
+
+def test_floors_name_only_what_exists():
+    assert set().union(*FLOORS) == {room_of(module) for module in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_core_imports_downwards(module):
+    room = room_of(module)
+    for imported in imports(MODULES[module]):
+        target = room_of(target_of(imported))
+        if not is_ours(target) or imported.typing_only or (room, target) in UPWARDS:
+            continue
+        assert floor_of(target) <= floor_of(room), f"{MODULES[module]}:{imported.line}: {room} imports {target}, above"
+
+
+def test_the_core_imports_in_no_circle():
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        room = room_of(module)
+        targets = {room_of(target_of(imported)) for imported in imports(path) if not imported.typing_only}
+        graph[room] = graph.get(room, set()) | {t for t in targets if is_ours(t) and (room, t) not in UPWARDS} - {room}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_upwards_happens_only_late():
+    for room, target in UPWARDS:
+        top = ast.parse(MODULES[room].read_text(encoding="utf-8")).body
+        assert not [n for n in top if isinstance(n, ast.ImportFrom) and n.module == target]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_core_imports_others_only_in_their_place(module):
+    for imported in imports(MODULES[module]):
+        top = imported.module.split(".")[0]
+        where = f"{MODULES[module]}:{imported.line}"
+        if top.startswith("amltk_"):
+            assert imported.typing_only, where
+            assert (module, top) in OFFERED, f"{where}: the core knows no {top}"
+        elif not is_ours(top) and top not in sys.stdlib_module_names:
+            assert room_of(module) in ELSEWHERE.get(top, ()), f"{where}: {top} is not for {module}"
+
+
+@pytest.mark.parametrize("folder", OTHERS, ids=lambda folder: folder.name)
+def test_others_import_what_is_public_and_what_they_depend_on(folder):
+    needs = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    needed = {re.split(r"[^\w-]", need)[0].replace("-", "_") for need in needs}
+    own = folder.name.replace("-", "_")
+    for path in sorted((folder / "src").rglob("*.py")):
+        for imported in imports(path):
+            top, where = imported.module.split(".")[0], f"{path}:{imported.line}"
+            if is_ours(top):
+                target = target_of(imported)
+                assert target in PUBLIC, f"{where}: {target} is not for use outside the core"
+                assert not (imported.name or "").startswith("_"), f"{where}: {imported.name} is private"
+            elif top != own and top not in sys.stdlib_module_names:
+                assert top in needed, f"{where}: {folder.name} does not depend on {top}"
+
+
+def test_importing_amltk_loads_nothing_that_is_not_needed():
+    code = "import sys; before = set(sys.modules); import amltk; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    loaded = done.stdout.split()
+    assert "amltk" in loaded
+    dear = re.compile(r"(rich|pluggy|amltk_\w+|importlib\.metadata)(\.|$)")
+    assert [module for module in loaded if dear.match(module)] == []
