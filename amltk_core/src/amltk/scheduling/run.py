@@ -121,6 +121,7 @@ class Run:
         self._inbox: deque[Future[Any]] = deque()
         self._orders: deque[Callable[[], None]] = deque()
         self._woken = False
+        self._started = False
         self._killing = False
         self._code: Code | None = None
         self._exception: BaseException | None = None
@@ -156,9 +157,10 @@ class Run:
         future.args = args
         future.kwargs = kwargs
         self.waiting[source] = future
-        self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:
             task.n_running += 1
+        self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
+        if task is not None:
             task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
         source.add_done_callback(self._arrived)
         return future
@@ -199,7 +201,6 @@ class Run:
         self._thread = threading.get_ident()
         self._executor = self._provider.open()
         course = self._loop.create_task(self._course())
-        self._loop.call_soon(self._carry_out)
         cancelled: asyncio.CancelledError | None = None
         try:
             while not course.done():
@@ -242,6 +243,8 @@ class Run:
         self.accepting = True
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
+        self._started = True
+        self._carry_out()
         if not self.waiting:
             self._ran_empty()
         await self._ending.wait()
@@ -367,13 +370,14 @@ class Run:
             function(*args)
             return
         self._orders.append(lambda: function(*args))
-        if self._loop is not None:  # else they are carried out when it starts
+        if self._started:  # else they are carried out when it has
             try:
                 self._loop.call_soon_threadsafe(self._carry_out)
             except RuntimeError:
                 logger.debug("A run that has ended was asked to do %r.", function.__name__)
 
     def _carry_out(self) -> None:
+        """Do what other threads asked for."""
         while self._orders:
             self._orders.popleft()()
 

@@ -1,0 +1,120 @@
+"""The plugin: it refuses calls, and says by an event which limit was in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from amltk import Event, Task, TaskPlugin
+from amltk.checks import check_int
+
+
+class CallLimiter(TaskPlugin):
+    """Refuses calls of its task that would exceed a limit.
+
+    A refused call returns None, and one event says why: that of the first limit in the way, in the
+    order `max_calls`, `max_concurrent`, `not_while_running`. Callbacks receive the task that
+    refused, and what it was called with.
+
+    Only calls that were really submitted count. One that another plugin of the task refuses
+    doesn't, nor one that the executor did not take.
+
+    Example:
+        ```python
+        items = Requeue(range(10))
+        task = scheduler.task(work, plugins=CallLimiter(max_concurrent=2))
+
+
+        @task.on(CallLimiter.CONCURRENT_LIMIT_REACHED)
+        def later(task: Task, item: int) -> None:
+            items.requeue(item)
+        ```
+
+    Attributes:
+        max_calls: How many calls there may be in all, over all runs; None for any number.
+        max_concurrent: How many may be under way at a time, waiting for a worker or running; None for any number.
+        not_while_running: The tasks of which no call may be under way.
+    """
+
+    name: ClassVar[str] = "call-limiter"
+
+    CALL_LIMIT_REACHED: Event[...] = Event(
+        "call-limit-reached",
+        "A call was refused since there were max_calls already; callbacks receive (task, *args, **kwargs).",
+    )
+    CONCURRENT_LIMIT_REACHED: Event[...] = Event(
+        "concurrent-limit-reached",
+        "A call was refused since max_concurrent are under way; callbacks receive (task, *args, **kwargs).",
+    )
+    DISABLED_DUE_TO_RUNNING_TASK: Event[...] = Event(
+        "disabled-due-to-running-task",
+        "A call was refused since one of not_while_running is under way; callbacks receive (task, *args, **kwargs).",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_calls: int | None = None,
+        max_concurrent: int | None = None,
+        not_while_running: Task[..., Any] | Iterable[Task[..., Any]] = (),
+    ) -> None:
+        """Set the limits.
+
+        Args:
+            max_calls: How many calls there may be in all, over all runs; 1 or more.
+            max_concurrent: How many may be under way at a time; 1 or more.
+            not_while_running: A task, or several: while a call of any of them is under way, this one takes none.
+
+        Raises:
+            TypeError: A limit is no integer, or `not_while_running` holds something that is not a task.
+            ValueError: A limit is below 1.
+        """
+        check_int("max_calls", max_calls, at_least=1, or_none=True)
+        check_int("max_concurrent", max_concurrent, at_least=1, or_none=True)
+        self.max_calls = max_calls
+        self.max_concurrent = max_concurrent
+        self.not_while_running = _checked(not_while_running)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were submitted so far, over all runs."""
+        return self.task.event_counts[Task.SUBMITTED] if self.task is not None else 0
+
+    def pre_submit(
+        self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+        """Let the call pass unchanged, or refuse it."""
+        task = self.task
+        assert task is not None, "only an attached plugin is asked"
+        if self.max_calls is not None and self.calls >= self.max_calls:
+            reached = self.CALL_LIMIT_REACHED
+        elif self.max_concurrent is not None and task.n_running >= self.max_concurrent:
+            reached = self.CONCURRENT_LIMIT_REACHED
+        elif any(other.running() for other in self.not_while_running):
+            reached = self.DISABLED_DUE_TO_RUNNING_TASK
+        else:
+            return function, args, kwargs
+        task.emit(reached, task, *args, **kwargs)
+        return None
+
+    def __repr__(self) -> str:
+        limits = []
+        if self.max_calls is not None:
+            limits.append(f"{self.calls} of {self.max_calls} calls")
+        if self.max_concurrent is not None:
+            limits.append(f"{self.task.n_running if self.task else 0} of {self.max_concurrent} concurrent")
+        if self.not_while_running:
+            limits.append(f"not while running: {', '.join(task.name for task in self.not_while_running)}")
+        return f"CallLimiter({', '.join(limits) or 'no limits'})"
+
+
+def _checked(tasks: Task[..., Any] | Iterable[Task[..., Any]]) -> tuple[Task[..., Any], ...]:
+    listed: tuple[object, ...] = (tasks,)
+    if not isinstance(tasks, (Task, str)) and isinstance(tasks, Iterable):
+        listed = tuple(tasks)
+    for task in listed:
+        if not isinstance(task, Task):
+            hint = " Pass what scheduler.task(function) returned." if callable(task) else ""
+            msg = f"not_while_running must be a Task or several, got {task!r} of type {type(task).__name__}.{hint}"
+            raise TypeError(msg)
+    return tuple(task for task in listed if isinstance(task, Task))

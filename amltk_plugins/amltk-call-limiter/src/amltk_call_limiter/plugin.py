@@ -1,0 +1,15 @@
+"""Registers the task plugin `call-limiter`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amltk import TaskPlugin
+from amltk.hookspecs import hookimpl
+from amltk_call_limiter.call_limiter import CallLimiter
+
+
+@hookimpl
+def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
+    """Register `CallLimiter`."""
+    register(CallLimiter)
