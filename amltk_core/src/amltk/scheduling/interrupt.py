@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ def interrupts(run: Run) -> Iterator[None]:
 
     Only in the main thread, where signals arrive, and only if the program has no handler of its own.
     """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not _is_pythons_own(before):
         yield
         return
     pressed = False
@@ -36,4 +37,10 @@ def interrupts(run: Run) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_pythons_own(handler: object) -> bool:
+    """Say whether nobody but the interpreter, or `asyncio.run`, has set the handler."""
+    function = handler.func if isinstance(handler, functools.partial) else handler
+    return handler is signal.default_int_handler or getattr(function, "__module__", None) == "asyncio.runners"

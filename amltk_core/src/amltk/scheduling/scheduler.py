@@ -338,11 +338,12 @@ class Scheduler(Emitter, Constructors):
 
         thread = threading.Thread(target=work, name="amltk: run() inside of a running event loop")
         thread.start()
-        while thread.is_alive():
-            try:
-                thread.join()
-            except KeyboardInterrupt as error:
-                run.interrupt(error)
+        with interrupts(run):
+            while thread.is_alive():
+                try:
+                    thread.join()
+                except KeyboardInterrupt as error:  # a second one, or a handler of the program's own
+                    run.interrupt(error)
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]
