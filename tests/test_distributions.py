@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,11 @@ def test_uv_and_tox_take_all_of_ours_from_their_folders():
     assert UMBRELLA["tool"]["uv"]["sources"] == {name: {"workspace": True} for name in NAMES}
     edited = re.findall(r"^ *-e (\S+)$", (ROOT / "tox.ini").read_text(), re.MULTILINE)
     assert sorted(edited) == sorted([".[all]", *(str(folder.relative_to(ROOT)) for folder in FOLDERS)])
+
+
+def test_what_the_tests_test_is_this_checkout():
+    """And no other project of the same name, wherever that could have come from."""
+    for name, folder in {"amltk": ROOT, **{p["project"]["name"]: f for f, p in PYPROJECTS.items()}}.items():
+        origin = distribution(name).read_text("direct_url.json")
+        assert origin, f"{name} is not installed from a folder"
+        assert json.loads(origin)["url"] == folder.as_uri()
