@@ -66,6 +66,7 @@ def requirements(job: Job) -> list[str]:
 
 def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
     """Make an empty environment, by whatever means this machine has; return the command that installs into it."""
+    reason = ""
 
     def works(*command: str | Path) -> bool:
         nonlocal reason
@@ -73,7 +74,6 @@ def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
         reason = reason or done.stdout + done.stderr  # the first one is the one to mend
         return done.returncode == 0
 
-    reason = ""
     shutil.rmtree(env, ignore_errors=True)
     if works(sys.executable, "-m", "venv", env):
         return [str(python), "-m", "pip", "install", "-qq"]
