@@ -13,11 +13,12 @@ import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from amltk.exceptions import RemoteError
 
 Dumps = Callable[[Any], bytes]
+Loads = Callable[[bytes], Any]
 
 _REMOTE_NOTE = "Remote traceback"
 
@@ -39,44 +40,47 @@ class PackedException:
     suppress_context: bool
     members: tuple[PackedException, ...] | None
 
-    def unpack(self) -> BaseException:
+    def unpack(self, loads: Loads = pickle.loads) -> BaseException:
         """Make the exception anew; a `RemoteError` with its text where its class cannot be had here.
 
         The remote traceback is added as a note, so that it is printed with the exception.
+
+        Args:
+            loads: Unpickles what `dumps` of `pack_exception` made.
         """
-        error = self._unpack_alone()
+        error = self._unpack_alone(loads)
         if self.traceback:
             error.add_note(f"{_REMOTE_NOTE}:\n{self.traceback.rstrip()}")
         return error
 
-    def _unpack_alone(self) -> BaseException:
-        error = self._rebuild()
+    def _unpack_alone(self, loads: Loads) -> BaseException:
+        error = self._rebuild(loads)
         for note in self.notes:
             error.add_note(note)
         if self.lost:
             error.add_note(f"Could not be sent with it, so shown as text: {', '.join(self.lost)}.")
-        error.__cause__ = self.cause._unpack_alone() if self.cause else None
-        error.__context__ = self.context._unpack_alone() if self.context else None
+        error.__cause__ = self.cause._unpack_alone(loads) if self.cause else None
+        error.__context__ = self.context._unpack_alone(loads) if self.context else None
         error.__suppress_context__ = self.suppress_context
         return error
 
-    def _rebuild(self) -> BaseException:
+    def _rebuild(self, loads: Loads) -> BaseException:
         try:
             if self.pickled_type is None or self.pickled_args is None:
                 return RemoteError(self.text, self.type_name)
-            cls = pickle.loads(self.pickled_type)
-            args = pickle.loads(self.pickled_args)
+            cls = loads(self.pickled_type)
+            args = loads(self.pickled_args)
             if self.members is not None:
                 # An ExceptionGroup checks its members, so it can't be made of arguments alone.
-                error = cls.__new__(cls, args[0], [member._unpack_alone() for member in self.members])
+                error = cls.__new__(cls, args[0], [member._unpack_alone(loads) for member in self.members])
             else:
                 error = cls.__new__(cls, *args)
                 error.args = args
             for key, value in self.pickled_state:
                 if key.startswith(_SLOT):
-                    setattr(error, key.removeprefix(_SLOT), pickle.loads(value))
+                    setattr(error, key.removeprefix(_SLOT), loads(value))
                 else:
-                    error.__dict__[key] = pickle.loads(value)
+                    error.__dict__[key] = loads(value)
             str(error)  # a class may compute its text from what could not be sent
         except Exception:
             return RemoteError(self.text, self.type_name)
@@ -96,31 +100,37 @@ _BUILT_IN_ATTRIBUTES: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = 
 )
 
 
-def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps) -> PackedException:
+def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loads = pickle.loads) -> PackedException:
     """Describe `error` so that the description can be pickled, whatever the error holds.
 
     Args:
         error: The exception, as caught: its traceback is taken along as text.
         dumps: Pickles one value; a backend that sends classes by value passes `cloudpickle.dumps`.
+        loads: Unpickles what `dumps` made: what does not survive both is not sent.
 
     Returns:
         The description. Values in it that cannot be pickled are replaced by their `repr`.
     """
     tail = "".join(traceback.format_exception(error))
-    return _pack(error, dumps, tail, set())
+    return _pack(error, _Pickling(dumps, loads), tail, set())
 
 
-def _pack(error: BaseException, dumps: Dumps, formatted: str, seen: set[int]) -> PackedException:
+class _Pickling(NamedTuple):
+    dumps: Dumps
+    loads: Loads
+
+
+def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[int]) -> PackedException:
     seen.add(id(error))
     lost: list[str] = []
 
     def chained(other: BaseException | None) -> PackedException | None:
-        return None if other is None or id(other) in seen else _pack(other, dumps, "", seen)
+        return None if other is None or id(other) in seen else _pack(other, pickling, "", seen)
 
     members = None
     args: tuple[Any, ...] = error.args
     if isinstance(error, BaseExceptionGroup):
-        members = tuple(_pack(member, dumps, "", seen) for member in error.exceptions)
+        members = tuple(_pack(member, pickling, "", seen) for member in error.exceptions)
         args = (error.message,)
     state = [(key, value) for key, value in vars(error).items() if key != "__notes__"]
     for kind, names in _BUILT_IN_ATTRIBUTES:
@@ -130,10 +140,12 @@ def _pack(error: BaseException, dumps: Dumps, formatted: str, seen: set[int]) ->
         type_name=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         text=_text(error),
         traceback=formatted,
-        pickled_type=_dump_or_none(type(error), dumps),
-        pickled_args=dumps(tuple(_sendable(f"args[{index}]", value, dumps, lost) for index, value in enumerate(args))),
+        pickled_type=_dump_or_none(type(error), pickling),
+        pickled_args=pickling.dumps(
+            tuple(_sendable(f"args[{index}]", value, pickling, lost) for index, value in enumerate(args))
+        ),
         pickled_state=tuple(
-            (key, dumps(_sendable(key.removeprefix(_SLOT), value, dumps, lost))) for key, value in state
+            (key, pickling.dumps(_sendable(key.removeprefix(_SLOT), value, pickling, lost))) for key, value in state
         ),
         lost=tuple(lost),
         notes=tuple(str(note) for note in getattr(error, "__notes__", ())),
@@ -151,18 +163,18 @@ def _text(error: BaseException) -> str:
         return f"<its text cannot be had: {type(failure).__name__}>"
 
 
-def _dump_or_none(value: object, dumps: Dumps) -> bytes | None:
+def _dump_or_none(value: object, pickling: _Pickling) -> bytes | None:
     try:
-        data = dumps(value)
-        pickle.loads(data)
+        data = pickling.dumps(value)
+        pickling.loads(data)
     except Exception:
         return None
     return data
 
 
-def _sendable(name: str, value: object, dumps: Dumps, lost: list[str]) -> object:
+def _sendable(name: str, value: object, pickling: _Pickling, lost: list[str]) -> object:
     """Return `value` if it survives pickling both ways, else its repr; what was replaced is put into `lost`."""
-    if _dump_or_none(value, dumps) is not None:
+    if _dump_or_none(value, pickling) is not None:
         return value
     lost.append(name)
     try:

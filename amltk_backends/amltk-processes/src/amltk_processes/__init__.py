@@ -1,0 +1,23 @@
+"""A backend of amltk: processes of this machine.
+
+`ProcessPoolExecutor` works without a scheduler too. It is imported when it is first asked for, so
+that listing backends stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amltk_processes.executor import BrokenProcessPool, ProcessPoolExecutor
+
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from amltk_processes import executor
+
+    return getattr(executor, name)

@@ -1,0 +1,416 @@
+"""The pool's heart: one thread that hands calls to workers, and their results to futures.
+
+      caller's threads                dispatcher's thread                    a worker, one of several
+
+      submit: pickle ──> queue ──> take from the queue ──calls──> socket ──> read ahead
+                                     │         └──────tokens─> pipe ─┬─────> take a token, run that call
+                                     │   <── take tokens back ───────┘            │
+      future is done <──────── unpickle <────────────────results── socket <───────┘
+                                     │
+                                     └─── fork server: starts workers, tells who died
+
+A call is handed to a worker as data on its socket and a token, the call's number, in its pipe. The
+worker takes one token at a time and runs the call of that number. The main process holds the
+reading end too: a token that it takes out belongs to it again, and so does the call. The kernel
+gives each token to one of them, so a call runs once at most, whoever dies when. This allows several
+short calls to be on their way to each worker: when one of them turns out long, those behind it are
+taken back. And of a dead worker's calls, the one whose token is gone is the one that it ran.
+
+Links, selector and fork server belong to the dispatcher's thread; others leave a word and wake it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import contextlib
+import functools
+import logging
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+import weakref
+from concurrent.futures import BrokenExecutor, Future
+from typing import Any
+
+from amltk.exceptions import AmltkError, WorkerDied
+from amltk_processes import _fork_server
+from amltk_processes._fork_server import DIED, STARTED, ForkServer
+from amltk_processes._frames import CHUNK, ERROR
+from amltk_processes._link import Call, Link
+from amltk_processes._pickling import loads, name_of
+
+_log = logging.getLogger("amltk_processes")
+
+
+class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
+    """The pool can't go on: its initializer failed, or no process can be started. The cause is chained."""
+
+
+class Dispatcher:
+    """Holds the queue and the workers of one executor."""
+
+    def __init__(self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None) -> None:
+        """Start nothing; the first call does.
+
+        Args:
+            max_workers: How many workers there are at most.
+            first_call: What each worker has to do before its first call: the initializer.
+            max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+        """
+        self._max_workers = max_workers
+        self._first_call = first_call
+        self._max_tasks = max_tasks_per_child
+        # Shared with other threads. The lock is held for moments, and may be taken again by
+        # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
+        self._lock = threading.RLock()
+        self._queue: collections.deque[Call] = collections.deque()
+        self._stopping = self._killing = self._cancelling = False
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        # The thread's own.
+        self._server: ForkServer | None = None
+        self._links: list[Link] = []
+        self._starting: collections.deque[Link] = collections.deque()
+        self._by_pid: dict[int, Link] = {}
+        _live.add(self)
+
+    def check_open(self) -> None:
+        """Refuse when no calls are taken any more.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+            BrokenProcessPool: It is broken.
+        """
+        if self._failure is not None:
+            raise _broken(self._failure)
+        if self._stopping:
+            msg = "This ProcessPoolExecutor was shut down and takes no more calls; make a new one."
+            raise RuntimeError(msg)
+
+    def submit(self, call: Call) -> None:
+        """Put a call at the end of the queue."""
+        with self._lock:
+            self.check_open()
+            self._queue.append(call)
+            if self._thread is None:
+                self._selector = selectors.DefaultSelector()
+                self._wake_reader, self._waker = socket.socketpair()
+                self._waker.setblocking(False)
+                self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+                self._thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
+                self._thread.start()
+            self._wake()
+
+    def stop(self, *, cancel_pending: bool = False, kill: bool = False) -> None:
+        """Take no more calls, and end when none is left; with `kill`, end now."""
+        with self._lock:
+            self._stopping = True
+            self._cancelling |= cancel_pending
+            self._killing |= kill
+            self._wake()
+
+    def join(self) -> None:
+        """Wait for the end, unless this is the thread that has to come to it."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def forget(self) -> None:
+        """Let go of everything: this process is a fork, and the pool is its parent's."""
+        self._lock = threading.RLock()  # whoever held it is not here
+        self._stopping = True
+        if self._thread is None:
+            return
+        self._selector.close()
+        self._wake_reader.close()
+        self._waker.close()
+        for link in self._links:
+            link.close()
+        if self._server is not None:
+            self._server.forget()
+
+    def _wake(self) -> None:
+        if self._thread is not None and not self._woken:
+            self._woken = True
+            with contextlib.suppress(OSError):  # it is over, and closed
+                self._waker.send(b"!")
+
+    # From here on: in the dispatcher's thread.
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._hand_out()
+                if self._killing or self._failure is not None:
+                    break
+                if self._stopping and not self._queue and not any(link.calls for link in self._links):
+                    break
+                for key, events in self._selector.select():
+                    key.data(events)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._end()
+
+    def _on_wake(self, _: int) -> None:
+        self._wake_reader.recv(CHUNK)
+        self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
+
+    def _hand_out(self) -> None:
+        if self._cancelling:
+            self._cancel_queue()
+        for link in list(self._links):
+            if link.is_stuck():
+                self._requeue(link.take_back())
+            elif not link.calls and link.tasks_left == 0:
+                self._remove(link)
+        if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self._links):
+            return
+        self._start_workers()
+        self._share_out()
+        idle = sum(not link.calls for link in self._links)
+        while idle and not self._queue and (back := self._take_from_busiest()):
+            self._requeue(back)
+            self._share_out()
+            idle -= 1
+
+    def _start_workers(self) -> None:
+        ready = sum(link.room() > 0 or link.initializing for link in self._links)
+        for _ in range(min(self._max_workers - len(self._links), len(self._queue) - ready)):
+            try:
+                self._start_worker()
+            except OSError:
+                if not self._links:
+                    raise
+                return  # with those that there are, it goes on
+
+    def _start_worker(self) -> None:
+        if self._server is None:
+            self._server = ForkServer()
+            self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
+        link = Link(self._max_tasks)
+        self._server.start_worker(link.theirs, link.tokens)
+        link.hand_over()
+        self._starting.append(link)
+        self._links.append(link)
+        self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._first_call is not None:
+            link.initialize(self._first_call)
+
+    def _share_out(self) -> None:
+        share = -(-len(self._queue) // max(len(self._links), 1))
+        for link in sorted(self._links, key=lambda link: len(link.calls)):
+            batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
+            if batch:
+                link.give(batch)
+                self._flush(link)
+
+    def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
+        batch: list[Call] = []
+        while self._queue and len(batch) < most:
+            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+                break  # nothing big is sent ahead
+            call = self._queue.popleft()
+            # One that was taken back from a worker is running already, for whoever asks the future.
+            if call.future.running() or call.future.set_running_or_notify_cancel():
+                batch.append(call)
+        return batch
+
+    def _take_from_busiest(self) -> list[Call]:
+        busiest = max(self._links, key=lambda link: 0 if link.initializing else len(link.calls))
+        # The first call of a worker that is just starting has not begun either.
+        return [] if busiest.initializing else busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
+
+    def _requeue(self, calls: list[Call]) -> None:
+        self._queue.extendleft(reversed(calls))
+
+    def _cancel_queue(self) -> None:
+        self._cancelling = False
+        while self._queue:
+            future = self._queue.popleft().future
+            if future.cancel():
+                future.set_running_or_notify_cancel()
+            else:  # running: it was taken back from a worker
+                _settle(future, WorkerDied("Its worker was ended before the call began."))
+
+    def _flush(self, link: Link) -> None:
+        if link.open:
+            events = selectors.EVENT_READ if link.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
+            if self._selector.get_key(link.connection).events != events:
+                self._selector.modify(link.connection, events, functools.partial(self._on_link, link))
+
+    def _on_link(self, link: Link, events: int) -> None:
+        if not link.open:
+            return  # closed by what came a moment before
+        if events & selectors.EVENT_WRITE:
+            self._flush(link)
+        if events & selectors.EVENT_READ:
+            answers = link.receive()
+            if answers is None:
+                self._selector.unregister(link.connection)
+                link.open = False  # soon the fork server will tell how it died
+            else:
+                for answer in answers:
+                    self._on_answer(link, *answer)
+
+    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+        call = link.answered(number, microseconds)
+        outcome: Any
+        try:
+            outcome = loads(data)
+            if kind == ERROR:
+                outcome = outcome.unpack(loads)
+        except BaseException as error:
+            error.add_note(f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
+            kind, outcome = ERROR, error
+        if call is self._first_call:
+            if kind == ERROR:
+                self._failure = outcome
+        elif kind == ERROR:
+            _settle(call.future, outcome)
+        else:
+            _settle(call.future, None, outcome)
+
+    def _on_report(self, _: int) -> None:
+        assert self._server is not None
+        reports = self._server.reports()
+        if reports is None:
+            self._on_server_lost()
+            return
+        for kind, pid, code in reports:
+            if kind == DIED:
+                link = self._by_pid.pop(pid)
+                if link in self._links:
+                    self._bury(link, f"process {pid} {_how_it_died(code)}", code)
+                continue
+            link = self._starting.popleft()
+            if kind == STARTED:
+                link.pid = pid
+                self._by_pid[pid] = link
+            else:
+                self._requeue([call for call in link.take_back() if call is not self._first_call])
+                self._remove(link)
+                if not self._links:
+                    raise OSError(code, f"No worker can be started: {os.strerror(code)}")
+
+    def _on_server_lost(self) -> None:
+        assert self._server is not None
+        self._selector.unregister(self._server)
+        self._server.close()
+        code = self._server.exit_code
+        self._server = None
+        if not self._by_pid:
+            msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
+            raise RuntimeError(msg)
+        from amltk_processes._ending import end_process_trees
+
+        end_process_trees(self._by_pid, _fork_server.GRACE)
+        self._by_pid.clear()
+        self._starting.clear()
+        for link in list(self._links):
+            self._bury(link, f"process {link.pid} had to be ended, for the fork server {_how_it_died(code)}", None)
+
+    def _bury(self, link: Link, how: str, code: int | None) -> None:
+        while link.open and (answers := link.receive()):
+            for answer in answers:
+                self._on_answer(link, *answer)
+        self._requeue([call for call in link.take_back() if call is not self._first_call])
+        self._remove(link)
+        for call in link.calls.values():
+            error = WorkerDied(f"{name_of(call.fn)} ended with its worker: {how}.", pid=link.pid, exit_code=code)
+            if call is self._first_call:
+                self._failure = error
+            else:
+                _settle(call.future, error)
+
+    def _remove(self, link: Link) -> None:
+        self._links.remove(link)
+        if link.open:
+            self._selector.unregister(link.connection)
+        link.close()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._stopping = True
+        try:
+            if not self._killing and self._failure is None:
+                self._let_workers_end()
+            if self._server is not None:
+                self._server.close()
+        finally:
+            for link in self._links:
+                for call in link.calls.values():
+                    if call is not self._first_call:
+                        msg = f"{name_of(call.fn)} was ended by kill_workers(), in process {link.pid}."
+                        _settle(call.future, _broken(self._failure) if self._failure else WorkerDied(msg, pid=link.pid))
+                link.close()
+            self._links.clear()
+            while self._failure is not None and self._queue:
+                future = self._queue.popleft().future
+                if future.running() or future.set_running_or_notify_cancel():
+                    _settle(future, _broken(self._failure))
+            self._cancel_queue()
+            self._selector.close()
+            self._wake_reader.close()
+            self._waker.close()
+
+    def _let_workers_end(self) -> None:
+        for link in list(self._links):
+            self._remove(link)
+        until = time.monotonic() + _fork_server.GRACE
+        while (self._by_pid or self._starting) and not self._killing and (left := until - time.monotonic()) > 0:
+            for key, events in self._selector.select(left):
+                key.data(events)
+
+
+def _settle(future: Future[Any], error: BaseException | None, result: object = None) -> None:
+    try:
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+    except BaseException:  # a callback of the user's that exits, or somebody else has settled it
+        _log.exception("A callback of a future failed, or the future was settled by somebody else: %r", future)
+
+
+def _broken(cause: BaseException) -> BrokenProcessPool:
+    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _how_it_died(code: int | None) -> str:
+    if code is None:
+        return "is gone"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
+
+
+_live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def _finish_all() -> None:
+    """At the interpreter's end: what was submitted is done first, as with the standard executors."""
+    for dispatcher in list(_live):
+        dispatcher.stop()
+    for dispatcher in list(_live):
+        dispatcher.join()
+
+
+def _forget_all() -> None:
+    for dispatcher in list(_live):
+        dispatcher.forget()
+    _live.clear()
+
+
+atexit.register(_finish_all)
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,155 @@
+"""Pickling by the rules of this backend: in C where that works, by value where it must be.
+
+A worker is a fresh interpreter which does not import the user's script. So whatever lives in
+`__main__`, and what has no importable name, travels by value; the rest as pickle does it anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import itertools
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from types import CellType, FunctionType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+_PROTOCOL = 5
+# Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
+_BY_VALUE = b"v"
+
+
+def dumps(value: object) -> bytes:
+    """Pickle `value`; functions and classes of `__main__`, lambdas and closures by value."""
+    with contextlib.suppress(Exception):  # cloudpickle knows more; what it does not know either, it says
+        data = pickle.dumps(value, _PROTOCOL)
+        if b"__main__" not in data:
+            return data
+    import cloudpickle
+
+    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL)
+    return by_value + _BY_VALUE
+
+
+class Function(NamedTuple):
+    """A pickled function, and the number under which workers keep it."""
+
+    number: int
+    data: bytes
+
+
+IN_THE_CALL = Function(0, b"")
+
+
+class CallPickler:
+    """Pickles calls for one executor, and each plain function only once.
+
+    A function by value is a snapshot: what it refers to is sent as it is at its first call, and
+    each worker then has a copy of its own. Later changes of globals, here or there, stay where they
+    are made, as with imported modules. What carries state that one expects to change between calls
+    (`partial`, bound methods, callable objects) is pickled each time.
+    """
+
+    def __init__(self) -> None:
+        """Start with no functions."""
+        self._functions: WeakKeyDictionary[FunctionType, Function] = WeakKeyDictionary()
+        self._numbers = itertools.count(1)
+
+    def pickle(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Function, bytes]:
+        """Return the function, and the call's data.
+
+        Raises:
+            pickle.PicklingError: Something in it can't be pickled; the message says what.
+            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises.
+        """
+        try:
+            if type(fn) is not FunctionType:
+                return IN_THE_CALL, dumps((fn, args, kwargs))
+            function = self._functions.get(fn)
+            if function is None:
+                function = self._functions[fn] = Function(next(self._numbers), dumps(fn))
+            return function, dumps((args, kwargs))
+        except Exception as error:
+            parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
+            where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
+            raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
+
+
+def name_of(fn: object) -> str:
+    """Return what a person would call the function."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def unpicklable(error: Exception, what: str) -> Exception:
+    """Return the error to raise: one that names `what` where pickle complains, the user's own with a note."""
+    if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
+        return pickle.PicklingError(f"Cannot pickle {what}: {error}")
+    error.add_note(f"Raised while {what} was pickled.")
+    return error
+
+
+def describe_unpicklable(name: str, value: object) -> str:
+    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type."""
+    return _culprit(name, value) or name
+
+
+def _culprit(name: str, value: object, depth: int = 8) -> str | None:
+    try:
+        dumps(value)
+    except Exception:
+        deeper = (_culprit(path, part, depth - 1) for path, part in _parts(name, value)) if depth else iter(())
+        return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
+    return None
+
+
+def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))
+    elif isinstance(value, FunctionType):
+        cells: tuple[CellType, ...] = value.__closure__ or ()
+        yield from (
+            (f"{name}:{var}", cell.cell_contents) for var, cell in zip(value.__code__.co_freevars, cells, strict=True)
+        )
+        known = value.__globals__
+        yield from ((f"{name}:{var}", known[var]) for var in value.__code__.co_names if var in known)
+    elif isinstance(value, functools.partial):
+        yield from ((f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords"))
+    else:
+        yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())
+
+
+class _Unpickler(pickle.Unpickler):
+    """Leaves the classes of this process as they are.
+
+    A class by value comes back from a worker as the very class that was sent. But cloudpickle then
+    sets all its attributes anew, to copies of its methods which have globals of their own.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if name == "_class_setstate" and module == "cloudpickle.cloudpickle":
+            return functools.partial(_set_what_is_missing, found)
+        return found
+
+
+# A class that is just being made has these too, but not as they should be.
+_ALWAYS_SET = ("__doc__", "__abstractmethods__", "_abc_impl")
+
+
+def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: tuple[dict[str, Any], Any]) -> Any:
+    attributes, rest = state
+    missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
+    return setstate(cls, (missing, rest))
+
+
+def loads(data: bytes | memoryview) -> Any:
+    """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
+    return _Unpickler(io.BytesIO(data)).load() if data[-1:] == _BY_VALUE else pickle.loads(data)

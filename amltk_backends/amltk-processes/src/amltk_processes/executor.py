@@ -1,0 +1,113 @@
+"""What the user holds: the executor. Its work is done by a `Dispatcher`, which outlives it if need be."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
+
+from amltk_processes._dispatcher import BrokenProcessPool, Dispatcher
+from amltk_processes._link import Call
+from amltk_processes._pickling import CallPickler
+from amltk_processes._worker import run_initializer
+from amltk_processes.plugin import check_options
+
+__all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ProcessPoolExecutor(Executor):
+    """Runs calls in processes of this machine, as `concurrent.futures.ProcessPoolExecutor` does, and more safely.
+
+    A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other, and is
+    replaced. Functions and classes of `__main__`, lambdas and closures work; the user's script is
+    not imported anew, so it needs no guard. `kill_workers` ends running calls. Nothing is left
+    behind, in whatever way the main process ends.
+
+    Callbacks of futures run in a thread of the executor's, as they do in the standard one.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        """Start nothing yet: processes are started by the calls that need them.
+
+        Args:
+            max_workers: How many processes there are at most; by default one for each processor
+                that this process may use.
+            initializer: Called in each process before its first call. If it raises, the pool is
+                broken: every call fails with `BrokenProcessPool`.
+            initargs: Passed to `initializer`.
+            max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+
+        Raises:
+            TypeError: An option is of a wrong type.
+            ValueError: A number is below 1.
+            pickle.PicklingError: `initializer` or `initargs` can't be pickled.
+        """
+        check_options(max_workers, initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child)
+        self._pickler = CallPickler()
+        first = None
+        if initializer is not None:
+            function, data = self._pickler.pickle(run_initializer, (initializer, initargs), {})
+            first = Call(Future(), initializer, function, data)
+        self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child)
+        # The thread knows nothing of this object: without it, it ends when the work is done.
+        weakref.finalize(self, self._dispatcher.stop).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called in a worker.
+
+        What can't be pickled fails the future, with an error that tells which part it was. The
+        function is sent as it is at its first call here, with what it refers to.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+            BrokenProcessPool: The initializer failed, or no process can be started.
+        """
+        future: Future[T] = Future()
+        try:
+            function, data = self._pickler.pickle(fn, args, kwargs)
+        except Exception as error:
+            self._dispatcher.check_open()
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+        else:
+            self._dispatcher.submit(Call(future, fn, function, data))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and release the processes when those that there are have been done.
+
+        Args:
+            wait: Come back when nothing is left: no call, process, thread or descriptor.
+            cancel_futures: Cancel the calls that have not begun.
+        """
+        self._dispatcher.stop(cancel_pending=cancel_futures)
+        if wait:
+            self._dispatcher.join()
+
+    def kill_workers(self) -> None:
+        """End everything now, and come back when it is gone: workers, their children and grandchildren.
+
+        They get SIGTERM, and SIGKILL after two seconds. Calls that have not begun are cancelled,
+        those that run fail with `WorkerDied`; the executor is shut down. Called from a callback of
+        a future, it comes back at once, and the rest happens when the callback is over.
+        """
+        self._dispatcher.stop(kill=True)
+        self._dispatcher.join()
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,81 @@
+"""Registers the backend `processes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, cast
+
+from amltk.backend import Backend, Capabilities
+from amltk.checks import check_callable, check_int, check_type
+from amltk.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from amltk_processes.executor import ProcessPoolExecutor
+
+
+def processes(
+    max_workers: int | None = None,
+    *,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    max_tasks_per_child: int | None = None,
+) -> Executor:
+    """Run calls in processes of this machine.
+
+    A process that dies takes only the call that it ran with it; `wait=False` and Ctrl-C end what
+    runs, children of calls included. Functions and classes of `__main__`, lambdas and closures
+    work, and the script needs no `if __name__ == "__main__"`.
+
+    Args:
+        max_workers: How many processes there are at most; by default one for each processor that
+            this process may use. They are started when there is work for them.
+        initializer: Called in each process before its first call. If it raises, the pool is broken
+            and every call fails.
+        initargs: Passed to `initializer`.
+        max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+    """
+    from amltk_processes.executor import ProcessPoolExecutor  # it takes what a listing need not load
+
+    return ProcessPoolExecutor(
+        max_workers, initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child
+    )
+
+
+def check_options(
+    max_workers: int | None = None,
+    *,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    max_tasks_per_child: int | None = None,
+) -> None:
+    """Refuse what the pool could not use.
+
+    Raises:
+        TypeError: An option is of a wrong type.
+        ValueError: A number is below 1.
+    """
+    check_int("max_workers", max_workers, at_least=1, or_none=True)
+    if initializer is not None:
+        check_callable("initializer", initializer)
+    check_type("initargs", initargs, tuple)
+    check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
+
+
+def _kill(executor: Executor) -> None:
+    cast("ProcessPoolExecutor", executor).kill_workers()
+
+
+@hookimpl
+def amltk_register_backends(register: Callable[[Backend], None]) -> None:
+    """Register the backend `processes`."""
+    register(
+        Backend(
+            name="processes",
+            summary="Processes of this machine: for work that computes, and may crash.",
+            create=processes,
+            check=check_options,
+            kill=_kill,
+            capabilities=Capabilities(stops_running_work=True, survives_dead_worker=True, needs_pickling=True),
+        )
+    )
