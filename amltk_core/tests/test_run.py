@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -257,7 +258,7 @@ def test_bad_arguments_of_run(scheduler, arguments, error, text):
 
 @pytest.mark.parametrize("executor", [None, "threads", ThreadPoolExecutor, 2])
 def test_what_is_no_executor(executor):
-    with pytest.raises(TypeError, match="executor must be a concurrent.futures.Executor"):
+    with pytest.raises(TypeError, match=r"executor must be a concurrent\.futures\.Executor"):
         Scheduler(executor=executor)
 
 
@@ -356,16 +357,16 @@ def test_timeout_is_said_and_counted_from_the_start_of_each_run(scheduler):
     for _ in range(2):
         began = time.monotonic()
         assert scheduler.run(timeout=0.1, end_on_empty=False).code is Code.TIMEOUT
-        assert 0.1 <= time.monotonic() - began
+        assert time.monotonic() - began >= 0.1
     assert scheduler.event_counts["on_timeout"] == 2
 
 
 def test_stop_now_names_what_runs_on_and_drops_what_it_returns(threads, caplog):
     scheduler = Scheduler(executor=threads)
     release = threading.Event()
-    task = scheduler.task(lambda: release.wait(30))
+    task = scheduler.task(functools.partial(release.wait, 30))
     seen = record(scheduler, task)
-    scheduler.on_start(lambda: task(), repeat=4)
+    scheduler.on_start(task, repeat=4)
     assert scheduler.run(timeout=0.1, wait=False).code is Code.TIMEOUT
     assert seen[-2:] == ["on_finishing", "on_finished"]
     assert scheduler.event_counts["on_future_cancelled"] == task.event_counts["on_cancelled"] == 4
@@ -392,7 +393,7 @@ def test_running_again_has_a_fresh_executor_each_time():
     task = scheduler.task(threading.get_ident)
     threads_seen = set()
     task.on_result(lambda _, ident: threads_seen.add(threading.current_thread().name))
-    scheduler.on_start(lambda: task())
+    scheduler.on_start(task)
     for _ in range(3):
         scheduler.run()
     assert task.event_counts["on_result"] == 3
@@ -571,12 +572,12 @@ def test_a_mapping_decides_by_the_first_match_and_raises_what_it_does_not_know(s
     def raise_it(kind):
         raise kind
 
-    kinds = iter([KeyError, IndexError, OSError])
+    kinds = iter([KeyError, IndexError, FileNotFoundError])
     scheduler.on_start(lambda: scheduler.submit(raise_it, next(kinds)))
     policy = {KeyError: "ignore", LookupError: "end", Exception: "raise"}
     assert scheduler.run(on_exception=policy).code is Code.EXHAUSTED
     assert scheduler.run(on_exception=policy).code is Code.EXCEPTION
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         scheduler.run(on_exception={KeyError: "ignore"})
 
 

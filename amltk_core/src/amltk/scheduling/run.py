@@ -21,7 +21,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from queue import Empty, SimpleQueue
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -42,6 +43,8 @@ logger = logging.getLogger("amltk")
 
 SLICE_SECONDS = 0.02
 """How long results are delivered in one go before the loop's other work gets its turn."""
+LINGER_SECONDS = 0.0002
+"""How long the next result is awaited at the inbox: one that comes so soon needs no trip through the loop's selector."""
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
@@ -118,7 +121,7 @@ class Run:
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        self._inbox: deque[Future[Any]] = deque()
+        self._inbox: SimpleQueue[Future[Any]] = SimpleQueue()
         self._orders: deque[Callable[[], None]] = deque()
         self._woken = False
         self._started = False
@@ -407,7 +410,7 @@ class Run:
 
     def _arrived(self, source: Future[Any]) -> None:
         """Note that a call has ended; in whatever thread the executor says so."""
-        self._inbox.append(source)
+        self._inbox.put(source)
         if not self._woken:
             self._woken = True
             try:
@@ -417,16 +420,21 @@ class Run:
 
     def _deliver_inbox(self) -> None:
         assert self._loop is not None
-        self._woken = False
-        inbox = self._inbox
-        until = self._loop.time() + SLICE_SECONDS
-        while inbox:
-            source = inbox.popleft()
+        inbox, time = self._inbox, self._loop.time
+        until = time() + SLICE_SECONDS
+        while True:
+            try:
+                source = inbox.get(bool(self.waiting), LINGER_SECONDS)
+            except Empty:
+                self._woken = False
+                if inbox.empty():  # else one came before the flag was down, and nobody would wake us for it
+                    return
+                self._woken = True
+                continue
             self._deliver(source)
             if not self.waiting:
                 self._ran_empty()
-            elif inbox and self._loop.time() > until:
-                self._woken = True
+            elif time() > until:
                 self._loop.call_soon(self._deliver_inbox)
                 return
 
@@ -438,8 +446,12 @@ class Run:
         scheduler, task = self.scheduler, future.task
         if task is not None:
             task.n_running -= 1
-        error = None if abandoned or source.cancelled() else source.exception()
-        if abandoned or source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
+        try:
+            error = None if abandoned else source.exception()
+            cancelled = abandoned or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied)))
+        except CancelledError:
+            error, cancelled = None, True
+        if cancelled:
             future.mark_cancelled()
             scheduler.emit(scheduler.FUTURE_CANCELLED, future)
             if task is not None:

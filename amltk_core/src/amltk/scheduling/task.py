@@ -138,6 +138,7 @@ def _checked(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin, ..
     for plugin in listed:
         if not isinstance(plugin, TaskPlugin):
             hint = " Make an object of it: add '()'." if isinstance(plugin, type) else ""
-            msg = f"plugins must be a TaskPlugin or several of them, got {plugin!r} of type {type(plugin).__name__}.{hint}"
+            kind = type(plugin).__name__
+            msg = f"plugins must be a TaskPlugin or several of them, got {plugin!r} of type {kind}.{hint}"
             raise TypeError(msg)
     return listed
