@@ -21,10 +21,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from queue import Empty, SimpleQueue
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from amltk.events import Event, Handler
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
@@ -112,6 +112,7 @@ class Run:
         self.scheduler = scheduler
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
+        self.thread = 0
         self._provider = provider
         self._policy = policy
         self._timeout = timeout
@@ -120,7 +121,6 @@ class Run:
         self._view = view
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
         self._inbox: SimpleQueue[Future[Any]] = SimpleQueue()
         self._orders: deque[Callable[[], None]] = deque()
         self._woken = False
@@ -168,17 +168,21 @@ class Run:
         source.add_done_callback(self._arrived)
         return future
 
-    def check_accepting(self) -> None:
-        """Refuse a call, before anything is done about it, if this is not the time or the thread for it."""
+    def refuse(self) -> NoReturn:
+        """Say why no call can be submitted now, or here.
+
+        Raises:
+            SchedulerNotRunningError: The run is ending.
+            WrongThreadError: This is not the thread of the run.
+        """
         if not self.accepting:
             msg = "The scheduler is ending this run and takes no new calls; submit them in the next run()."
             raise SchedulerNotRunningError(msg)
-        if threading.get_ident() != self._thread:
-            msg = (
-                "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
-                "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
-            )
-            raise WrongThreadError(msg)
+        msg = (
+            "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
+            "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
+        )
+        raise WrongThreadError(msg)
 
     def stop(self, message: str, exception: BaseException | None) -> None:
         """End the run because the user says so; from whatever thread."""
@@ -201,7 +205,7 @@ class Run:
     async def execute(self) -> ExitState:
         """Run, in the loop that is running now, until the end; then raise what is to be raised."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self.thread = threading.get_ident()
         self._executor = self._provider.open()
         course = self._loop.create_task(self._course())
         cancelled: asyncio.CancelledError | None = None
@@ -369,13 +373,13 @@ class Run:
 
     def in_loop(self, function: Callable[..., None], *args: Any) -> None:
         """Call `function` in the thread of the loop: now, or as soon as it can be."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             function(*args)
             return
         self._orders.append(lambda: function(*args))
         if self._started:  # else they are carried out when it has
             try:
-                self._loop.call_soon_threadsafe(self._carry_out)
+                self._loop.call_soon_threadsafe(self._carry_out)  # type: ignore[union-attr] # it has started
             except RuntimeError:
                 logger.debug("A run that has ended was asked to do %r.", function.__name__)
 
@@ -446,11 +450,17 @@ class Run:
         scheduler, task = self.scheduler, future.task
         if task is not None:
             task.n_running -= 1
-        try:
-            error = None if abandoned else source.exception()
-            cancelled = abandoned or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied)))
-        except CancelledError:
-            error, cancelled = None, True
+        result: Any = None
+        error: BaseException | None = None
+        cancelled = abandoned
+        if not abandoned:
+            try:
+                result = source.result()
+            except BaseException as raised:
+                cancelled = source.cancelled() or (self._killing and isinstance(raised, (BrokenExecutor, WorkerDied)))
+                if not cancelled and raised is not source.exception():
+                    raise  # not what the call raised, but a Ctrl-C just now
+                error = raised
         if cancelled:
             future.mark_cancelled()
             scheduler.emit(scheduler.FUTURE_CANCELLED, future)
@@ -458,7 +468,6 @@ class Run:
                 task.emit(task.CANCELLED, future)
             return
         if error is None:
-            result = source.result()
             if not future.done():
                 future.set_result(result)
             scheduler.emit(scheduler.FUTURE_DONE, future)

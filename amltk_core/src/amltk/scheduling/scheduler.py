@@ -286,7 +286,8 @@ class Scheduler(Emitter, Constructors):
         run = self.current_run
         if run is None:
             raise self._not_running()
-        run.check_accepting()
+        if not run.accepting or threading.get_ident() != run.thread:
+            run.refuse()
         return run
 
     def notify(self, hook: str, **arguments: Any) -> None:

@@ -73,12 +73,8 @@ class Task(Emitter, Generic[P, R]):
             self.add_event(*plugin.events())
             plugin.attach_task(self)
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
-        """Submit a call of the function with these arguments; the same as `submit`."""
-        return self.submit(*args, **kwargs)
-
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
-        """Submit a call of the function with these arguments.
+        """Submit a call of the function with these arguments; `task(...)` is the same as `task.submit(...)`.
 
         Returns:
             The future of the call; None if a plugin refused it, which that plugin's event tells.
@@ -104,6 +100,8 @@ class Task(Emitter, Generic[P, R]):
                 raise TypeError(msg)
             function, to_send, to_send_by_name = submission  # type: ignore[assignment] # a plugin may change the types
         return run.submit(self, function, to_send, to_send_by_name, args, kwargs)
+
+    __call__ = submit  # not a method that calls it: every call of the user's comes by here
 
     @property
     def queue(self) -> tuple[asyncio.Future[R], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amltk.events import Event
+from amltk.events import Event, events_of
 from amltk.exceptions import PluginAttachedError
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ class TaskPlugin:
 
     def events(self) -> tuple[Event[...], ...]:
         """Return the events that the plugin adds to its task; those among its class's attributes, by default."""
-        named = {
-            value: None
-            for cls in reversed(type(self).__mro__)
-            for value in vars(cls).values()
-            if isinstance(value, Event)
-        }
-        return tuple(named)
+        return events_of(type(self))
 
     def attach_task(self, task: Task[..., Any]) -> None:
         """Be attached to `task`: called once, when the task is made, after the plugin's events were added.
