@@ -207,6 +207,10 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._executor = self._provider.open()
+        view = self._view
+        if view is not None:
+            view.start()  # before the first event, so that it sees them all
+        refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
         course = self._loop.create_task(self._course())
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -219,6 +223,9 @@ class Run:
             course.result()
         finally:
             self._abandon()
+            if view is not None and refreshing is not None:
+                refreshing.cancel()
+                view.stop()
         if cancelled is not None:
             raise cancelled
         if self._interrupt is not None:
@@ -246,7 +253,6 @@ class Run:
         scheduler = self.scheduler
         assert self._loop is not None
         timeout = None if self._timeout is None else self._loop.call_later(self._timeout, self._timed_out)
-        refreshing = None if self._view is None else self._loop.create_task(self._keep_up_to_date(self._view))
         self.accepting = True
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
@@ -269,9 +275,6 @@ class Run:
         await self._close()
         scheduler.emit(scheduler.FINISHED)
         await self._settle()
-        if refreshing is not None:
-            refreshing.cancel()
-            await asyncio.wait([refreshing])
         scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
 
     async def _drop_what_waits(self) -> None:
@@ -359,15 +362,6 @@ class Run:
         thread.join()
         if error is not None:
             logger.error("%s could not be %s in good order.", self._provider.label, what, exc_info=error)
-
-    async def _keep_up_to_date(self, view: View) -> None:
-        view.start()
-        try:
-            while True:
-                await asyncio.sleep(REFRESH_SECONDS)
-                view.refresh()
-        finally:
-            view.stop()
 
     # What happens to it
 
@@ -565,6 +559,12 @@ class Run:
         if all(error is not known for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)
+
+
+async def _keep_up_to_date(view: View) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        view.refresh()
 
 
 def _set_exception(future: CallFuture[Any], error: BaseException) -> None:

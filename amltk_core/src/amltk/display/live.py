@@ -1,0 +1,193 @@
+"""A run while it goes on, in the terminal or a notebook."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich import get_console
+from rich.console import Console
+from rich.live import Live
+from rich.segment import Segment, SegmentLines
+
+from amltk.display.picture import RunPicture
+from amltk.display.portrait import to_html
+
+if TYPE_CHECKING:
+    from amltk.scheduling.scheduler import Scheduler
+
+logger = logging.getLogger("amltk")
+
+SHARE = 0.1
+"""How much of the run's time showing it may take: that is done in the thread in which callbacks are called."""
+
+
+class Surface(Protocol):
+    """Where pictures of a run appear."""
+
+    def show(self, picture: RunPicture) -> None:
+        """Show how things stand, in place of what was shown before."""
+
+    def end(self, picture: RunPicture) -> None:
+        """Show how things stand at the end, and leave that there."""
+
+    def give_up(self) -> None:
+        """Show no more."""
+
+
+class LiveView:
+    """Shows a scheduler's run in the terminal or a notebook; where output is neither, once, at the end.
+
+    An error in showing ends the showing, not the run. There is no thread: what is seen changes when
+    `refresh` is called.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        """Be ready to show the next run of `scheduler`."""
+        self._scheduler = scheduler
+        self._picture: RunPicture | None = None
+        self._surface: Surface | None = None
+        self._not_before = 0.0
+
+    def start(self) -> None:
+        """Begin to show."""
+        self._guarded(self._start)
+
+    def refresh(self) -> None:
+        """Show how things stand now, unless the last time was too short ago for what it took."""
+        if time.monotonic() >= self._not_before:
+            self._guarded(self._show)
+
+    def stop(self) -> None:
+        """Show how things stand at the end, and give the terminal back."""
+        self._guarded(self._stop)
+
+    def _start(self) -> None:
+        self._picture = RunPicture(self._scheduler)
+        self._surface = _surface()
+        self._show()
+
+    def _show(self) -> None:
+        if self._surface is not None and self._picture is not None:
+            begin = time.monotonic()
+            self._surface.show(self._picture)
+            end = time.monotonic()
+            self._not_before = end + (end - begin) * (1 / SHARE - 1)
+
+    def _stop(self) -> None:
+        if self._surface is not None and self._picture is not None:
+            self._surface.end(self._picture)
+            self._surface = None
+
+    def _guarded(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception:
+            surface, self._surface = self._surface, None
+            if surface is not None:
+                with suppress(Exception):
+                    surface.give_up()
+            logger.warning("The run can be shown no longer; it goes on.", exc_info=True)
+
+
+def _surface() -> Surface:
+    console = get_console()  # that of `rich.print`, so that what callbacks print with it goes above the picture
+    if console.is_jupyter:
+        return _Notebook()
+    if console.is_interactive and console.file.isatty():
+        return _Terminal(console)
+    return _Paper(console)
+
+
+class _Terminal:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lines: list[list[Segment]] = []
+        self._tallest = 0
+        self._live = Live(console=console, auto_refresh=False)
+        self._live.start()
+        _showing.add(self)
+
+    def show(self, picture: RunPicture) -> None:
+        room = self._console.size.height
+        panel = picture.render(lines=room)
+        lines = self._console.render_lines(panel)
+        self._tallest = min(room, max(self._tallest, len(lines)))
+        if len(lines) != self._tallest:  # of one height, so that what is below and above stays where it is
+            panel.height = self._tallest
+            lines = self._console.render_lines(panel)
+        if lines != self._lines:
+            self._draw(lines)
+            self._live.refresh()
+
+    def end(self, picture: RunPicture) -> None:
+        self._draw(self._console.render_lines(picture.render(final=True)))
+        self.give_up()
+
+    def give_up(self) -> None:
+        _showing.discard(self)
+        self._live.stop()
+
+    def _draw(self, lines: list[list[Segment]]) -> None:
+        # Rich draws this anew below whatever is printed, in the thread that prints: so it gets what is drawn
+        # already, which costs little and looks at nothing that the run is about to change.
+        self._lines = lines
+        self._live.update(SegmentLines(lines, new_lines=True))
+
+
+class _Notebook:
+    def __init__(self) -> None:
+        self._ipython = importlib.import_module("IPython.display")  # who is in a notebook has it
+        self._handle: Any = None
+
+    def show(self, picture: RunPicture) -> None:
+        self._draw(to_html(picture.render()))
+
+    def end(self, picture: RunPicture) -> None:
+        self._draw(to_html(picture.render(final=True)))
+
+    def give_up(self) -> None:
+        pass
+
+    def _draw(self, html: str) -> None:
+        if self._handle is None:
+            self._handle = self._ipython.display(self._ipython.HTML(html), display_id=True)
+        else:
+            self._handle.update(self._ipython.HTML(html))
+
+
+class _Paper:
+    """A file or pipe, where nothing can be overwritten."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, picture: RunPicture) -> None:
+        pass
+
+    def end(self, picture: RunPicture) -> None:
+        self._console.print(picture.render(final=True))
+
+    def give_up(self) -> None:
+        pass
+
+
+_showing: set[_Terminal] = set()
+
+
+def _let_go_of_the_terminal() -> None:
+    """In a forked worker: what it prints is printed, and draws no picture of a run that is not its own."""
+    if _showing:
+        for name in ("stdout", "stderr"):
+            proxied = getattr(getattr(sys, name), "rich_proxied_file", None)
+            if proxied is not None:
+                setattr(sys, name, proxied)
+
+
+os.register_at_fork(after_in_child=_let_go_of_the_terminal)

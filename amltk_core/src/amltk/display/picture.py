@@ -1,0 +1,109 @@
+"""A run in a few lines: where it runs, for how long, what came of its calls, and what is next."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from amltk.display.portrait import GUIDES, WIDTH, look_at_queue, render_queue
+from amltk.display.words import number, short_name, times
+from amltk.events import Event
+from amltk.scheduling.task import Task
+
+if TYPE_CHECKING:
+    from amltk.events import Emitter
+    from amltk.scheduling.scheduler import Scheduler
+
+BESIDES_TASKS = 8
+"""Lines of the picture without its tasks and calls: frame, head, totals, a blank, the tasks' header and their rest."""
+
+_OWN_EVENTS = frozenset(value for value in vars(Task).values() if isinstance(value, Event))
+
+
+class RunPicture:
+    """Pictures of a scheduler's run that begins now: events are counted from here on."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        """Begin to count."""
+        self._scheduler = scheduler
+        self._begin = time.monotonic()
+        self._before: Mapping[Emitter, Counter[Any]] = {
+            emitter: emitter.event_counts for emitter in (scheduler, *scheduler.tasks)
+        }
+
+    def render(self, *, lines: int | None = None, final: bool = False) -> Panel:
+        """Return how things stand, if need be without some tasks, so that it fits into `lines`."""
+        scheduler = self._scheduler
+        queue = look_at_queue(scheduler)
+        head = Table.grid(expand=True, padding=(0, 1))
+        head.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        head.add_column(no_wrap=True, justify="right")
+        head.add_row(Text(scheduler.executor_label, "bold"), self._state(final=final))
+        parts: list[RenderableType] = [head, self._totals(queue.length)]
+        if scheduler.tasks:
+            parts += [Text(), self._tasks(len(scheduler.tasks) if lines is None else max(1, lines - BESIDES_TASKS))]
+        if not final:
+            parts += [Text(), render_queue(queue)]
+        return Panel(Group(*parts), width=WIDTH, border_style=GUIDES)
+
+    def _state(self, *, final: bool) -> Text:
+        run = self._scheduler.current_run
+        if run is None or final:
+            state = Text("ended" if run is None else f"ended: {run.exit_state.code.name.lower()}", "bold")
+        elif run.accepting:
+            state = Text("running", "bold green")
+        else:
+            state = Text("ending", "bold yellow")
+        return state.append(f"  {timedelta(seconds=int(time.monotonic() - self._begin))}", "not bold default")
+
+    def _totals(self, in_queue: int) -> Text:
+        counts, scheduler = self._counts(self._scheduler), self._scheduler
+        totals = Text()
+        for count, what, style in (
+            (in_queue, "in the queue", "default"),
+            (counts[scheduler.FUTURE_RESULT], "returned", "green"),
+            (counts[scheduler.FUTURE_EXCEPTION], "raised", "red"),
+            (counts[scheduler.FUTURE_CANCELLED], "cancelled", "yellow"),
+        ):
+            totals.append(" · " if totals else "", "dim")
+            totals.append(number(count), f"bold {style}" if count else "dim").append(f" {what}", "dim")
+        return totals
+
+    def _tasks(self, rows: int) -> RenderableType:
+        tasks = self._scheduler.tasks
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("task", style="cyan", no_wrap=True, overflow="ellipsis")
+        for name in ("queue", "returned", "raised", "cancelled"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("besides", no_wrap=True, overflow="ellipsis")
+        for task in tasks[:rows]:
+            counts = self._counts(task)
+            besides = [f"{short_name(name)} {times(n)}" for name, n in counts.items() if n and name not in _OWN_EVENTS]
+            table.add_row(
+                Text(short_name(task.name)),
+                _count(task.n_running, "default"),
+                _count(counts[task.RESULT], "green"),
+                _count(counts[task.EXCEPTION], "red"),
+                _count(counts[task.CANCELLED], "yellow"),
+                Text(", ".join(besides), "yellow"),
+            )
+        if len(tasks) <= rows:
+            return table
+        return Group(table, Text(f"… {number(len(tasks) - rows)} more", "dim"))
+
+    def _counts(self, emitter: Emitter) -> Counter[Any]:
+        counts: Counter[Any] = emitter.event_counts
+        counts.subtract(self._before.get(emitter, {}))
+        return counts
+
+
+def _count(count: int, style: str) -> Text:
+    return Text(number(count), style if count else "dim")

@@ -1,0 +1,194 @@
+"""All there is to see of a scheduler or a task.
+
+Text is never given to rich as a string, which it would read for markup, but as `Text`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.protocol import rich_cast
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from amltk.display.words import call, name_of, number, settings, short_name, times
+
+if TYPE_CHECKING:
+    from amltk.events import Emitter, Event, Handler
+    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.scheduler import Scheduler
+    from amltk.scheduling.task import Task
+    from amltk.scheduling.task_plugin import TaskPlugin
+
+WIDTH = 100
+"""No wider than that, however wide the terminal is: lines become hard to follow."""
+SHOWN_CALLS = 5
+SEEN_CALLS = 256
+"""How many calls of the queue are looked at, so that looking costs the same however long it is."""
+
+GUIDES = "bright_black"
+
+
+def render_scheduler(scheduler: Scheduler) -> RenderableType:
+    """Return a panel with a scheduler's executor, queue, events, callbacks and tasks."""
+    running = scheduler.running()
+    facts = _facts(
+        ("executor", Text(scheduler.executor_label)),
+        ("state", Text("running", "bold green") if running else Text("not running", "dim")),
+        ("queue", render_queue(look_at_queue(scheduler))),
+    )
+    parts: list[RenderableType] = [facts, Text(), _events(scheduler)]
+    if scheduler.tasks:
+        tree = Tree(Text("Tasks", "bold"), guide_style=GUIDES)
+        for task in scheduler.tasks:
+            _grow_task(tree.add(_heading(task)), task)
+        parts += [Text(), tree]
+    return _panel("Scheduler", parts)
+
+
+def render_task(task: Task[..., Any]) -> RenderableType:
+    """Return a panel with a task's function, plugins, events and callbacks."""
+    tree = Tree(_heading(task), guide_style=GUIDES)
+    _grow_task(tree, task)
+    return _panel("Task", [tree])
+
+
+def to_html(thing: RenderableType) -> str:
+    """Return what rich shows of a thing as a piece of HTML, which leaves the rest of its page alone."""
+    console = Console(record=True, file=io.StringIO(), width=WIDTH, force_jupyter=False)
+    console.print(thing)
+    style = "white-space:pre;overflow-x:auto;line-height:normal;font-family:Menlo,'DejaVu Sans Mono',consolas,monospace"
+    return console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
+
+
+class Queue(NamedTuple):
+    """What a look at a scheduler's queue shows.
+
+    Attributes:
+        length: How many calls have not ended.
+        running: How many of those that were looked at run just now.
+        more: Whether there may be more that run.
+        first: The first calls, and whether they run.
+    """
+
+    length: int
+    running: int
+    more: bool
+    first: tuple[tuple[CallFuture[Any], bool], ...]
+
+
+def look_at_queue(scheduler: Scheduler) -> Queue:
+    """Look at the first calls only: executors take them in turn, so those that run stand there."""
+    run = scheduler.current_run
+    if run is None:
+        return Queue(0, 0, more=False, first=())
+    futures = list(islice(run.waiting.values(), SEEN_CALLS))
+    states = [future.source.running() for future in futures]
+    length = len(run.waiting)
+    more = length > len(futures) and states[-1:] == [True]
+    return Queue(length, sum(states), more, tuple(zip(futures[:SHOWN_CALLS], states, strict=False)))
+
+
+def render_queue(queue: Queue) -> RenderableType:
+    """Return how many calls run and wait, and the first of them."""
+    if not queue.length:
+        return Text("empty", "dim")
+    running = number(queue.running) + "+" * queue.more
+    lines = [Text(f"{number(queue.length)} call{'s' * (queue.length > 1)}, {running} running")]
+    for future, runs in queue.first:
+        line = Text("▸ " if runs else "· ", "green" if runs else "dim", no_wrap=True, overflow="ellipsis")
+        lines.append(line.append(call(future), "default" if runs else "dim"))
+    if queue.length > len(queue.first):
+        lines.append(Text(f"… {number(queue.length - len(queue.first))} more", "dim"))
+    return Group(*lines)
+
+
+def _panel(title: str, parts: Iterable[RenderableType]) -> Panel:
+    return Panel(Group(*parts), title=Text(title, "bold"), title_align="left", width=WIDTH, border_style=GUIDES)
+
+
+def _facts(*facts: tuple[str, RenderableType]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), value)
+    return table
+
+
+def _heading(task: Task[..., Any]) -> Text:
+    heading = Text(short_name(task.name), "bold cyan")
+    if task.n_running:
+        heading.append(f"  {number(task.n_running)} in the queue", "not bold default")
+    return heading
+
+
+def _grow_task(tree: Tree, task: Task[..., Any]) -> None:
+    for plugin in task.plugins:
+        tree.add(_PluginView(plugin))
+    _grow_events(tree, task)
+
+
+def _events(emitter: Emitter) -> Tree:
+    tree = Tree(Text("Events", "bold"), guide_style=GUIDES)
+    _grow_events(tree, emitter)
+    return tree
+
+
+def _grow_events(tree: Tree, emitter: Emitter) -> None:
+    counts: Mapping[Event[...], int] = emitter.event_counts
+    quiet = []
+    for event, handlers in emitter.handlers.items():
+        if not handlers and not counts[event]:
+            quiet.append(str(event))
+            continue
+        branch = tree.add(Text(short_name(event)).append_text(_times(counts[event])))
+        for handler in handlers:
+            branch.add(_handler(handler))
+    if quiet:
+        tree.add(Text(f"not emitted, no callbacks: {', '.join(map(short_name, quiet))}", "dim"))
+
+
+def _handler(handler: Handler) -> Text:
+    text = Text(name_of(handler.callback), "cyan").append_text(_times(handler.calls))
+    options = {"every": handler.every, "repeat": handler.repeat}
+    shown: dict[str, Any] = {name: value for name, value in options.items() if value != 1}
+    shown.update({n: v for n, v in (("limit", handler.limit), ("when", handler.when)) if v is not None})
+    return text.append(f"  {settings(shown)}", "dim") if shown else text
+
+
+def _times(count: int) -> Text:
+    return Text(f" {times(count)}", "bold yellow" if count else "dim")
+
+
+class _PluginView:
+    """A plugin as it shows itself, or else by its name and settings."""
+
+    def __init__(self, plugin: TaskPlugin) -> None:
+        self.plugin = plugin
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        plugin = self.plugin
+        name = Text(short_name(type(plugin).__qualname__), "magenta")
+        if not hasattr(plugin, "__rich__") and not hasattr(plugin, "__rich_console__"):
+            own = {k: v for k, v in getattr(plugin, "__dict__", {}).items() if not k.startswith("_") and k != "task"}
+            yield name.append(f"  {settings(own)}", "default") if own else name
+            return
+        try:
+            shown = rich_cast(plugin)
+            if isinstance(shown, str):
+                shown = console.render_str(shown)
+            # Rendered here and now: an error must not take the whole picture with it.
+            lines = console.render_lines(shown, options, pad=False)
+        except Exception as error:
+            yield name.append(f"  can't be shown: {type(error).__name__}", "red")
+            return
+        for line in lines:
+            yield from line
+            yield Text()
