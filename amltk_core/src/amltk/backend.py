@@ -53,7 +53,7 @@ class Backend:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            msg = f"A backend's name is of lower-case letters, digits and '_', so that with_<name> works; got {self.name!r}."
+            msg = f"A backend's name is of lower-case letters, digits and '_', as in with_<name>; got {self.name!r}."
             raise ValueError(msg)
         for field in ("create", "kill", "check"):
             value = getattr(self, field)

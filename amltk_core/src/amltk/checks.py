@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral, Real  # those of numpy are such numbers, too
 
 
 def check_callable(name: str, value: object) -> None:
@@ -26,7 +27,7 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
     if value is None and or_none:
         return
     allowed = f"an integer of at least {at_least}" + (" or None" if or_none else "")
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
     if value < at_least:
@@ -44,10 +45,10 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
     if value is None and or_none:
         return
     allowed = f"a number of seconds, {'0 or more' if zero else 'more than 0'}" + (" or None" if or_none else "")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not 0 <= value < float("inf") or (value == 0 and not zero):
+    if not 0 <= float(value) < float("inf") or (value == 0 and not zero):
         msg = f"{name} must be {allowed}, got {value!r}."
         raise ValueError(msg)
 
@@ -69,4 +70,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # only needed for an error message
 
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from amltk.checks import check_callable, check_int, did_you_mean
+from amltk.checks import check_callable, check_int, check_type, did_you_mean
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ONCE = (0,)
 
 Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
 
@@ -52,9 +54,10 @@ class Event(str, Generic[P]):
 
     def __new__(cls, name: str, description: str = "") -> Self:
         """Name an event; say in `description` when it is emitted and what callbacks receive."""
-        if not isinstance(name, str) or not name:
-            msg = f"An event's name must be a string that is not empty, got {name!r}."
-            raise TypeError(msg)
+        check_type("name", name, str)
+        if not name:
+            msg = "name must not be empty: it is what the event is registered for and counted by."
+            raise ValueError(msg)
         event = super().__new__(cls, name)
         event.description = description
         return event
@@ -66,6 +69,15 @@ class Event(str, Generic[P]):
 
     def __repr__(self) -> str:
         return f"Event({str(self)!r})"
+
+
+def events_of(cls: type) -> tuple[Event[...], ...]:
+    """Return the events among the attributes of a class, inherited ones first; what is overridden does not count."""
+    attributes: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        attributes |= vars(base)
+    # Two names for one object are one event; two objects of one name are left for `add_event` to refuse.
+    return tuple({id(value): value for value in attributes.values() if isinstance(value, Event)}.values())
 
 
 class Supervisor(Protocol):
@@ -84,9 +96,10 @@ class Handler:
     Attributes:
         callback: What is called.
         calls: How often it was.
+        always: Whether it is called once for every emission, so that `due` need not be asked.
     """
 
-    __slots__ = ("_always", "_emissions", "callback", "calls", "every", "limit", "repeat", "when")
+    __slots__ = ("_emissions", "always", "callback", "calls", "every", "limit", "repeat", "when")
 
     def __init__(
         self,
@@ -111,7 +124,7 @@ class Handler:
         self.every = every
         self.calls = 0
         self._emissions = 0
-        self._always = when is None and limit is None and repeat == 1 and every == 1
+        self.always = when is None and limit is None and repeat == 1 and every == 1
 
     @property
     def name(self) -> str:
@@ -120,16 +133,16 @@ class Handler:
 
     def due(self) -> int:
         """Count an emission, and return how often the callback is to be called for it."""
-        if self._always:
-            return 1
         if self.when is not None and not self.when():
             return 0
         self._emissions += 1
         if (self._emissions - 1) % self.every:
             return 0
-        if self.limit is None:
-            return self.repeat
-        return min(self.repeat, self.limit - self.calls)
+        return self.repeat
+
+
+def _nothing() -> None:
+    """Stand in for a callback that is given later, to the decorator."""
 
 
 class Subscriber(Generic[P]):
@@ -222,8 +235,7 @@ class Emitter:
         self.name = name or type(self).__name__
         self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
         self._counts: Counter[Event[...]] = Counter()
-        for cls in reversed(type(self).__mro__):
-            self._handlers.update({value: () for value in vars(cls).values() if isinstance(value, Event)})
+        self.add_event(*events_of(type(self)))
 
     def __repr__(self) -> str:
         return (
@@ -315,19 +327,26 @@ class Emitter:
         every: int = ...,
     ) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 
-    def on(self, event: str, *callback: Callable[..., Any], **options: Any) -> Any:
+    def on(
+        self,
+        event: str,
+        callback: Callable[..., Any] = _nothing,
+        *,
+        when: Callable[[], bool] | None = None,
+        limit: int | None = None,
+        repeat: int = 1,
+        every: int = 1,
+    ) -> Any:
         """Register a callback for an event; without a callback, return a decorator that does.
 
         Args:
             event: The event, or its name.
-            *callback: What is called with what the event is emitted with. If it is an `async def`
+            callback: What is called with what the event is emitted with. If it is an `async def`
                 function, the run awaits it.
-            **options: Any of
-
-                - `when`: asked at each emission; if it says False, the emission does not count.
-                - `every`: the callback is called at the 1st, (`every` + 1)th, ... emission.
-                - `repeat`: how often it is called each time.
-                - `limit`: how often it is called in all; afterwards it is ignored.
+            when: Asked at each emission; if it says False, the emission does not count.
+            limit: How often the callback is called in all; afterwards it is ignored.
+            repeat: How often it is called each time; when it raises, not again that time.
+            every: It is called at the 1st, (`every` + 1)th, ... emission.
 
         Returns:
             The callback as it was given, so that decorators can be stacked.
@@ -338,11 +357,11 @@ class Emitter:
             ValueError: A number is below 1.
         """
         known: Event[...] = self._known(event)
-        if not callback:
-            Handler(_nothing, **options)  # a wrong option is an error here, not where the function is decorated
-            return lambda function: self.on(known, function, **options)
-        self._handlers[known] = (*self._handlers[known], Handler(*callback, **options))
-        return callback[0]
+        handler = Handler(callback, when=when, limit=limit, repeat=repeat, every=every)
+        if callback is _nothing:  # a wrong option was an error here, not where the function is decorated
+            return lambda function: self.on(known, function, when=when, limit=limit, repeat=repeat, every=every)
+        self._handlers[known] = (*self._handlers[known], handler)
+        return callback
 
     def emit(self, event: Event[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Emit an event: call its callbacks with the arguments, in the order of their registration.
@@ -356,42 +375,34 @@ class Emitter:
                 an `ExceptionGroup` of it.
         """
         handlers = self._handlers.get(event)
-        if handlers is None:
-            handlers = self._handlers[self._known(event)]
+        if handlers is None or type(event) is str:  # counts are kept by event, also when it is emitted by its name
+            event = self._known(event)
+            handlers = self._handlers[event]
         self._counts[event] += 1
-        if handlers:
-            self._call(event, handlers, args, kwargs)
-        if observer is not None:
-            observer(self, event, args, kwargs)
+        try:
+            if handlers:
+                self._call(event, handlers, args, kwargs)
+        finally:
+            if observer is not None:
+                observer(self, event, args, kwargs)
 
     def _call(
         self, event: Event[...], handlers: Iterable[Handler], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        errors: list[BaseException] = []
-        supervisor = self._supervisor()
+        supervisor = self._supervisor() or _Unsupervised(self)
         for handler in handlers:
             try:
-                for _ in range(handler.due()):
+                for _ in _ONCE if handler.always else range(handler.due()):
+                    if handler.limit is not None and handler.calls >= handler.limit:
+                        break  # looked at each time: the callback may have emitted the event itself
                     handler.calls += 1
                     outcome = handler.callback(*args, **kwargs)
                     if type(outcome) is CoroutineType:
-                        if supervisor is None:
-                            outcome.close()
-                            _refuse_async(self, event, handler)
-                        else:
-                            supervisor.callback_started(event, handler, outcome)
+                        supervisor.callback_started(event, handler, outcome)
             except BaseException as error:
-                if supervisor is not None:
-                    supervisor.callback_failed(event, handler, error)
-                elif isinstance(error, Exception):
-                    errors.append(error)
-                else:
-                    raise
-        if len(errors) == 1:
-            raise errors[0]
-        if errors:
-            msg = f"{len(errors)} callbacks of {str(event)!r} of {self!r} raised"
-            raise BaseExceptionGroup(msg, errors)
+                supervisor.callback_failed(event, handler, error)
+        if isinstance(supervisor, _Unsupervised):
+            supervisor.raise_errors(event)
 
     def _supervisor(self) -> Supervisor | None:
         """Who answers for callbacks just now; None lets their errors leave `emit()`."""
@@ -408,13 +419,30 @@ class Emitter:
         raise UnknownEventError(msg)
 
 
-def _nothing() -> Literal[None]:
-    """Stand in for a callback whose options are checked before it is known."""
+class _Unsupervised:
+    """Lets the errors of callbacks leave `emit()`, once all callbacks have been called."""
 
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._errors: list[Exception] = []
 
-def _refuse_async(emitter: Emitter, event: Event[...], handler: Handler) -> None:
-    msg = (
-        f"The callback {handler.name} of {str(event)!r} of {emitter!r} is an 'async def' function, but there is no run "
-        "to await it. Make it an ordinary function, or emit the event of a scheduler or task while that runs."
-    )
-    raise TypeError(msg)
+    def callback_failed(self, _event: Event[...], _handler: Handler, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            raise error  # an interrupt, or sys.exit(): nothing more is done
+        self._errors.append(error)
+
+    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
+        coroutine.close()
+        msg = (
+            f"The callback {handler.name} of {str(event)!r} of {self._emitter!r} is an 'async def' function, but there "
+            "is no run to await it. Make it an ordinary function, or emit the event of a scheduler or task while that "
+            "runs."
+        )
+        raise TypeError(msg)
+
+    def raise_errors(self, event: Event[...]) -> None:
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            msg = f"{len(self._errors)} callbacks of {str(event)!r} of {self._emitter!r} raised"
+            raise ExceptionGroup(msg, self._errors)

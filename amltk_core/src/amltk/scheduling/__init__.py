@@ -9,12 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amltk_sequential import SequentialExecutor as SequentialExecutor  # comes with amltk-sequential
-
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
     from amltk.scheduling.task_plugin import TaskPlugin
+    from amltk_sequential import SequentialExecutor as SequentialExecutor  # comes with amltk-sequential
 
 _HOME = {
     "ExitState": "amltk.scheduling.exit_state",

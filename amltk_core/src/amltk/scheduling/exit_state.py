@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
 
 
 class Code(Enum):
@@ -38,7 +37,7 @@ class ExitState:
         exception: What was raised or given to `stop(exception=...)`, if anything.
     """
 
-    Code: ClassVar = Code
+    Code = _Code
 
     code: _Code
     exception: BaseException | None = None
