@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from amltk.display.portrait import GUIDES, WIDTH, look_at_queue, render_queue
+from amltk.display.portrait import GUIDES, WIDTH, Queue, look_at_queue, render_calls
 from amltk.display.words import number, short_name, times
 from amltk.events import Event
 from amltk.scheduling.task import Task
@@ -47,11 +47,11 @@ class RunPicture:
         head.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         head.add_column(no_wrap=True, justify="right")
         head.add_row(Text(scheduler.executor_label, "bold"), self._state(final=final))
-        parts: list[RenderableType] = [head, self._totals(queue.length)]
+        parts: list[RenderableType] = [head, self._totals(queue)]
         if scheduler.tasks:
             parts += [Text(), self._tasks(len(scheduler.tasks) if lines is None else max(1, lines - BESIDES_TASKS))]
-        if not final:
-            parts += [Text(), render_queue(queue)]
+        if queue.length and not final:
+            parts += [Text(), render_calls(queue)]
         return Panel(Group(*parts), width=WIDTH, border_style=GUIDES)
 
     def _state(self, *, final: bool) -> Text:
@@ -64,11 +64,11 @@ class RunPicture:
             state = Text("ending", "bold yellow")
         return state.append(f"  {timedelta(seconds=int(time.monotonic() - self._begin))}", "not bold default")
 
-    def _totals(self, in_queue: int) -> Text:
+    def _totals(self, queue: Queue) -> Text:
         counts, scheduler = self._counts(self._scheduler), self._scheduler
         totals = Text()
         for count, what, style in (
-            (in_queue, "in the queue", "default"),
+            (queue.length, f"in the queue, {queue.running_text}", "default"),
             (counts[scheduler.FUTURE_RESULT], "returned", "green"),
             (counts[scheduler.FUTURE_EXCEPTION], "raised", "red"),
             (counts[scheduler.FUTURE_CANCELLED], "cancelled", "yellow"),
@@ -83,18 +83,21 @@ class RunPicture:
         table.add_column("task", style="cyan", no_wrap=True, overflow="ellipsis")
         for name in ("queue", "returned", "raised", "cancelled"):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("besides", no_wrap=True, overflow="ellipsis")
+        if any(set(task.events) - _OWN_EVENTS for task in tasks):
+            table.add_column("besides", no_wrap=True, overflow="ellipsis")
         for task in tasks[:rows]:
             counts = self._counts(task)
-            besides = [f"{short_name(name)} {times(n)}" for name, n in counts.items() if n and name not in _OWN_EVENTS]
-            table.add_row(
+            cells = [
                 Text(short_name(task.name)),
                 _count(task.n_running, "default"),
                 _count(counts[task.RESULT], "green"),
                 _count(counts[task.EXCEPTION], "red"),
                 _count(counts[task.CANCELLED], "yellow"),
-                Text(", ".join(besides), "yellow"),
-            )
+            ]
+            others = [f"{short_name(name)} {times(n)}" for name, n in counts.items() if n and name not in _OWN_EVENTS]
+            if others:
+                cells.append(Text(", ".join(others), "yellow"))
+            table.add_row(*cells)
         if len(tasks) <= rows:
             return table
         return Group(table, Text(f"… {number(len(tasks) - rows)} more", "dim"))

@@ -38,10 +38,12 @@ GUIDES = "bright_black"
 def render_scheduler(scheduler: Scheduler) -> RenderableType:
     """Return a panel with a scheduler's executor, queue, events, callbacks and tasks."""
     running = scheduler.running()
+    queue = look_at_queue(scheduler)
+    calls = Text(f"{number(queue.length)} call{'s' * (queue.length != 1)}, {queue.running_text}")
     facts = _facts(
         ("executor", Text(scheduler.executor_label)),
         ("state", Text("running", "bold green") if running else Text("not running", "dim")),
-        ("queue", render_queue(look_at_queue(scheduler))),
+        ("queue", Group(calls, render_calls(queue)) if queue.length else Text("empty", "dim")),
     )
     parts: list[RenderableType] = [facts, Text(), _events(scheduler)]
     if scheduler.tasks:
@@ -82,6 +84,11 @@ class Queue(NamedTuple):
     more: bool
     first: tuple[tuple[CallFuture[Any], bool], ...]
 
+    @property
+    def running_text(self) -> str:
+        """How many run, for people."""
+        return f"{number(self.running)}{'+' * self.more} running"
+
 
 def look_at_queue(scheduler: Scheduler) -> Queue:
     """Look at the first calls only: executors take them in turn, so those that run stand there."""
@@ -95,12 +102,9 @@ def look_at_queue(scheduler: Scheduler) -> Queue:
     return Queue(length, sum(states), more, tuple(zip(futures[:SHOWN_CALLS], states, strict=False)))
 
 
-def render_queue(queue: Queue) -> RenderableType:
-    """Return how many calls run and wait, and the first of them."""
-    if not queue.length:
-        return Text("empty", "dim")
-    running = number(queue.running) + "+" * queue.more
-    lines = [Text(f"{number(queue.length)} call{'s' * (queue.length > 1)}, {running} running")]
+def render_calls(queue: Queue) -> RenderableType:
+    """Return the first calls of a queue, a line each, and how many there are besides."""
+    lines = []
     for future, runs in queue.first:
         line = Text("▸ " if runs else "· ", "green" if runs else "dim", no_wrap=True, overflow="ellipsis")
         lines.append(line.append(call(future), "default" if runs else "dim"))
