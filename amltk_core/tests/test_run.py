@@ -778,7 +778,9 @@ def test_ctrl_c_ends_the_run_in_order(threads, inside_of_a_loop, caplog):
     release = threading.Event()
     seen = record(scheduler)
     scheduler.on_start(lambda: scheduler.submit(release.wait, 30))
-    scheduler.on_future_submitted(lambda _: scheduler.call_later(0.05, os.kill, os.getpid(), signal.SIGINT))
+    # From another thread, so that the loop is asleep when the signal comes.
+    press = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    scheduler.on_future_submitted(lambda _: press.start())
 
     async def main():
         scheduler.run(timeout=20)

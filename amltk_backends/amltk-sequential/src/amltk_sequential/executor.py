@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -23,6 +27,7 @@ class SequentialExecutor(Executor):
     def __init__(self) -> None:
         """Start with nothing to do."""
         self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._scheduled = False
         self._shut_down = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -41,7 +46,8 @@ class SequentialExecutor(Executor):
         except RuntimeError:
             self._run_next()
         else:
-            loop.call_soon(self._run_next)
+            if not self._scheduled:
+                self._schedule(loop)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -53,6 +59,17 @@ class SequentialExecutor(Executor):
         while wait and self._queue:
             self._run_next()
 
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = True
+        # Two turns of the loop: timers that have become due in the meantime come in the first.
+        loop.call_soon(loop.call_soon, self._take_turn, loop)
+
+    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        self._run_next()
+        if self._queue and not self._scheduled:
+            self._schedule(loop)
+
     def _run_next(self) -> None:
         if not self._queue:
             return
@@ -60,8 +77,32 @@ class SequentialExecutor(Executor):
         if not future.set_running_or_notify_cancel():
             return
         try:
-            result = call()
+            with _ctrl_c_reaches_the_call():
+                result = call()
         except BaseException as error:  # whatever it raises is the call's outcome, SystemExit too
             future.set_exception(error)
         else:
             future.set_result(result)
+
+
+@contextmanager
+def _ctrl_c_reaches_the_call() -> Iterator[None]:
+    """Let Ctrl-C interrupt the call at once, as it would without us, besides what it means to a run.
+
+    The run's own handler can do no more than take note while its thread is busy with the call.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or not callable(before) or before is signal.default_int_handler:
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        before(number, frame)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from queue import Empty, SimpleQueue
+from time import sleep
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -44,7 +45,7 @@ logger = logging.getLogger("amltk")
 SLICE_SECONDS = 0.02
 """How long results are delivered in one go before the loop's other work gets its turn."""
 LINGER_SECONDS = 0.0002
-"""How long the next result is awaited at the inbox: one that comes so soon needs no trip through the loop's selector."""
+"""How long the next result is awaited at the inbox: if it comes so soon, it needs no trip through the selector."""
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
@@ -190,7 +191,8 @@ class Run:
 
     def interrupt(self, error: BaseException) -> None:
         """End the run at once, killing what runs, because of a Ctrl-C or the like; from whatever thread."""
-        self.in_loop(self._interrupted, error)
+        # Never directly: a signal handler runs in the loop's thread, but nothing of it would wake the loop.
+        self._order(self._interrupted, error)
 
     def call_later(
         self, delay: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -244,6 +246,7 @@ class Run:
         executor, self._executor = self._executor, None
         if executor is not None:
             self.accepting = False
+            self._killing = True
             if self._provider.kill is not None:
                 self._provider.kill(executor)
             if self._provider.owned:
@@ -266,7 +269,6 @@ class Run:
         if timeout is not None:
             timeout.cancel()
         if self._wait and not self._at_once.is_set():
-            await self._drop_what_waits()
             await self._until_idle()
         if self.waiting or self._coroutines:
             await self._stop_what_runs()
@@ -276,13 +278,6 @@ class Run:
         scheduler.emit(scheduler.FINISHED)
         await self._settle()
         scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
-
-    async def _drop_what_waits(self) -> None:
-        """Cancel the calls that no worker has taken up: only what runs is waited for."""
-        if self.waiting:
-            await asyncio.sleep(TAKE_UP_SECONDS)
-            for source in list(self.waiting):
-                source.cancel()
 
     async def _until_idle(self) -> None:
         """Wait for calls and callbacks to end, unless the run is to end at once."""
@@ -297,8 +292,6 @@ class Run:
     async def _stop_what_runs(self) -> None:
         """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
         assert self._executor is not None
-        for source in list(self.waiting):
-            source.cancel()
         self._deliver_inbox()
         if self.waiting and self._provider.kill is not None:
             self._killing = True
@@ -370,8 +363,11 @@ class Run:
         if threading.get_ident() == self.thread:
             function(*args)
             return
+        self._order(function, *args)
+
+    def _order(self, function: Callable[..., None], *args: Any) -> None:
         self._orders.append(lambda: function(*args))
-        if self._started:  # else they are carried out when it has
+        if self._started:  # else it is carried out when it has
             try:
                 self._loop.call_soon_threadsafe(self._carry_out)  # type: ignore[union-attr] # it has started
             except RuntimeError:
@@ -387,8 +383,20 @@ class Run:
         if self._code is None or (code in (Code.EXCEPTION, Code.CANCELLED) and self._exception is None):
             self._code = code
             self._exception = exception
-        self.accepting = False
-        self._ending.set()
+        if self.accepting:
+            self.accepting = False
+            self._drop_what_waits()
+            self._ending.set()
+
+    def _drop_what_waits(self) -> None:
+        """Cancel the calls that no worker has taken up: only what runs is waited for.
+
+        Here and now: an executor in the loop's own thread must not start the next one before.
+        """
+        if self.waiting and self._wait:
+            sleep(TAKE_UP_SECONDS)
+        for source in list(self.waiting):
+            source.cancel()
 
     def _stop(self, message: str, exception: BaseException | None) -> None:
         if self.accepting:
@@ -441,40 +449,46 @@ class Run:
         future = self.waiting.pop(source, None)
         if future is None:
             return  # abandoned, or resolved a second time
-        scheduler, task = self.scheduler, future.task
-        if task is not None:
-            task.n_running -= 1
-        result: Any = None
-        error: BaseException | None = None
-        cancelled = abandoned
-        if not abandoned:
-            try:
-                result = source.result()
-            except BaseException as raised:
-                cancelled = source.cancelled() or (self._killing and isinstance(raised, (BrokenExecutor, WorkerDied)))
-                if not cancelled and raised is not source.exception():
-                    raise  # not what the call raised, but a Ctrl-C just now
-                error = raised
-        if cancelled:
-            future.mark_cancelled()
-            scheduler.emit(scheduler.FUTURE_CANCELLED, future)
-            if task is not None:
-                task.emit(task.CANCELLED, future)
+        if future.task is not None:
+            future.task.n_running -= 1
+        if abandoned:
+            self._tell_cancelled(future)
             return
-        if error is None:
-            if not future.done():
-                future.set_result(result)
-            scheduler.emit(scheduler.FUTURE_DONE, future)
-            scheduler.emit(scheduler.FUTURE_RESULT, future, result)
-            if task is not None:
-                task.emit(task.DONE, future)
-                task.emit(task.RESULT, future, result)
-            return
+        try:
+            result = source.result()
+        except BaseException as error:
+            if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
+                self._tell_cancelled(future)
+            elif error is source.exception():
+                self._tell_exception(future, error)
+            else:
+                raise  # not what the call raised, but a second Ctrl-C just now
+        else:
+            self._tell_result(future, result)
+
+    def _tell_cancelled(self, future: CallFuture[Any]) -> None:
+        future.mark_cancelled()
+        self.scheduler.emit(self.scheduler.FUTURE_CANCELLED, future)
+        if (task := future.task) is not None:
+            task.emit(task.CANCELLED, future)
+
+    def _tell_result(self, future: CallFuture[Any], result: Any) -> None:
+        if not future.done():
+            future.set_result(result)
+        scheduler = self.scheduler
+        scheduler.emit(scheduler.FUTURE_DONE, future)
+        scheduler.emit(scheduler.FUTURE_RESULT, future, result)
+        if (task := future.task) is not None:
+            task.emit(task.DONE, future)
+            task.emit(task.RESULT, future, result)
+
+    def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
         if not future.done():
             _set_exception(future, error)
+        scheduler = self.scheduler
         scheduler.emit(scheduler.FUTURE_DONE, future)
         scheduler.emit(scheduler.FUTURE_EXCEPTION, future, error)
-        if task is not None:
+        if (task := future.task) is not None:
             task.emit(task.DONE, future)
             task.emit(task.EXCEPTION, future, error)
         self._apply_policy(error)

@@ -103,7 +103,7 @@ class Scheduler(Emitter, Constructors):
             ValueError: A value that the backend can't use.
         """
         scheduler = cls.__new__(cls)
-        scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))  # noqa: SLF001 - its own method
+        scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))
         return scheduler
 
     def _set_up(self, provider: Provider) -> None:
