@@ -127,6 +127,7 @@ class Run:
         self._woken = False
         self._started = False
         self._killing = False
+        self._leaving_work_behind = False
         self._code: Code | None = None
         self._exception: BaseException | None = None
         self._errors: list[BaseException] = []
@@ -296,9 +297,9 @@ class Run:
         if self.waiting and self._provider.kill is not None:
             self._killing = True
             await self._in_thread(self._provider.kill, self._executor, what="killed")
-        for _ in range(2):  # twice: a delivery may take several turns, and its callbacks may start more
-            while self._woken:
-                self._deliver_inbox()
+        while self._woken:
+            self._deliver_inbox()
+            await asyncio.sleep(0)
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
             names = ", ".join(sorted({future.name for future in stuck}))
@@ -306,7 +307,7 @@ class Run:
                 "The run ends while %d call(s) run on, which %s cannot stop: %s. What they return is dropped.",
                 len(stuck), self._provider.label, names,
             )  # fmt: skip
-        self._killing = True
+        self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
             self._deliver(source, abandoned=True)
         for coroutine in self._coroutines:
@@ -322,7 +323,8 @@ class Run:
     async def _close(self) -> None:
         executor, self._executor = self._executor, None
         if self._provider.owned and executor is not None:
-            await self._in_thread(executor.shutdown, not self._killing, cancel_futures=True, what="closed")
+            wait = not self._leaving_work_behind
+            await self._in_thread(executor.shutdown, wait, cancel_futures=True, what="closed")
 
     async def _in_thread(self, function: Callable[..., object], *args: Any, what: str, **kwargs: Any) -> None:
         """Call a blocking function without holding up the loop, and not for ever."""
