@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from amltk import Emitter, Scheduler, Task, hookspecs
+from amltk.plugins import plugin_manager
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("amltk_")}
@@ -19,6 +21,23 @@ def sections(page: Path, level: str) -> dict[str, str]:
     """Return the text below each heading of that level."""
     pieces = re.split(rf"^{level} (.+)\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+def signature_in(section: str) -> str:
+    """Return the signature that stands alone in a Python block, without its layout."""
+    shown = re.findall(r"^```python\n(def .+?: \.\.\.)\n```$", section, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 1
+    return ast.unparse(ast.parse(shown[0]))
+
+
+def signature_of(name: str, signature: inspect.Signature) -> str:
+    """Return a signature as it stands in the code, though `inspect` quotes annotations that are not evaluated."""
+    function = ast.parse(f"def {name}{signature}: ...").body[0]
+    for node in ast.walk(function):
+        for field in ("annotation", "returns"):
+            if isinstance(quoted := getattr(node, field, None), ast.Constant) and isinstance(quoted.value, str):
+                setattr(node, field, ast.parse(quoted.value, mode="eval").body)
+    return ast.unparse(function)
 
 
 HOOK_SECTIONS = sections(DOCS / "hooks.md", "###")
@@ -32,10 +51,7 @@ def test_each_hook_has_its_heading_and_each_heading_its_hook() -> None:
 @pytest.mark.parametrize("heading", HOOK_SECTIONS)
 def test_signature_of_a_hook_is_the_one_in_the_code(heading: str) -> None:
     name = heading.strip("`").partition("(")[0]
-    shown = re.findall(r"^```python\n(def .+?)^```$", HOOK_SECTIONS[heading], re.MULTILINE | re.DOTALL)
-    assert len(shown) == 1
-    signature = inspect.signature(HOOKS[name])
-    assert ast.unparse(ast.parse(shown[0])) == ast.unparse(ast.parse(f"def {name}{signature}: ...".replace("'", "")))
+    assert signature_in(HOOK_SECTIONS[heading]) == signature_of(name, inspect.signature(HOOKS[name]))
 
 
 @pytest.mark.parametrize("heading", HOOK_SECTIONS)
@@ -64,3 +80,24 @@ def test_events_page_names_the_objects_of_the_events() -> None:
     for emitter in (Scheduler, Task):
         objects = [name for name in vars(emitter) if name.isupper()]
         assert f"`{'`, `'.join(objects[:-1])}` and `{objects[-1]}`" in " ".join(page.split())
+
+
+BACKEND_SECTIONS = sections(DOCS / "backends.md", "###")
+
+
+@pytest.mark.parametrize("name", BACKEND_SECTIONS)
+def test_backends_page_tells_options_and_capabilities(name: str) -> None:
+    constructor = getattr(Scheduler, f"with_{name}")
+    options = inspect.signature(constructor).replace(return_annotation="Scheduler")
+    assert signature_in(BACKEND_SECTIONS[name]) == signature_of(f"with_{name}", options)
+
+    table = sections(DOCS / "backends.md", "##")["The backends of this repository"].strip().partition("\n\n")[0]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    column = header.index(f"[{name}](#{name})")
+    told = {row[0].strip("`"): {"yes": True, "no": False}[row[column]] for row in rows}
+    assert told == dataclasses.asdict(plugin_manager().backend(name).capabilities)
+
+
+def test_backends_page_has_those_of_this_repository() -> None:
+    folders = (DOCS.parent / "amltk_backends").glob("*/pyproject.toml")
+    assert set(BACKEND_SECTIONS) == {folder.parent.name.removeprefix("amltk-") for folder in folders}
