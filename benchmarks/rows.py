@@ -1,0 +1,364 @@
+"""What is measured. Each row is a quotient of two measurements, or one measurement, and what it may be at most.
+
+Every measurement has an executor of its own, starts from a collected heap, leaves the garbage collector on, uses
+every result, and lasts from before the executor is made until it is closed, unless its function says otherwise.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+import psutil  # type: ignore[import-untyped] # it brings no types
+from instant import InstantExecutor
+
+from amltk import Scheduler
+
+Measurement = Callable[[], float]
+
+BURST = 5_000
+CHAIN = 3_000
+FEW, MANY = 2_000, 100_000
+TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: For `--only`.
+        what: For people.
+        ours: What is judged.
+        base: What it is divided by, measured in turns with it; if `divide` is False, what is shown beside it.
+        unit: Of `ours` and `base`: "s" or "kB".
+        at_most: The allowed value; None for a row that only helps to understand the others.
+        divide: Whether the value is `ours` divided by `base`, or `ours` alone.
+    """
+
+    name: str
+    what: str
+    ours: Measurement
+    base: Measurement | None
+    unit: str
+    at_most: float | None
+    divide: bool = True
+
+
+def identity(value: int) -> int:
+    """Do nothing: what is called everywhere here."""
+    return value
+
+
+def _expect(results: list[int], calls: int) -> None:
+    if sum(results) != calls * (calls - 1) // 2 or len(results) != calls:
+        msg = f"{calls} calls gave {len(results)} results, or wrong ones."
+        raise RuntimeError(msg)
+
+
+# Many calls at once
+
+
+def burst_ours(make: Callable[[], Scheduler], calls: int) -> float:
+    """Return how long a whole run takes that submits all `calls` at its start."""
+    results: list[int] = []
+    gc.collect()
+    start = time.perf_counter()
+    scheduler = make()
+    task = scheduler.task(identity)
+
+    @scheduler.on_start
+    def submit_all() -> None:
+        for value in range(calls):
+            task(value)
+
+    @task.on_result
+    def keep(_: Any, result: int) -> None:
+        results.append(result)
+
+    scheduler.run()
+    seconds = time.perf_counter() - start
+    _expect(results, calls)
+    return seconds
+
+
+def burst_raw(make: Callable[[], Executor], calls: int) -> float:
+    """Return how long the executor alone takes for the same."""
+    results: list[int] = []
+    gc.collect()
+    start = time.perf_counter()
+    with make() as executor:
+        for future in as_completed([executor.submit(identity, value) for value in range(calls)]):
+            results.append(future.result())  # noqa: PERF401 - a callback appends too
+    seconds = time.perf_counter() - start
+    _expect(results, calls)
+    return seconds
+
+
+def burst_instant_ours() -> float:
+    """Return how long a run with the instant executor takes, its making and closing included."""
+    gc.collect()
+    start = time.perf_counter()
+    with InstantExecutor() as executor:
+        burst_ours(lambda: Scheduler(executor=executor), BURST)
+    return time.perf_counter() - start
+
+
+# One call after the other
+
+
+def chain_ours() -> float:
+    """Return how long a run takes in which each result leads to the next call."""
+    results: list[int] = []
+    gc.collect()
+    start = time.perf_counter()
+    with InstantExecutor() as executor:
+        scheduler = Scheduler(executor=executor)
+        task = scheduler.task(identity)
+
+        @scheduler.on_start
+        def begin() -> None:
+            task(0)
+
+        @task.on_result
+        def go_on(_: Any, result: int) -> None:
+            results.append(result)
+            if result + 1 < CHAIN:
+                task(result + 1)
+
+        scheduler.run()
+    seconds = time.perf_counter() - start
+    _expect(results, CHAIN)
+    return seconds
+
+
+def chain_raw() -> float:
+    """Return how long the executor alone takes for the same."""
+    results: list[int] = []
+    gc.collect()
+    start = time.perf_counter()
+    with InstantExecutor() as executor:
+        result = -1
+        while result + 1 < CHAIN:
+            result = executor.submit(identity, result + 1).result()
+            results.append(result)
+    seconds = time.perf_counter() - start
+    _expect(results, CHAIN)
+    return seconds
+
+
+# Many calls in the queue
+
+
+def queued_ours(calls: int, *, reverse: bool) -> float:
+    """Return the seconds a call, all of them in the queue before the first ends: first submission to last result.
+
+    What a run costs by itself is left out, since it would flatter the long queue.
+    """
+    results: list[int] = []
+    began = ended = 0.0
+    gc.collect()
+    with InstantExecutor(held=True, reverse=reverse) as executor:
+        scheduler = Scheduler(executor=executor)
+        task = scheduler.task(identity)
+
+        @scheduler.on_start
+        def submit_all() -> None:
+            nonlocal began
+            began = time.perf_counter()
+            for value in range(calls):
+                task(value)
+            executor.release()
+
+        @task.on_result
+        def keep(_: Any, result: int) -> None:
+            nonlocal ended
+            results.append(result)
+            if len(results) == calls:
+                ended = time.perf_counter()
+
+        scheduler.run()
+    _expect(results, calls)
+    return (ended - began) / calls
+
+
+def queued_raw(calls: int) -> float:
+    """Return the same of the executor alone."""
+    results: list[int] = []
+    gc.collect()
+    with InstantExecutor(held=True) as executor:
+        began = time.perf_counter()
+        futures = [executor.submit(identity, value) for value in range(calls)]
+        executor.release()
+        for future in as_completed(futures):
+            results.append(future.result())  # noqa: PERF401 - a callback appends too
+        ended = time.perf_counter()
+    _expect(results, calls)
+    return (ended - began) / calls
+
+
+def _mean(measure: Callable[[int], float]) -> float:
+    """Measure the short queue for about as many calls as the long one takes: a single run of it is too short."""
+    repeats = 10
+    return sum(measure(FEW) for _ in range(repeats)) / repeats
+
+
+# Memory
+
+
+def memory_ours() -> float:
+    """Return the kB that are allocated for each of many queued calls."""
+    used = 0
+    gc.collect()
+    with InstantExecutor(held=True) as executor:
+        scheduler = Scheduler(executor=executor)
+        task = scheduler.task(identity)
+        task.on_result(lambda _, __: None)
+
+        @scheduler.on_start
+        def submit_all() -> None:
+            nonlocal used
+            tracemalloc.start()
+            for value in range(MANY):
+                task(value)
+            used = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            executor.release()
+
+        scheduler.run()
+    return used / MANY / 1000
+
+
+def memory_raw() -> float:
+    """Return the same of the executor alone."""
+    gc.collect()
+    with InstantExecutor(held=True) as executor:
+        tracemalloc.start()
+        futures: set[Future[int]] = {executor.submit(identity, value) for value in range(MANY)}
+        used = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    del futures
+    return used / MANY / 1000
+
+
+# Import
+
+
+def whole_process(code: str) -> float:
+    """Return how long a Python takes that runs `code`, from its start to its end; the mean of a few."""
+    repeats = 5
+    start = time.perf_counter()
+    for _ in range(repeats):
+        subprocess.run([sys.executable, "-c", code], check=True)
+    return (time.perf_counter() - start) / repeats
+
+
+# Stopping
+
+
+def overrun() -> float:
+    """Return how many seconds after its timeout a run returns whose two workers are asleep.
+
+    Raises:
+        RuntimeError: A child process is left over, or one of the calls did not run.
+    """
+    before = set(psutil.Process().children(recursive=True))
+    asleep: set[psutil.Process] = set()
+    scheduler = Scheduler.with_processes(max_workers=2)
+    task = scheduler.task(time.sleep)
+
+    @scheduler.on_start
+    def submit() -> None:
+        task(60.0)
+        task(60.0)
+
+    @scheduler.on_timeout
+    def look() -> None:
+        asleep.update(set(psutil.Process().children(recursive=True)) - before)
+
+    start = time.perf_counter()
+    scheduler.run(timeout=TIMEOUT_SECONDS, wait=False)
+    seconds = time.perf_counter() - start - TIMEOUT_SECONDS
+    left = [process for process in asleep if process.is_running()]
+    if left or len(asleep) < 2:
+        msg = f"Of the child processes {asleep}, {left} were left over."
+        raise RuntimeError(msg)
+    return seconds
+
+
+ROWS = (
+    Row(
+        "burst",
+        f"{BURST:,} calls at once, instant / raw",
+        burst_instant_ours,
+        lambda: burst_raw(InstantExecutor, BURST),
+        "s",
+        1.5,
+    ),
+    Row(
+        "queue",
+        f"a call of {MANY:,} queued / of {FEW:,}",
+        lambda: queued_ours(MANY, reverse=False),
+        lambda: _mean(lambda calls: queued_ours(calls, reverse=False)),
+        "s",
+        1.15,
+    ),
+    Row(
+        "queue-reverse",
+        "the same, they end in reverse order",
+        lambda: queued_ours(MANY, reverse=True),
+        lambda: _mean(lambda calls: queued_ours(calls, reverse=True)),
+        "s",
+        1.15,
+    ),
+    Row(
+        "queue-raw",
+        "the same, raw / raw",
+        lambda: queued_raw(MANY),
+        lambda: _mean(queued_raw),
+        "s",
+        None,
+    ),
+    Row("chain", f"chain of {CHAIN:,} calls, instant / raw", chain_ours, chain_raw, "s", 1.3),
+    Row(
+        "processes",
+        f"{BURST:,} calls at once, with_processes / raw",
+        lambda: burst_ours(lambda: Scheduler.with_processes(max_workers=2), BURST),
+        lambda: burst_raw(lambda: ProcessPoolExecutor(max_workers=2), BURST),
+        "s",
+        1.2,
+    ),
+    Row(
+        "memory",
+        f"memory a call, {MANY:,} queued (beside it: raw)",
+        memory_ours,
+        memory_raw,
+        "kB",
+        2.5,
+        divide=False,
+    ),
+    Row(
+        "import",
+        "process: import amltk / asyncio, concurrent.futures",
+        lambda: whole_process("import amltk"),
+        lambda: whole_process("import asyncio, concurrent.futures"),
+        "s",
+        1.25,
+    ),
+    Row(
+        "stop",
+        f"run(timeout={TIMEOUT_SECONDS:g}, wait=False): beyond {TIMEOUT_SECONDS:g} s",
+        overrun,
+        None,
+        "s",
+        0.5,
+        divide=False,
+    ),
+)
