@@ -179,7 +179,8 @@ class Dispatcher:
             idle -= 1
 
     def _start_workers(self) -> None:
-        ready = sum(link.room() > 0 or link.initializing for link in self._links)
+        # One that has a call, however short its calls have been, is no place for another if a new one can be had.
+        ready = sum(not link.calls or link.initializing for link in self._links)
         for _ in range(min(self._max_workers - len(self._links), len(self._queue) - ready)):
             try:
                 self._start_worker()
@@ -215,8 +216,7 @@ class Dispatcher:
             if len(self._queue[0].data) > CHUNK and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
-            # One that was taken back from a worker is running already, for whoever asks the future.
-            if call.future.running() or call.future.set_running_or_notify_cancel():
+            if _begin(call.future):
                 batch.append(call)
         return batch
 
@@ -230,12 +230,12 @@ class Dispatcher:
 
     def _cancel_queue(self) -> None:
         self._cancelling = False
-        while self._queue:
-            future = self._queue.popleft().future
-            if future.cancel():
-                future.set_running_or_notify_cancel()
-            else:  # running: it was taken back from a worker
-                _settle(future, WorkerDied("Its worker was ended before the call began."))
+        for _ in range(len(self._queue)):
+            call = self._queue.popleft()
+            if call.future.cancel():
+                _begin(call.future)  # which tells those who wait
+            else:
+                self._queue.append(call)  # one that was taken back from a worker
 
     def _flush(self, link: Link) -> None:
         if link.open:
@@ -291,9 +291,8 @@ class Dispatcher:
             if kind == STARTED:
                 link.pid = pid
                 self._by_pid[pid] = link
-            else:
-                self._requeue([call for call in link.take_back() if call is not self._first_call])
-                self._remove(link)
+            elif link in self._links:
+                self._bury(link, "could not be started", None)
                 if not self._links:
                     raise OSError(code, f"No worker can be started: {os.strerror(code)}")
 
@@ -303,7 +302,7 @@ class Dispatcher:
         self._server.close()
         code = self._server.exit_code
         self._server = None
-        if not self._by_pid:
+        if not self._by_pid and self._links:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             raise RuntimeError(msg)
         from amltk_processes._ending import end_process_trees
@@ -336,35 +335,41 @@ class Dispatcher:
     def _end(self) -> None:
         with self._lock:
             self._stopping = True
+        unfinished = [(call, link.pid) for link in self._links for call in link.calls.values()]
+        for link in list(self._links):
+            self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
         try:
             if not self._killing and self._failure is None:
-                self._let_workers_end()
+                self._await_workers()
             if self._server is not None:
                 self._server.close()
         finally:
-            for link in self._links:
-                for call in link.calls.values():
-                    if call is not self._first_call:
-                        msg = f"{name_of(call.fn)} was ended by kill_workers(), in process {link.pid}."
-                        _settle(call.future, _broken(self._failure) if self._failure else WorkerDied(msg, pid=link.pid))
-                link.close()
-            self._links.clear()
-            while self._failure is not None and self._queue:
-                future = self._queue.popleft().future
-                if future.running() or future.set_running_or_notify_cancel():
-                    _settle(future, _broken(self._failure))
-            self._cancel_queue()
+            if self._failure is None:
+                self._cancel_queue()
+            unfinished += [(call, None) for call in self._queue if _begin(call.future)]
+            for call, pid in unfinished:
+                ended = f"{name_of(call.fn)} was ended by kill_workers()" + (f", in process {pid}." if pid else ".")
+                error = WorkerDied(ended, pid=pid) if self._failure is None else _broken(self._failure)
+                if call is not self._first_call:
+                    _settle(call.future, error)
+            self._queue.clear()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
 
-    def _let_workers_end(self) -> None:
-        for link in list(self._links):
-            self._remove(link)
+    def _await_workers(self) -> None:
         until = time.monotonic() + _fork_server.GRACE
         while (self._by_pid or self._starting) and not self._killing and (left := until - time.monotonic()) > 0:
             for key, events in self._selector.select(left):
                 key.data(events)
+
+
+def _begin(future: Future[Any]) -> bool:
+    """Mark a future as running; False if nobody wants its result any more."""
+    # One whose call was taken back from a worker is running already, for whoever asks it.
+    with contextlib.suppress(RuntimeError):  # somebody else has settled it
+        return future.running() or future.set_running_or_notify_cancel()
+    return False
 
 
 def _settle(future: Future[Any], error: BaseException | None, result: object = None) -> None:

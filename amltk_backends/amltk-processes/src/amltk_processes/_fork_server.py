@@ -28,6 +28,8 @@ from amltk_processes._worker import work
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
 GRACE = 2.0
+# Seconds beyond that, after which the server itself seems to be stuck.
+PATIENCE = 5.0
 
 STARTED, NOT_STARTED, DIED = range(3)
 _REPORT = struct.Struct("<Bii")
@@ -107,7 +109,7 @@ class ForkServer:
         """Let the server end all workers that are left, and their children; wait until everything is gone."""
         self._control.close()
         try:
-            self._process.wait(GRACE + 5)
+            self._process.wait(GRACE + PATIENCE)
         except subprocess.TimeoutExpired:  # it was stopped, say
             from amltk_processes._ending import end_process_trees
 

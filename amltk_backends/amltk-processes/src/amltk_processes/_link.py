@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import itertools
 import os
 import socket
@@ -160,10 +159,9 @@ class Link:
         self.theirs.close()
 
     def close(self) -> None:
-        """Close all: an idle worker ends then."""
+        """Close all, once: an idle worker ends then."""
         self.open = False
-        for fd in (self.tokens, self._give_token):
-            with contextlib.suppress(OSError):
-                os.close(fd)
         self.connection.close()
         self.theirs.close()
+        os.close(self.tokens)
+        os.close(self._give_token)

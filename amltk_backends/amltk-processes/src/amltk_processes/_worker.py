@@ -130,5 +130,5 @@ def _pack(error: BaseException) -> bytes:
 
     try:
         return dumps(pack_exception(error, dumps, loads))
-    except Exception as failure:  # an error so odd that not even its description can be had
+    except BaseException as failure:  # an error so odd that not even its description can be had
         return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))

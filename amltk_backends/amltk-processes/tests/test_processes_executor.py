@@ -1,0 +1,402 @@
+"""The pool as an executor: what `concurrent.futures` promises, and that one failure touches one call."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor, as_completed, wait
+from pathlib import Path
+
+import psutil
+import pytest
+from calls_for_processes import OwnInit, add, nothing, pid, wait_for
+
+from amltk.exceptions import WorkerDied
+from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
+
+
+def test_submit_and_map() -> None:
+    with ProcessPoolExecutor(2) as executor:
+        assert executor.submit(add, 1).result() == 2
+        assert executor.submit(add, 1, y=5).result() == 6
+        assert list(executor.map(add, range(5), range(5))) == [0, 2, 4, 6, 8]
+
+
+def test_keywords_named_like_our_own_reach_the_function() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        assert executor.submit(lambda **kw: kw, fn=1, self=2, wait=3).result() == {"fn": 1, "self": 2, "wait": 3}
+
+
+def test_2000_calls_each_run_once_and_in_several_processes(tmp_path: Path) -> None:
+    def note(number: int, folder: Path) -> int:
+        with (folder / str(os.getpid())).open("a") as file:
+            file.write(f"{number}\n")
+        return number
+
+    with ProcessPoolExecutor(2) as executor:
+        futures = [executor.submit(note, number, tmp_path) for number in range(2000)]
+        assert {future.result() for future in as_completed(futures)} == set(range(2000))
+    notes = [file.read_text().split() for file in tmp_path.iterdir()]
+    assert len(notes) == 2
+    assert sorted(int(number) for note in notes for number in note) == list(range(2000))
+
+
+def test_several_threads_submit_at_once() -> None:
+    with ProcessPoolExecutor(2) as executor, ThreadPoolExecutor(4) as threads:
+        done = threads.map(lambda start: [executor.submit(add, start + i).result() for i in range(100)], range(4))
+        assert [sum(results) for results in done] == [sum(start + i + 1 for i in range(100)) for start in range(4)]
+
+
+def test_no_more_processes_than_asked_for_and_only_as_needed() -> None:
+    with ProcessPoolExecutor(3) as executor:
+        assert psutil.Process().children() == []
+        assert len({executor.submit(pid).result() for _ in range(5)}) == 1
+        assert len(set(executor.map(pid, range(200)))) <= 3
+        (server,) = psutil.Process().children()
+        assert len(server.children()) <= 3
+
+
+def test_a_call_never_waits_behind_a_long_one_while_a_worker_is_idle(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(2) as executor:
+        list(executor.map(nothing, range(500)))  # both are known for short calls now, and get many at a time
+        gate = tmp_path / "gate"
+        futures = [executor.submit(nothing) for _ in range(20)]
+        long = executor.submit(wait_for, gate)
+        futures += [executor.submit(nothing) for _ in range(200)]
+        wait(futures, timeout=20)
+        assert all(future.done() for future in futures)
+        assert not long.done()
+        gate.touch()
+        long.result()
+
+
+def test_calls_begin_in_order_even_behind_one_that_turned_out_long(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(2) as executor:
+        list(executor.map(nothing, range(500)))
+        gate = tmp_path / "gate"
+        long = executor.submit(wait_for, gate)
+        order: list[int] = []
+        futures = [executor.submit(time.sleep, 0.0002) for _ in range(1000)]
+        for number, future in enumerate(futures):
+            future.add_done_callback(lambda _, number=number: order.append(number))
+        wait(futures)
+        gate.touch()
+        long.result()
+        assert max(position - number for position, number in enumerate(order)) < 400
+
+
+def test_two_long_calls_run_at_the_same_time_though_calls_have_been_short(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(2) as executor:
+        for _ in range(50):
+            executor.submit(nothing).result()  # one worker only, and quick
+        first = executor.submit(wait_for, tmp_path / "gate", "1")
+        until((tmp_path / "began-1").exists)
+        second = executor.submit(wait_for, tmp_path / "gate", "2")
+        until((tmp_path / "began-2").exists)
+        (tmp_path / "gate").touch()
+        assert first.result() != second.result()
+
+
+DEATHS = {
+    "segfault": (lambda: __import__("ctypes").string_at(0), -signal.SIGSEGV, "SIGSEGV"),
+    "exit": (lambda: __import__("os")._exit(7), 7, "exited with code 7"),
+    "kill": (
+        lambda: __import__("os").kill(__import__("os").getpid(), 9),
+        -signal.SIGKILL,
+        "SIGKILL, perhaps because memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", DEATHS)
+def test_a_dead_worker_fails_its_own_call_alone(way: str) -> None:
+    die, code, text = DEATHS[way]
+    with ProcessPoolExecutor(2) as executor:
+        list(executor.map(nothing, range(300)))  # so that calls travel in batches
+        before = [executor.submit(add, i) for i in range(100)]
+        deaths = [executor.submit(die) for _ in range(3)]
+        after = [executor.submit(add, i) for i in range(100)]
+        for death in deaths:
+            error = death.exception()
+            assert isinstance(error, WorkerDied)
+            assert (error.exit_code, type(error.pid)) == (code, int)
+            assert text in str(error)
+            assert "<lambda>" in str(error)
+        assert [future.result() for future in before + after] == [*range(1, 101)] * 2
+
+
+def test_workers_killed_at_any_moment_lose_no_other_call_and_run_none_twice(tmp_path: Path) -> None:
+    def note(number: int, folder: Path) -> int:
+        (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
+        return number
+
+    with ProcessPoolExecutor(2) as executor:
+        futures = [executor.submit(note, number, tmp_path) for number in range(3000)]
+        killed = 0
+        while not all(future.done() for future in futures):
+            (server,) = psutil.Process().children()
+            for worker in server.children()[:1]:
+                worker.kill()
+                killed += 1
+            futures[min(killed * 200, 2999)].exception()
+        errors = [error for future in futures if (error := future.exception())]
+        assert all(isinstance(error, WorkerDied) for error in errors)
+        assert len(errors) <= killed
+        assert {f.result() for f in futures if not f.exception()} <= {
+            int(p.name.split("-")[0]) for p in tmp_path.iterdir()
+        }
+        assert len({p.name.split("-")[0] for p in tmp_path.iterdir()}) == len(list(tmp_path.iterdir()))
+
+
+def test_an_idle_worker_that_dies_harms_nothing() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        first = executor.submit(pid).result()
+        os.kill(first, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=10)
+        assert executor.submit(pid).result() != first
+
+
+def test_a_worker_that_the_user_asks_to_end_is_no_end_of_the_pool(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        future = executor.submit(wait_for, tmp_path / "gate", "x")
+        until((tmp_path / "began-x").exists)
+        (server,) = psutil.Process().children()
+        server.children()[0].terminate()
+        error = future.exception()
+        assert isinstance(error, WorkerDied)
+        assert error.signal is signal.SIGTERM
+        assert "memory" not in str(error)
+        assert executor.submit(add, 1).result() == 2
+
+
+def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        running = executor.submit(wait_for, tmp_path / "gate", "x")
+        queued = executor.submit(add, 1)
+        until((tmp_path / "began-x").exists)
+        (server,) = psutil.Process().children()
+        (worker,) = server.children()
+        server.kill()
+        assert isinstance(running.exception(), WorkerDied)
+        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        assert queued.result() == 2
+
+
+def test_a_worker_makes_room_after_its_tasks() -> None:
+    with ProcessPoolExecutor(1, max_tasks_per_child=3) as executor:
+        pids = list(executor.map(pid, range(10)))
+    assert [pids.count(p) for p in dict.fromkeys(pids)] == [3, 3, 3, 1]
+
+
+def test_max_tasks_holds_with_an_initializer_and_more_workers() -> None:
+    with ProcessPoolExecutor(2, max_tasks_per_child=2, initializer=nothing) as executor:
+        pids = list(executor.map(pid, range(60)))
+    assert max(pids.count(p) for p in pids) <= 2
+
+
+def test_the_initializer_runs_once_in_each_worker_before_its_calls() -> None:
+    def begin(value: object) -> object:
+        os.environ["begun"] = os.environ.get("begun", "") + str(value)
+        return threading.Lock()  # what it returns is nobody's business
+
+    with ProcessPoolExecutor(2, initializer=begin, initargs=("x",)) as executor:
+        assert set(executor.map(lambda _: os.environ["begun"], range(100))) == {"x"}
+
+
+@pytest.mark.parametrize("failure", ["raises", "exits", "dies"])
+def test_an_initializer_that_fails_breaks_the_pool(failure: str) -> None:
+    def begin() -> None:
+        if failure == "raises":
+            raise OwnInit(code=3)
+        if failure == "exits":
+            raise SystemExit(3)
+        os._exit(3)
+
+    with ProcessPoolExecutor(2, initializer=begin) as executor:
+        futures = [executor.submit(add, i) for i in range(20)]
+        errors = [future.exception(timeout=20) for future in futures]
+        assert all(isinstance(error, BrokenProcessPool) and isinstance(error, BrokenExecutor) for error in errors)
+        assert len(set(map(id, errors))) == 20  # one each: whoever raises it adds a traceback
+        cause = errors[0].__cause__
+        assert type(cause) is {"raises": OwnInit, "exits": SystemExit, "dies": WorkerDied}[failure]
+        with pytest.raises(BrokenExecutor):
+            executor.submit(add, 1)
+
+
+def test_pending_calls_can_be_cancelled_running_ones_not(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        running = executor.submit(wait_for, tmp_path / "gate", "x")
+        pending = [executor.submit(add, i) for i in range(10)]
+        until((tmp_path / "began-x").exists)
+        assert not running.cancel()
+        assert running.running()
+        assert all(future.cancel() for future in pending[::2])
+        (tmp_path / "gate").touch()
+        assert [future.result() for future in pending[1::2]] == [2, 4, 6, 8, 10]
+        assert all(future.cancelled() for future in pending[::2])
+
+
+def test_shutdown_can_cancel_what_has_not_begun(tmp_path: Path, until) -> None:
+    executor = ProcessPoolExecutor(1)
+    running = executor.submit(wait_for, tmp_path / "gate", "x")
+    pending = [executor.submit(add, i) for i in range(10)]
+    until((tmp_path / "began-x").exists)
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert wait(pending, timeout=20).not_done == set()
+    assert all(future.cancelled() for future in pending)
+    with pytest.raises(RuntimeError, match="shut down"):
+        executor.submit(add, 1)
+    (tmp_path / "gate").touch()
+    executor.shutdown()
+    assert isinstance(running.result(), int)
+
+
+def test_shutdown_without_waiting_still_does_what_was_submitted() -> None:
+    executor = ProcessPoolExecutor(1)
+    futures = [executor.submit(add, i) for i in range(100)]
+    executor.shutdown(wait=False)
+    assert [future.result() for future in futures] == list(range(1, 101))
+    executor.shutdown()
+    executor.shutdown()
+
+
+def test_an_executor_without_any_call_starts_and_leaves_nothing() -> None:
+    executor = ProcessPoolExecutor()
+    assert threading.active_count() == 1
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        executor.submit(add, 1)
+
+
+def test_an_executor_that_nobody_holds_does_its_work_and_goes(until) -> None:
+    executor = ProcessPoolExecutor(1)
+    future = executor.submit(add, 1)
+    del executor
+    gc.collect()
+    assert future.result() == 2
+    until(lambda: threading.active_count() == 1)
+
+
+def test_callbacks_may_submit_again() -> None:
+    done: Future[int] = Future()
+    with ProcessPoolExecutor(1) as executor:
+
+        def again(future: Future[int]) -> None:
+            if future.result() < 50:
+                executor.submit(add, future.result()).add_done_callback(again)
+            else:
+                done.set_result(future.result())
+
+        executor.submit(add, 0).add_done_callback(again)
+        assert done.result(timeout=20) == 50
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_a_callback_that_raises_harms_nothing(error: type[BaseException], tmp_path: Path) -> None:
+    def fail(_: Future[int]) -> None:
+        called.set()
+        raise error
+
+    called = threading.Event()
+    with ProcessPoolExecutor(1) as executor:
+        first = executor.submit(wait_for, tmp_path / "gate")
+        first.add_done_callback(fail)
+        (tmp_path / "gate").touch()
+        assert called.wait(20)
+        assert executor.submit(add, 2).result() == 3
+
+
+def test_cancelled_error_of_the_function_is_no_cancellation() -> None:
+    def fail() -> None:
+        raise CancelledError
+
+    with ProcessPoolExecutor(1) as executor:
+        future = executor.submit(fail)
+        assert isinstance(future.exception(), CancelledError)
+        assert not future.cancelled()
+
+
+def test_threads_in_the_main_process_are_no_danger() -> None:
+    stop = threading.Event()
+    lock = threading.Lock()
+
+    def busy() -> None:
+        while not stop.is_set():
+            with lock:
+                sum(range(100))
+
+    threads = [threading.Thread(target=busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        with ProcessPoolExecutor(2) as executor:
+            assert list(executor.map(add, range(100))) == list(range(1, 101))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_calls_run_in_the_main_thread_without_input_and_hear_no_ctrl_c() -> None:
+    def look() -> tuple[object, ...]:
+        handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return (
+            threading.current_thread() is threading.main_thread(),
+            os.read(0, 1),
+            handler,
+            os.getsid(0) == os.getpid(),
+        )
+
+    with ProcessPoolExecutor(1) as executor:
+        assert executor.submit(look).result() == (True, b"", True, True)
+
+
+def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
+    def descriptors() -> list[str]:
+        return [
+            os.readlink(f"/proc/self/fd/{fd}")
+            for fd in os.listdir("/proc/self/fd")
+            if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")
+        ]
+
+    def of_a_child() -> str:
+        import subprocess
+
+        return subprocess.run(
+            ["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False
+        ).stdout
+
+    with ProcessPoolExecutor(4) as executor:
+        first = [executor.submit(wait_for, tmp_path / "gate", str(i)) for i in range(3)]
+        until(lambda: len(list(tmp_path.iterdir())) == 3)
+        last = executor.submit(descriptors).result()
+        child = executor.submit(of_a_child).result()
+        (tmp_path / "gate").touch()
+        wait(first)
+    kinds = sorted(name.split(":")[0] for name in last if not name.startswith("/proc"))
+    assert kinds == ["pipe", "socket"]
+    assert "socket" not in child
+
+
+def test_a_call_that_forks_and_returns_twice_answers_once() -> None:
+    def fork() -> int:
+        return os.fork() and 1
+
+    with ProcessPoolExecutor(1) as executor:
+        assert executor.submit(fork).result() == 1
+        assert [executor.submit(add, i).result() for i in range(10)] == list(range(1, 11))
+
+
+def test_a_fork_of_a_workers_call_hides_no_death(tmp_path: Path) -> None:
+    def fork_and_die() -> None:
+        if os.fork():
+            os._exit(9)
+        time.sleep(600)
+
+    with ProcessPoolExecutor(1) as executor:
+        error = executor.submit(fork_and_die).exception(timeout=20)
+        assert isinstance(error, WorkerDied)
+        assert error.exit_code == 9

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pluggy
+import pytest
+
+from amltk.backend import Backend
+from amltk_processes import ProcessPoolExecutor, plugin
+
+
+@pytest.fixture
+def backend() -> Backend:
+    backends: list[Backend] = []
+    plugin.amltk_register_backends(backends.append)
+    (backend,) = backends
+    return backend
+
+
+def test_is_found_by_its_entry_point() -> None:
+    (entry,) = importlib.metadata.entry_points(group="amltk", name="processes")
+    assert entry.load() is plugin
+    manager = pluggy.PluginManager("amltk")
+    manager.add_hookspecs(__import__("amltk.hookspecs").hookspecs)
+    manager.register(plugin)
+    manager.check_pending()
+
+
+def test_creates_and_kills(backend: Backend) -> None:
+    executor = backend.create(max_workers=1)
+    assert isinstance(executor, ProcessPoolExecutor)
+    future = executor.submit(lambda: __import__("time").sleep(600))
+    assert backend.kill is not None
+    backend.kill(executor)
+    assert future.done()
+
+
+def test_create_and_check_take_the_same(backend: Backend) -> None:
+    assert backend.check is not None
+    parameters = inspect.signature(backend.create).parameters
+    assert inspect.signature(backend.check).parameters == parameters
+    assert list(parameters) == list(inspect.signature(ProcessPoolExecutor).parameters)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "name"),
+    [
+        ({"max_workers": 0}, ValueError, "max_workers"),
+        ({"max_workers": "2"}, TypeError, "max_workers"),
+        ({"max_workers": True}, TypeError, "max_workers"),
+        ({"max_tasks_per_child": 0}, ValueError, "max_tasks_per_child"),
+        ({"max_tasks_per_child": 1.5}, TypeError, "max_tasks_per_child"),
+        ({"initializer": "f"}, TypeError, "initializer"),
+        ({"initargs": [1]}, TypeError, "initargs"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_starts(
+    backend: Backend, options: dict[str, Any], error: type[Exception], name: str
+) -> None:
+    assert backend.check is not None
+    with pytest.raises(error, match=name):
+        backend.check(**options)
+    with pytest.raises(error, match=name):
+        ProcessPoolExecutor(**options)
+
+
+def test_as_many_workers_as_usable_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3})
+    assert ProcessPoolExecutor()._dispatcher._max_workers == 3
+
+
+def test_importing_the_plugin_imports_nothing_that_it_need_not() -> None:
+    code = "import sys, amltk_processes.plugin; print([m for m in ('cloudpickle', 'psutil', 'multiprocessing', 'amltk_processes.executor') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_pool_needs_no_multiprocessing() -> None:
+    code = "import sys, amltk_processes as a\nwith a.ProcessPoolExecutor(1) as e: e.submit(int).result()\nprint('multiprocessing' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_mistyped_names_of_the_package() -> None:
+    import amltk_processes
+
+    with pytest.raises(AttributeError, match="ProcessPool"):
+        amltk_processes.ProcessPool
