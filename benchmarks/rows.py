@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,27 +64,34 @@ def _expect(results: list[int], calls: int) -> None:
         raise RuntimeError(msg)
 
 
+@contextmanager
+def instant_scheduler() -> Iterator[Scheduler]:
+    """Make a scheduler with an executor that is closed afterwards."""
+    with InstantExecutor() as executor:
+        yield Scheduler(executor=executor)
+
+
 # Many calls at once
 
 
-def burst_ours(make: Callable[[], Scheduler], calls: int) -> float:
+def burst_ours(make: Callable[[], AbstractContextManager[Scheduler]], calls: int) -> float:
     """Return how long a whole run takes that submits all `calls` at its start."""
     results: list[int] = []
     gc.collect()
     start = time.perf_counter()
-    scheduler = make()
-    task = scheduler.task(identity)
+    with make() as scheduler:
+        task = scheduler.task(identity)
 
-    @scheduler.on_start
-    def submit_all() -> None:
-        for value in range(calls):
-            task(value)
+        @scheduler.on_start
+        def submit_all() -> None:
+            for value in range(calls):
+                task(value)
 
-    @task.on_result
-    def keep(_: Any, result: int) -> None:
-        results.append(result)
+        @task.on_result
+        def keep(_: Any, result: int) -> None:
+            results.append(result)
 
-    scheduler.run()
+        scheduler.run()
     seconds = time.perf_counter() - start
     _expect(results, calls)
     return seconds
@@ -102,15 +110,6 @@ def burst_raw(make: Callable[[], Executor], calls: int) -> float:
     return seconds
 
 
-def burst_instant_ours() -> float:
-    """Return how long a run with the instant executor takes, its making and closing included."""
-    gc.collect()
-    start = time.perf_counter()
-    with InstantExecutor() as executor:
-        burst_ours(lambda: Scheduler(executor=executor), BURST)
-    return time.perf_counter() - start
-
-
 # One call after the other
 
 
@@ -119,8 +118,7 @@ def chain_ours() -> float:
     results: list[int] = []
     gc.collect()
     start = time.perf_counter()
-    with InstantExecutor() as executor:
-        scheduler = Scheduler(executor=executor)
+    with instant_scheduler() as scheduler:
         task = scheduler.task(identity)
 
         @scheduler.on_start
@@ -297,7 +295,7 @@ ROWS = (
     Row(
         "burst",
         f"{BURST:,} calls at once, instant / raw",
-        burst_instant_ours,
+        lambda: burst_ours(instant_scheduler, BURST),
         lambda: burst_raw(InstantExecutor, BURST),
         "s",
         1.5,
@@ -330,7 +328,7 @@ ROWS = (
     Row(
         "processes",
         f"{BURST:,} calls at once, with_processes / raw",
-        lambda: burst_ours(lambda: Scheduler.with_processes(max_workers=2), BURST),
+        lambda: burst_ours(lambda: nullcontext(Scheduler.with_processes(max_workers=2)), BURST),
         lambda: burst_raw(lambda: ProcessPoolExecutor(max_workers=2), BURST),
         "s",
         1.2,
