@@ -35,7 +35,7 @@ def family(folder: Path, deaf: bool = False) -> None:
     """Have a child, a grandchild, and a great-grandchild in a session of its own; write down their ids; never end."""
     if deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    write = "import os; open(os.path.join({!r}, str(os.getpid())), 'w').close()".format(str(folder))
+    write = f"import os; open(os.path.join({str(folder)!r}, str(os.getpid())), 'w').close()"
     last = f"{write}; import time; time.sleep(600)"
     grand = f"{write}; import subprocess, sys; subprocess.run([sys.executable, '-c', {last!r}], start_new_session=True)"
     child = f"{write}; import subprocess, sys; subprocess.run([sys.executable, '-c', {grand!r}])"
@@ -75,7 +75,7 @@ class RaisesWhenPickled:
         raise ZeroDivisionError(msg)
 
 
-class OwnInit(Exception):
+class OwnInit(Exception):  # noqa: N818 - short
     def __init__(self, *, code: int) -> None:
         super().__init__(f"code {code}")
         self.code = code

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ def nothing_is_left() -> Iterator[None]:
 
     def there() -> tuple[set[int], set[threading.Thread], set[str]]:
         children = {child.pid for child in psutil.Process().children(recursive=True)}
-        return children, set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
+        return children, set(threading.enumerate()), {path.name for path in Path("/proc/self/fd").iterdir()}
 
     before = there()
     yield

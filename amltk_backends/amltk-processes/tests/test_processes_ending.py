@@ -30,6 +30,10 @@ def alive(pids: set[int]) -> set[int]:
     return {pid for pid in pids if is_alive(pid)}
 
 
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 def noted(folder: Path) -> set[int]:
     return {int(path.name) for path in folder.iterdir()}
 
@@ -185,8 +189,8 @@ def test_a_fork_of_the_main_process_holds_nothing_of_the_pool(tmp_path: Path, un
                 try:
                     executor.submit(add, 1)
                 except RuntimeError:
-                    sockets = [fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
-                    kept = [os.readlink(f"/proc/self/fd/{fd}") for fd in sockets]
+                    links = list(Path("/proc/self/fd").iterdir())
+                    kept = [str(path.readlink()) for path in links if path.is_symlink()]
                     os.write(write, b"%d" % sum("socket" in name or "eventpoll" in name for name in kept))
                 with ProcessPoolExecutor(1) as another:
                     os.write(write, b" %d" % another.submit(add, 1).result())
@@ -287,7 +291,7 @@ from amltk_processes import ProcessPoolExecutor
 
 
 def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     with ProcessPoolExecutor(8) as executor:
         gate = tmp_path / "gate"
         futures: list[Future[int]] = [executor.submit(wait_for, gate, str(i)) for i in range(8)]
@@ -299,5 +303,5 @@ def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -
         assert len(workers) == 9
     assert psutil.Process().children(recursive=True) == []
     assert threading.enumerate() == [threading.main_thread()]
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     assert alive(workers) == set()

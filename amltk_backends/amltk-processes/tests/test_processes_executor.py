@@ -199,11 +199,11 @@ def test_max_tasks_holds_with_an_initializer_and_more_workers() -> None:
 
 def test_the_initializer_runs_once_in_each_worker_before_its_calls() -> None:
     def begin(value: object) -> object:
-        os.environ["begun"] = os.environ.get("begun", "") + str(value)
+        os.environ["BEGUN"] = os.environ.get("BEGUN", "") + str(value)
         return threading.Lock()  # what it returns is nobody's business
 
     with ProcessPoolExecutor(2, initializer=begin, initargs=("x",)) as executor:
-        assert set(executor.map(lambda _: os.environ["begun"], range(100))) == {"x"}
+        assert set(executor.map(lambda _: os.environ["BEGUN"], range(100))) == {"x"}
 
 
 @pytest.mark.parametrize("failure", ["raises", "exits", "dies"])
@@ -356,11 +356,8 @@ def test_calls_run_in_the_main_thread_without_input_and_hear_no_ctrl_c() -> None
 
 def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
     def descriptors() -> list[str]:
-        return [
-            os.readlink(f"/proc/self/fd/{fd}")
-            for fd in os.listdir("/proc/self/fd")
-            if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")
-        ]
+        links = [path for path in Path("/proc/self/fd").iterdir() if int(path.name) > 2]
+        return [str(path.readlink()) for path in links if path.exists() or path.is_symlink()]
 
     def of_a_child() -> str:
         import subprocess

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,9 +73,9 @@ class PackedException:
             args = loads(self.pickled_args)
             if self.members is not None:
                 # An ExceptionGroup checks its members, so it can't be made of arguments alone.
-                error = cls.__new__(cls, args[0], [member._unpack_alone(loads) for member in self.members])
+                error = _new(cls, (args[0], [member._unpack_alone(loads) for member in self.members]))
             else:
-                error = cls.__new__(cls, *args)
+                error = _new(cls, args)
                 error.args = args
             for key, value in self.pickled_state:
                 if key.startswith(_SLOT):
@@ -84,10 +85,21 @@ class PackedException:
             str(error)  # a class may compute its text from what could not be sent
         except Exception:
             return RemoteError(self.text, self.type_name)
-        return error  # type: ignore[no-any-return] # what pickle loads has no type
+        return error
+
+
+def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make an instance without anything of the class's own, which may ask for other arguments."""
+    for base in cls.__mro__:
+        if base.__module__ == "builtins":
+            with contextlib.suppress(TypeError):  # of several built-in bases, one fits
+                return base.__new__(cls, *args)
+    raise TypeError(cls)
 
 
 _SLOT = "="
+# Of very long chains, so many links arrive as exceptions; the others are in the traceback's text.
+_MOST_CHAINED = 100
 # What the interpreter sets in C, outside of the instance's dictionary, from the constructor's arguments.
 _BUILT_IN_ATTRIBUTES: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = (
     (SystemExit, ("code",)),
@@ -96,6 +108,7 @@ _BUILT_IN_ATTRIBUTES: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = 
     (AttributeError, ("name",)),
     (NameError, ("name",)),
     (OSError, ("errno", "strerror", "filename", "filename2")),
+    (UnicodeError, ("encoding", "object", "start", "end", "reason")),
     (SyntaxError, ("msg", "filename", "lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line")),
 )
 
@@ -111,7 +124,9 @@ def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loa
     Returns:
         The description. Values in it that cannot be pickled are replaced by their `repr`.
     """
-    tail = "".join(traceback.format_exception(error))
+    # One that comes from a process of this one already says where it was raised.
+    said = any(str(note).startswith(_REMOTE_NOTE) for note in getattr(error, "__notes__", ()))
+    tail = "" if said else "".join(traceback.format_exception(error))
     return _pack(error, _Pickling(dumps, loads), tail, set())
 
 
@@ -125,7 +140,9 @@ def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[i
     lost: list[str] = []
 
     def chained(other: BaseException | None) -> PackedException | None:
-        return None if other is None or id(other) in seen else _pack(other, pickling, "", seen)
+        if other is None or id(other) in seen or len(seen) > _MOST_CHAINED:
+            return None
+        return _pack(other, pickling, "", seen)
 
     members = None
     args: tuple[Any, ...] = error.args
@@ -135,7 +152,10 @@ def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[i
     state = [(key, value) for key, value in vars(error).items() if key != "__notes__"]
     for kind, names in _BUILT_IN_ATTRIBUTES:
         if isinstance(error, kind):
-            state += [(_SLOT + name, getattr(error, name)) for name in names if getattr(error, name) is not None]
+            state += _existing(error, names)
+    for cls in type(error).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        state += _existing(error, (slots,) if isinstance(slots, str) else slots)
     return PackedException(
         type_name=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         text=_text(error),
@@ -154,6 +174,11 @@ def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[i
         suppress_context=error.__suppress_context__,
         members=members,
     )
+
+
+def _existing(error: BaseException, names: Iterable[str]) -> list[tuple[str, Any]]:
+    found = ((name, getattr(error, name, None)) for name in names)
+    return [(_SLOT + name, value) for name, value in found if value is not None]
 
 
 def _text(error: BaseException) -> str:
