@@ -14,16 +14,16 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
 
 from amltk import events, hookspecs
 from amltk.backend import Backend
-from amltk.checks import did_you_mean
+from amltk.checks import check_type, did_you_mean
 from amltk.events import Emitter, Event
 from amltk.exceptions import (
     BackendError,
@@ -35,6 +35,8 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.scheduling.task_plugin import TaskPlugin
+
+T = TypeVar("T")
 
 logger = logging.getLogger("amltk")
 
@@ -94,6 +96,23 @@ class Listing:
     backend: Backend | None = None
 
 
+@dataclass
+class _Shelf(Generic[T]):
+    """The plugins of one kind that are loaded, and what this kind has of its own."""
+
+    noun: str
+    hook: str
+    what: str
+    fits: Callable[[object], bool]
+    command: str
+    known: Mapping[str, str]
+    error: type[Exception]
+    unknown: type[Exception]
+    missing: type[Exception]
+    broken: type[Exception]
+    ready: dict[str, T] = field(default_factory=dict)
+
+
 class _Refused(Exception):  # noqa: N818 - never leaves this module
     """A plugin can't be used; the text says why."""
 
@@ -105,10 +124,31 @@ class Plugins:
         """Know of what is installed; load nothing."""
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
-        self._backends: dict[str, Backend] = {}
-        self._task_plugins: dict[str, type[TaskPlugin]] = {}
-        self._outcomes: dict[tuple[str, str], str] = {}
-        self._causes: dict[tuple[str, str], BaseException] = {}
+        self._backends: _Shelf[Backend] = _Shelf(
+            noun="backend",
+            hook="amltk_register_backends",
+            what="an amltk.backend.Backend",
+            fits=lambda value: isinstance(value, Backend),
+            command="amltk backends",
+            known=KNOWN_BACKENDS,
+            error=BackendError,
+            unknown=UnknownBackendError,
+            missing=BackendNotInstalledError,
+            broken=BrokenBackendError,
+        )
+        self._task_plugins: _Shelf[type[TaskPlugin]] = _Shelf(
+            noun="task plugin",
+            hook="amltk_register_task_plugins",
+            what="a subclass of amltk.TaskPlugin",
+            fits=lambda value: isinstance(value, type) and issubclass(value, TaskPlugin),
+            command="amltk plugins",
+            known=KNOWN_TASK_PLUGINS,
+            error=PluginError,
+            unknown=PluginError,
+            missing=PluginNotInstalledError,
+            broken=BrokenPluginError,
+        )
+        self._failures: dict[tuple[str, str], BaseException | None] = {}
         self._observers_loaded = False
 
     # Asking for one
@@ -122,32 +162,7 @@ class Plugins:
             BrokenBackendError: It is installed, but fails to load.
             BackendError: It is disabled by `AMLTK_DISABLE_PLUGINS`.
         """
-        if not isinstance(name, str):
-            msg = f"A backend's name must be a string, got {name!r} of type {type(name).__name__}."
-            raise TypeError(msg)
-        if name in self._backends and name not in _disabled():
-            return self._backends[name]
-        found = self._entry_points(GROUP).get(name)
-        if name in _disabled():
-            msg = f"The backend {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out there."
-            raise BackendError(msg)
-        if found is None:
-            if name in KNOWN_BACKENDS:
-                msg = f"The backend {name!r} is not installed. Install it: pip install {KNOWN_BACKENDS[name]}"
-                raise BackendNotInstalledError(msg)
-            names = self.backend_names()
-            msg = (
-                f"There is no backend {name!r}.{did_you_mean(name, [*names, *KNOWN_BACKENDS])} "
-                f"Installed: {', '.join(names) or 'none'}. All about them: amltk backends"
-            )
-            raise UnknownBackendError(msg)
-        reason = self._load(GROUP, name, found)
-        if not reason and name not in self._backends:
-            reason = f"its module {found[0].value} registers no backend {name!r}"
-        if reason:
-            msg = f"The backend {name!r} of {_origin(found)} is broken: {reason}"
-            raise BrokenBackendError(msg) from self._causes.get((GROUP, name))
-        return self._backends[name]
+        return self._find(self._backends, name)
 
     def task_plugin(self, name: str) -> type[TaskPlugin]:
         """Return the class of the task plugin of that name, which loads its module.
@@ -157,40 +172,42 @@ class Plugins:
             BrokenPluginError: It is installed, but fails to load.
             PluginError: There is none of that name, or it is disabled by `AMLTK_DISABLE_PLUGINS`.
         """
-        if name in _disabled():
-            msg = f"The plugin {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out there."
-            raise PluginError(msg)
-        if name in self._task_plugins:
-            return self._task_plugins[name]
-        found = self._entry_points(GROUP).get(name)
-        if found is None:
-            if name in KNOWN_TASK_PLUGINS:
-                msg = f"The task plugin {name!r} is not installed. Install it: pip install {KNOWN_TASK_PLUGINS[name]}"
-                raise PluginNotInstalledError(msg)
-            known = [*self._task_plugins, *self._entry_points(GROUP), *KNOWN_TASK_PLUGINS]
-            msg = f"There is no task plugin {name!r}.{did_you_mean(name, known)} All about them: amltk plugins"
-            raise PluginError(msg)
-        reason = self._load(GROUP, name, found)
-        if not reason and name not in self._task_plugins:
-            reason = f"its module {found[0].value} registers no task plugin {name!r}"
-        if reason:
-            msg = f"The task plugin {name!r} of {_origin(found)} is broken: {reason}"
-            raise BrokenPluginError(msg) from self._causes.get((GROUP, name))
-        return self._task_plugins[name]
+        return self._find(self._task_plugins, name)
 
     def register(self, plugin: object, name: str | None = None) -> None:
         """Take a plugin that is not installed: a module, or an object with hook implementations.
 
         Raises:
-            BrokenPluginError: A hook of it is misspelled or takes arguments that the hook doesn't have.
+            BrokenPluginError: It has no hook, one that is misspelled, or one with arguments that the
+                hook doesn't have; or it registers what can't be registered.
         """
         name = name or getattr(plugin, "__name__", None) or repr(plugin)
         try:
-            self._register(plugin, name)
+            self._register(plugin, name, getattr(plugin, "__name__", ""))
         except Exception as error:
-            self._pluggy.unregister(plugin)
             msg = f"The plugin {name} is broken: {_reason(error)}"
             raise BrokenPluginError(msg) from error
+
+    def _find(self, shelf: _Shelf[T], name: str) -> T:
+        check_type("name", name, str)
+        if name in _disabled():
+            msg = f"The {shelf.noun} {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out."
+            raise shelf.error(msg)
+        found = self._entry_points(GROUP).get(name)
+        if found and name not in shelf.ready and (failure := self._load(GROUP, name, found)):
+            msg = f"The {shelf.noun} {name!r} of {_origin(found)} is broken: {_reason(failure)}"
+            raise shelf.broken(msg) from failure
+        if name in shelf.ready:
+            return shelf.ready[name]
+        if name in shelf.known:
+            msg = f"The {shelf.noun} {name!r} is not installed. Install it: pip install {shelf.known[name]}"
+            raise shelf.missing(msg)
+        installed = self._names(shelf)
+        msg = (
+            f"There is no {shelf.noun} {name!r}.{did_you_mean(name, [*installed, *shelf.known])} "
+            f"Installed: {', '.join(installed) or 'none'}. All about them: {shelf.command}"
+        )
+        raise shelf.unknown(msg)
 
     # Observers
 
@@ -200,73 +217,79 @@ class Plugins:
             return
         self._observers_loaded = True
         for name, found in self._entry_points(OBSERVERS).items():
-            if name not in _disabled() and (reason := self._load(OBSERVERS, name, found)):
-                logger.warning("The plugin %r of %s is not used: %s", name, _origin(found), reason)
+            if name not in _disabled() and (failure := self._load(OBSERVERS, name, found)):
+                logger.warning("The plugin %r of %s is not used: %s", name, _origin(found), _reason(failure))
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call the implementations of a hook in the order of loading; one that raises is reported, no more."""
-        for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
+        for implementation in _in_order(getattr(self._pluggy.hook, hook).get_hookimpls()):
             try:
                 implementation.function(*[arguments[name] for name in implementation.argnames])
             except Exception:
                 logger.exception("The plugin %s raised in its hook %s; going on.", implementation.plugin_name, hook)
 
+    def _event_emitted(
+        self, emitter: Emitter, event: Event[...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.notify("amltk_event_emitted", emitter=emitter, event=event, args=args, kwargs=kwargs)
+
     # Listing
 
     def backend_names(self) -> list[str]:
-        """Return the names of the installed backends, loading none that is known not to be one of ours."""
-        entries = [name for name in self._entry_points(GROUP) if name not in KNOWN_TASK_PLUGINS]
-        return sorted({*entries, *self._backends} - {*self._task_plugins} - _disabled())
+        """Return the names of the installed backends, loading none."""
+        return [name for name in self._names(self._backends) if name.isidentifier()]
 
     def list_backends(self) -> list[Listing]:
         """Return what is known of each backend; loads the modules of the installed ones, but not what they wrap."""
-        rows = []
-        for name, found in sorted(self._entry_points(GROUP).items()):
-            if name in KNOWN_TASK_PLUGINS:
-                continue
-            row = self._listing(name, found)
-            backend = self._backends.get(name)
-            if row.status == "ready" and backend is not None:
-                row = Listing(name, "ready", row.distribution, row.version, backend.summary, backend=backend)
-            if row.status != "ready" or backend is not None:
-                rows.append(row)
-        listed = {row.name for row in rows}
-        for name, backend in self._backends.items():
-            if name not in listed:
-                rows.append(Listing(name, "ready", "(registered by the program)", "", backend.summary, backend=backend))
-        rows += [
-            _missing(name, needs) for name, needs in KNOWN_BACKENDS.items() if name not in self._entry_points(GROUP)
+        backends = self._backends.ready
+        return [
+            replace(row, summary=backends[row.name].summary, backend=backends[row.name])
+            if row.status == "ready"
+            else row
+            for row in self._rows(self._backends)
         ]
-        return rows
 
     def list_plugins(self) -> list[Listing]:
         """Return what is known of each task plugin and observer; loads the modules of the installed ones."""
-        rows = []
-        for name, found in sorted(self._entry_points(GROUP).items()):
-            if name in KNOWN_BACKENDS:
-                continue
-            row = self._listing(name, found)
-            cls = self._task_plugins.get(name)
-            if row.status == "ready" and cls is not None:
-                row = Listing(name, "ready", row.distribution, row.version, _first_line(cls.__doc__))
-            if row.status != "ready" or cls is not None:
-                rows.append(row)
+        classes = self._task_plugins.ready
+        rows = [
+            replace(row, summary=_first_line(classes[row.name].__doc__)) if row.status == "ready" else row
+            for row in self._rows(self._task_plugins)
+        ]
         for name, found in sorted(self._entry_points(OBSERVERS).items()):
-            row = self._listing(name, found, OBSERVERS)
-            rows.append(Listing(name, row.status, row.distribution, row.version, "observes", row.reason))
-        missing = {name: needs for name, needs in KNOWN_TASK_PLUGINS.items() if name not in self._entry_points(GROUP)}
-        rows += [_missing(name, needs) for name, needs in missing.items()]
+            rows.append(replace(self._row(OBSERVERS, name, found), summary="observes"))
         return rows
 
-    def _listing(self, name: str, found: tuple[EntryPoint, ...], group: str = GROUP) -> Listing:
+    def _names(self, shelf: _Shelf[Any]) -> list[str]:
+        """Return the installed names of a kind; of what is neither loaded nor ours, the kind is not known yet."""
+        other = self._task_plugins if shelf is self._backends else self._backends
+        names = {*shelf.ready, *self._entry_points(GROUP)} - {*other.known, *other.ready}
+        return sorted(names - _disabled())
+
+    def _rows(self, shelf: _Shelf[Any]) -> list[Listing]:
+        other = self._task_plugins if shelf is self._backends else self._backends
+        installed = self._entry_points(GROUP)
+        rows = [self._row(GROUP, name, found) for name, found in sorted(installed.items()) if name not in other.known]
+        rows = [row for row in rows if row.status != "ready" or row.name in shelf.ready]
+        rows += [
+            Listing(name, "ready", "(registered by the program)", "") for name in shelf.ready if name not in installed
+        ]
+        rows += [
+            Listing(name, "not installed", distribution, "", reason=f"pip install {distribution}")
+            for name, distribution in shelf.known.items()
+            if name not in installed and name not in shelf.ready
+        ]
+        return rows
+
+    def _row(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> Listing:
         distribution = ", ".join(sorted({_distribution(entry)[0] for entry in found}))
         version = ", ".join(sorted({_distribution(entry)[1] for entry in found}))
         if name in _disabled():
             return Listing(name, "disabled", distribution, version, reason=f"{DISABLE} lists it")
-        reason = self._load(group, name, found)
-        if not reason and group == GROUP and name not in self._backends and name not in self._task_plugins:
-            reason = f"its module {found[0].value} registers nothing named {name!r}"
-        return Listing(name, "broken" if reason else "ready", distribution, version, reason=reason)
+        failure = self._load(group, name, found)
+        if failure is not None:
+            return Listing(name, "broken", distribution, version, reason=_reason(failure))
+        return Listing(name, "ready", distribution, version)
 
     # Loading
 
@@ -277,70 +300,89 @@ class Plugins:
             found[entry.name] = (*found.get(entry.name, ()), entry)
         return found
 
-    def _load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> str:
-        """Load a plugin, once, and return why that fails; "" if it doesn't."""
+    def _load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> BaseException | None:
+        """Load a plugin, once, and return why that fails, if it does."""
         key = group, name
-        if key not in self._outcomes:
+        if key not in self._failures:
             try:
-                if len(found) > 1:
-                    both = " and ".join(sorted(_origin((entry,)) for entry in found))
-                    uninstall = _distribution(found[-1])[0]
-                    msg = f"{both} both bring it; keep one: pip uninstall {uninstall}"
-                    raise _Refused(msg)  # noqa: TRY301 - remembered like any other failure
-                self._register(found[0].load(), name)
+                self._load_now(group, name, found)
             except (Exception, SystemExit) as error:  # what a stranger's module does on import is not ours to limit
-                self._outcomes[key] = _reason(error)
-                self._causes[key] = error
+                self._failures[key] = error
             else:
-                self._outcomes[key] = ""
-        return self._outcomes[key]
+                self._failures[key] = None
+        return self._failures[key]
 
-    def _register(self, plugin: object, name: str) -> None:
-        if self._pluggy.is_registered(plugin):
-            return  # one module may stand behind several names
-        hooks = list(_hooks_of(self._pluggy, plugin))
-        if not hooks:
-            msg = "it implements no hook; mark its functions with @amltk.hookspecs.hookimpl"
+    def _load_now(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> None:
+        entry, *others = found
+        if others:
+            both = " and ".join(sorted(_origin((each,)) for each in found))
+            msg = f"{both} both bring it; keep one: pip uninstall {_distribution(others[-1])[0]}"
             raise _Refused(msg)
-        known = [hook for hook in dir(hookspecs) if hook.startswith("amltk_")]
-        for hook, options in hooks:
-            if hook not in known:
-                msg = f"it has a hook {hook!r}, which amltk does not know.{did_you_mean(hook, known)}"
-                raise _Refused(msg)
-            if options.get("wrapper") or options.get("hookwrapper"):
-                msg = f"its hook {hook!r} is a wrapper; amltk's hooks can't be wrapped"
-                raise _Refused(msg)
-        registered = self._pluggy.register(plugin, f"{name} ({getattr(plugin, '__name__', type(plugin).__name__)})")
+        wanted = name if group == GROUP else None
+        self._register(entry.load(), f"{name!r} of {_origin(found)} ({group})", entry.value, wanted)
+
+    def _register(self, plugin: object, label: str, module: str, wanted: str | None = None) -> None:
+        """Take a plugin as a whole, or not at all; it has to register what is `wanted`."""
+        is_new = not self._pluggy.is_registered(plugin)  # one module may stand behind several names
+        offers: list[tuple[_Shelf[Any], Any]] = []
         try:
-            for hook, register in (
-                ("amltk_register_backends", self._register_backend),
-                ("amltk_register_task_plugins", self._register_task_plugin),
-            ):
-                for implementation in getattr(self._pluggy.hook, hook).get_hookimpls():
-                    if implementation.plugin is plugin:
-                        implementation.function(*[register for _ in implementation.argnames])
+            if is_new:
+                self._take_hooks(plugin, label)
+                offers = self._offers(plugin, module)
+            names = {*self._backends.ready, *self._task_plugins.ready, *(value.name for _, value in offers)}
+            if wanted is not None and wanted not in names:
+                msg = f"its module {module} registers nothing named {wanted!r}"
+                raise _Refused(msg)  # noqa: TRY301 - undone like any other failure
         except BaseException:
-            self._pluggy.unregister(name=registered)
+            if is_new and self._pluggy.is_registered(plugin):
+                self._pluggy.unregister(plugin)
             raise
+        for shelf, value in offers:
+            shelf.ready[value.name] = value
         if self._pluggy.hook.amltk_event_emitted.get_hookimpls():
             events.observer = self._event_emitted
 
-    def _register_backend(self, backend: Backend) -> None:
-        if not isinstance(backend, Backend):
-            msg = f"it registers {backend!r} of type {type(backend).__name__} as a backend, which is not an amltk.backend.Backend"
+    def _take_hooks(self, plugin: object, label: str) -> None:
+        if isinstance(plugin, type):
+            msg = f"it is a class; take an object of it: {plugin.__name__}()"
             raise _Refused(msg)
-        self._backends[backend.name] = backend
-
-    def _register_task_plugin(self, cls: type[TaskPlugin]) -> None:
-        if not (isinstance(cls, type) and issubclass(cls, TaskPlugin)):
-            msg = f"it registers {cls!r} as a task plugin, which is not a subclass of amltk.TaskPlugin"
+        self._pluggy.register(plugin, label)  # refuses hooks with arguments that are not theirs
+        hooks = self._pluggy.get_hookcallers(plugin)
+        if not hooks:
+            msg = "it implements no hook; mark its functions with @amltk.hookspecs.hookimpl"
             raise _Refused(msg)
-        self._task_plugins[cls.name] = cls
+        for hook in hooks:
+            if not hook.has_spec():
+                known = [name for name in dir(hookspecs) if name.startswith("amltk_")]
+                msg = f"it has a hook {hook.name!r}, which amltk does not know.{did_you_mean(hook.name, known)}"
+                raise _Refused(msg)
+            if any(each.wrapper or each.hookwrapper for each in hook.get_hookimpls() if each.plugin is plugin):
+                msg = f"its hook {hook.name!r} is a wrapper; amltk's hooks can't be wrapped"
+                raise _Refused(msg)
 
-    def _event_emitted(
-        self, emitter: Emitter, event: Event[...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None:
-        self.notify("amltk_event_emitted", emitter=emitter, event=event, args=args, kwargs=kwargs)
+    def _offers(self, plugin: object, module: str) -> list[tuple[_Shelf[Any], Any]]:
+        """Return what the registration hooks of a plugin register, and on which shelf it belongs."""
+        offers: list[tuple[_Shelf[Any], Any]] = []
+
+        def register(shelf: _Shelf[Any], value: Any) -> None:
+            if not shelf.fits(value):
+                msg = f"it registers {value!r} of type {type(value).__name__}, which is not {shelf.what}"
+                raise _Refused(msg)
+            owners = self._entry_points(GROUP).get(value.name, ())
+            if owners and module not in [owner.value for owner in owners]:
+                msg = f"it registers {value.name!r}, a name that belongs to {_origin(owners)}"
+                raise _Refused(msg)
+            taken = {*self._backends.ready, *self._task_plugins.ready, *(other.name for _, other in offers)}
+            if value.name in taken:
+                msg = f"it registers {value.name!r}, which is registered already"
+                raise _Refused(msg)
+            offers.append((shelf, value))
+
+        for shelf in (self._backends, self._task_plugins):
+            for implementation in getattr(self._pluggy.hook, shelf.hook).get_hookimpls():
+                if implementation.plugin is plugin:
+                    implementation.function(*[functools.partial(register, shelf) for _ in implementation.argnames])
+        return offers
 
 
 @functools.cache
@@ -369,15 +411,14 @@ def _disabled() -> set[str]:
     return {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
 
 
-def _hooks_of(manager: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in dir(plugin):
-        options = manager.parse_hookimpl_opts(plugin, name)
-        if options is not None:
-            yield name, options
+def _in_order(implementations: Sequence[pluggy.HookImpl]) -> Sequence[pluggy.HookImpl]:
+    """Return them in the order of registration, those marked `tryfirst` first and `trylast` last."""
+    return sorted(implementations, key=lambda each: each.trylast - each.tryfirst)
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    return (entry.dist.name, entry.dist.version) if entry.dist is not None else ("an unknown distribution", "")
+    # A folder that an uninstallation left behind may have no metadata.
+    return (entry.dist and entry.dist.name) or "an unknown distribution", (entry.dist and entry.dist.version) or ""
 
 
 def _origin(found: tuple[EntryPoint, ...]) -> str:
@@ -387,12 +428,8 @@ def _origin(found: tuple[EntryPoint, ...]) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, _Refused):
         return str(error)
-    return f"{type(error).__name__}: {error}".strip()
+    return " ".join(f"{type(error).__name__}: {error}".split())  # one line, for a table
 
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().partition("\n")[0]
-
-
-def _missing(name: str, distribution: str) -> Listing:
-    return Listing(name, "not installed", distribution, "", reason=f"pip install {distribution}")

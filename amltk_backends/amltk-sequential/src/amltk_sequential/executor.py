@@ -41,6 +41,8 @@ class SequentialExecutor(Executor):
             raise RuntimeError(msg)
         future: Future[T] = Future()
         self._queue.append((future, lambda: fn(*args, **kwargs)))
+        import asyncio  # where there is a loop, it is loaded already
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -43,14 +43,15 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
     """
     signature = inspect.signature(backend.create)
     constructor = f"with_{backend.name}"
-    by_name = [name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    parameters = signature.parameters.values()
+    by_name = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
     try:
         bound = signature.bind(*args, **options)
     except TypeError as error:
-        unknown = [name for name in options if name not in by_name]
-        hint = did_you_mean(unknown[0], by_name) if unknown else ""
-        what = f"no option {unknown[0]!r}" if unknown else f"arguments that do not fit: {error}"
-        msg = f"{constructor} was given {what}.{hint} Its options are: {', '.join(by_name) or 'none'}."
+        takes_any = len(by_name) < len(parameters)
+        unknown = [] if takes_any else [name for name in options if name not in by_name]
+        wrong = f" has no option {unknown[0]!r}.{did_you_mean(unknown[0], by_name)}" if unknown else f": {error}."
+        msg = f"{constructor}{wrong} Its options are: {', '.join(by_name) or 'none'}."
         raise TypeError(msg) from None
     if backend.check is not None:
         backend.check(*args, **options)
