@@ -24,7 +24,7 @@ happens around them is done here, since in pynisher 1.0.10
 7. wall-time limits are rounded to whole seconds, 1.4 s to 1 s. Here they are kept as they are.
 
 As long as one of the first six holds, this module and `_child` stay; when none does, a
-`functools.partial(pynisher.limit, ...)` can take their place. `tests/test_faults.py` has a test for each.
+`functools.partial(pynisher.limit, ...)` can take their place. `tests/test_pynisher_faults.py` has a test for each.
 """
 
 from __future__ import annotations

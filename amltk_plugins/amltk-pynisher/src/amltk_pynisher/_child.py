@@ -44,6 +44,8 @@ def run(parent: int, pipe: int, limits: Limits, call: Callable[[], Call]) -> NoR
         _settle_in(parent)
         _send(pipe, *_outcome(limits, call))
         code = 0
+        while _has_children():  # our parent ends them, and finds them through us
+            signal.pause()
     finally:
         os._exit(code)  # whatever our parent would do when it exits is not ours to do
 
@@ -81,7 +83,7 @@ def _outcome(limits: Limits, call: Callable[[], Call]) -> tuple[bool, object]:
     lift: Callable[[], None] = _nothing
     try:
         if limits.cpu_time is not None:
-            _limiter(limits).limit_cpu_time(limits.cpu_time)
+            _limiter(limits).limit_cpu_time(limits.cpu_time, interval=1)
         function, args, kwargs = call()
         if limits.memory is not None:
             lift = _limit_memory(limits)

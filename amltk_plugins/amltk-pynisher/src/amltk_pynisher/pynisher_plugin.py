@@ -11,7 +11,7 @@ import pynisher
 
 from amltk import Event, Task, TaskPlugin
 from amltk_pynisher._call import LimitedFunction, allow_calls, stop_calls
-from amltk_pynisher._limits import Amount, checked
+from amltk_pynisher._checks import Amount, checked
 
 
 class PynisherPlugin(TaskPlugin):

@@ -1,0 +1,71 @@
+"""Which values limits may have."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import pynisher
+from pynisher.util import memconvert, timeconvert
+
+from amltk_pynisher._limits import Limits
+
+Amount = float | tuple[float, str]
+
+_MEMORY_UNITS = ("B", "KB", "MB", "GB")
+_TIME_UNITS = ("s", "m", "h")
+_FEATURES = {"memory_limit": "memory", "cputime_limit": "cpu_time", "walltime_limit": "wall_time"}
+
+
+def checked(memory_limit: object, cputime_limit: object, walltime_limit: object) -> Limits:
+    """Return the limits, in bytes and seconds.
+
+    Raises:
+        TypeError: One is neither a number nor a number with a unit.
+        ValueError: A number is not above 0, or a unit is unknown.
+        NotImplementedError: This system does not support one.
+    """
+    memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, memconvert)
+    cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, timeconvert)
+    wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, timeconvert)
+    if memory is not None and (memory < 1 or (isinstance(memory_limit, float) and not memory_limit.is_integer())):
+        msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {memory_limit!r}."
+        raise ValueError(msg)
+    if cpu_time is not None and cpu_time < 1:
+        msg = f"cputime_limit must be at least 1 second, since the system counts whole ones; got {cputime_limit!r}."
+        raise ValueError(msg)
+    given = {"memory_limit": memory, "cputime_limit": cpu_time, "walltime_limit": wall_time}
+    for name, value in given.items():
+        if value is not None and not _supported(name):
+            supported = ", ".join(filter(_supported, _FEATURES)) or "none"
+            msg = f"{name} is not supported on {sys.platform}; leave it out. Supported here: {supported}."
+            raise NotImplementedError(msg)
+    return Limits(
+        None if memory is None else int(memory),
+        None if cpu_time is None else math.ceil(cpu_time),
+        wall_time,
+    )
+
+
+def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert: Callable[..., float]) -> float | None:
+    if value is None:
+        return None
+    number, unit = value if isinstance(value, tuple) and len(value) == 2 else (value, units[0])
+    allowed = f"a number of {base}, (number, unit) with a unit of {', '.join(units)}, or None"
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not isinstance(unit, str):
+        msg = f"{name} must be {allowed}; got {value!r} of type {type(value).__name__}."
+        raise TypeError(msg)
+    if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:
+        msg = f"{name} must be {allowed}, and the number above 0; got {value!r}."
+        raise ValueError(msg)
+    return convert(number, frm=unit)
+
+
+def _supported(name: str) -> bool:
+    if sys.platform == "win32":
+        return False  # pynisher supports more there, but see _call: we need process groups and signals
+    try:
+        return bool(pynisher.supports(_FEATURES[name]))
+    except NotImplementedError:
+        return False
