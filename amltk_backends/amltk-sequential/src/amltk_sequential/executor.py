@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections import deque
@@ -10,7 +9,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,17 +38,18 @@ class SequentialExecutor(Executor):
         Raises:
             RuntimeError: The executor was shut down.
         """
+        from asyncio import get_running_loop  # to list backends, nobody needs to load it
+
         if self._shut_down:
             msg = "This SequentialExecutor was shut down and takes no more calls; make a new one."
             raise RuntimeError(msg)
         future: Future[T] = Future()
         self._queue.append((future, lambda: fn(*args, **kwargs)))
-        import asyncio  # where there is a loop, it is loaded already
-
         try:
-            loop = asyncio.get_running_loop()
+            loop = get_running_loop()
         except RuntimeError:
-            self._run_next()
+            while not future.done():  # a loop that has ended may have left others before it
+                self._run_next()
         else:
             if not self._scheduled:
                 self._schedule(loop)
