@@ -37,4 +37,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, styles:
     for row in rows:
         table.add_row(*[Text(cell, styles.get(cell, "")) for cell in row])
     needed = sum(widths[:-1]) + GAP * len(widths) + min(widths[-1], LAST_COLUMN)
-    console.print(table, width=max(console.width, needed), crop=False, no_wrap=False, overflow="ignore")
+    if console.width < needed:
+        console = Console(highlight=False, width=needed)  # lines too long are easier to read than words cut
+    console.print(table)

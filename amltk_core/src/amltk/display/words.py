@@ -71,7 +71,7 @@ def _short(value: Any, depth: int) -> str:
         else:
             items = [short(item, depth + 1) for item in islice(value, MAX_ITEMS)]
         return opening + ", ".join(items + ["…"] * (len(value) > MAX_ITEMS)) + closing
-    if isinstance(value, type) or hasattr(value, "__qualname__"):
+    if isinstance(value, type | functools.partial) or hasattr(value, "__qualname__"):
         return name_of(value)
     return type(value).__qualname__
 
