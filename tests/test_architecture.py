@@ -24,15 +24,23 @@ FLOORS = [
     {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
     {
         "amltk.plugins",
+        "amltk.scheduling.blocking",
         "amltk.scheduling.call",
         "amltk.scheduling.exit_state",
+        "amltk.scheduling.inbox",
         "amltk.scheduling.interrupt",
         "amltk.scheduling.policy",
         "amltk.scheduling.task_plugin",
     },
-    {"amltk.scheduling.constructors", "amltk.scheduling.provider", "amltk.scheduling.run", "amltk.scheduling.task"},
+    {
+        "amltk.scheduling.callbacks",
+        "amltk.scheduling.constructors",
+        "amltk.scheduling.provider",
+        "amltk.scheduling.run",
+        "amltk.scheduling.task",
+    },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.cli", "amltk.display", "amltk.testing"},
+    {"amltk.__main__", "amltk.cli", "amltk.display"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
