@@ -1,67 +1,154 @@
 """Write `constructors.pyi`: what type checkers know of `Scheduler.with_<name>` for our own backends.
 
     python tools/generate_constructors.py            # writes it
-    python tools/generate_constructors.py --check    # fails if it is not up to date
+    python tools/generate_constructors.py --check    # fails if it is not up to date, and shows what differs
 
 The backends of this repository have to be installed: their signatures are read from them.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
+import builtins
+import difflib
 import inspect
+import json
 import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from amltk.plugins import plugin_manager
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "amltk_core" / "src" / "amltk" / "scheduling" / "constructors.pyi"
-HEAD = '''\
-# Written by tools/generate_constructors.py from the backends of this repository; do not edit.
-"""`Scheduler.with_<name>` of our own backends, declared for type checkers."""
+HEAD = "# Written by tools/generate_constructors.py from the backends of this repository; do not edit.\n"
 
-from collections.abc import Callable
-from typing import Any, Self
 
-class Constructors:
-'''
+class CannotDeclareError(Exception):
+    """A signature that cannot be written into a stub of the core."""
 
 
 def our_backends() -> list[str]:
     """Return the names of the backends in this repository, by the entry points of their distributions."""
-    import tomllib
-
-    names: list[str] = []
-    for project in sorted((ROOT / "amltk_backends").glob("*/pyproject.toml")):
-        names += tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]["amltk"]
-    return names
+    projects = sorted((ROOT / "amltk_backends").glob("*/pyproject.toml"))
+    entry_points = [tomllib.loads(p.read_text(encoding="utf-8"))["project"]["entry-points"] for p in projects]
+    return [name for groups in entry_points for name in groups["amltk"]]
 
 
-def declare(name: str) -> str:
+def stub(constructors: Iterable[tuple[str, Callable[..., Any]]]) -> str:
+    """Return the stub for these names and functions that make executors."""
+    imports = {("typing", "Self")}
+    methods: list[str] = []
+    for name, create in constructors:
+        methods.append(declare(name, create))
+        imports.update(needed_imports(create))
+    return f"{HEAD}\n{write_imports(imports)}\nclass Constructors:\n{''.join(methods)}"
+
+
+def declare(name: str, create: Callable[..., Any]) -> str:
     """Return the declaration of one constructor."""
-    create = plugin_manager().backend(name).create
-    lines = ["    @classmethod", f"    def with_{name}(", "        cls,"]
-    star_said = False
-    for parameter in inspect.signature(create).parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not star_said:
-            lines.append("        *,")
-            star_said = True
-        stars = {parameter.VAR_KEYWORD: "**", parameter.VAR_POSITIONAL: "*"}.get(parameter.kind, "")
-        default = " = ..." if parameter.default is not parameter.empty else ""
-        lines.append(f"        {stars}{parameter.name}: {parameter.annotation}{default},")
-    lines += ["    ) -> Self:", f'        """{(inspect.getdoc(create) or "").partition(chr(10))[0]}"""', ""]
-    return "\n".join(lines)
+    parameters = list(inspect.signature(create).parameters.values())
+    written = ["cls"]
+    for number, parameter in enumerate(parameters):
+        before = parameters[number - 1].kind if number else None
+        if before is parameter.POSITIONAL_ONLY is not parameter.kind:
+            written.append("/")
+        if parameter.kind is parameter.KEYWORD_ONLY and before not in {
+            parameter.KEYWORD_ONLY,
+            parameter.VAR_POSITIONAL,
+        }:
+            written.append("*")
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else stars
+        written.append(f"{stars}{parameter.name}: {annotation_of(name, parameter)}{default_of(parameter)}")
+    if parameters and parameters[-1].kind is inspect.Parameter.POSITIONAL_ONLY:
+        written.append("/")
+    head = f"    @classmethod\n    def with_{name}("
+    if len(written) == 1:
+        return f"{head}cls) -> Self: ...\n"
+    return head + "".join(f"\n        {each}," for each in written) + "\n    ) -> Self: ...\n"
 
 
-def main() -> int:
+def annotation_of(name: str, parameter: inspect.Parameter) -> str:
+    """Return the annotation of a parameter, as it is written in the source."""
+    if not isinstance(parameter.annotation, str):
+        msg = (
+            f"{parameter.name} of with_{name} has no annotation, or one that is no text: annotate it, in a module with "
+            "`from __future__ import annotations`."
+        )
+        raise CannotDeclareError(msg)
+    return parameter.annotation
+
+
+def default_of(parameter: inspect.Parameter) -> str:
+    """Return ` = ` and the default of a parameter, where it is simple enough for a stub."""
+    if parameter.default is parameter.empty:
+        return ""
+    if isinstance(parameter.default, str):
+        return f" = {json.dumps(parameter.default)}"  # in the quotes that the formatter wants
+    simple = parameter.default in {None, ()} or type(parameter.default) in {bool, int, float}
+    return f" = {parameter.default!r}" if simple else " = ..."
+
+
+def needed_imports(create: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """Yield module and name of what the annotations of a function use; the name is "" for the module itself.
+
+    Raises:
+        CannotDeclareError: It comes from neither the standard library nor the core.
+    """
+    source = inspect.getsourcefile(create)
+    assert source is not None
+    imported: dict[str, tuple[str, str]] = {}
+    for node in ast.walk(ast.parse(Path(source).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            imported |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.asname or alias.name.partition(".")[0]: (alias.name, "") for alias in node.names}
+    annotations = [annotation_of(create.__name__, each) for each in inspect.signature(create).parameters.values()]
+    nodes = [node for text in annotations for node in ast.walk(ast.parse(text, mode="eval"))]
+    for used in sorted({node.id for node in nodes if isinstance(node, ast.Name)} - set(dir(builtins))):
+        module, name = imported.get(used, ("", ""))
+        if module.partition(".")[0] not in {*sys.stdlib_module_names, "amltk"} or used not in {name, module}:
+            msg = (
+                f"An annotation of {create.__qualname__} in {source} uses {used}. A stub of the core imports what the "
+                "standard library and the core itself have, by their own names; write Any for anything else."
+            )
+            raise CannotDeclareError(msg)
+        yield module, name
+
+
+def write_imports(imports: Iterable[tuple[str, str]]) -> str:
+    """Return import statements, sorted as the linter wants them."""
+    by_module: dict[str, list[str]] = {}
+    for module, name in sorted(set(imports)):
+        by_module.setdefault(module, []).append(name)
+    whole = [f"import {module}\n" for module, names in by_module.items() if "" in names]
+    parts = {module: ", ".join(name for name in names if name) for module, names in by_module.items()}
+    lines = {module: f"from {module} import {names}\n" for module, names in parts.items() if names}
+    theirs = [line for module, line in lines.items() if module.partition(".")[0] != "amltk"]
+    ours = [line for module, line in lines.items() if module.partition(".")[0] == "amltk"]
+    return "".join([*whole, *theirs, *(["\n", *ours] if ours else [])])
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Write the stub, or check it."""
-    text = HEAD + "\n".join(declare(name) for name in our_backends())
-    if "--check" not in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description="Write constructors.pyi from the backends of this repository.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if it is not up to date")
+    check = parser.parse_args(arguments).check
+    manager = plugin_manager()
+    text = stub((name, manager.backend(name).create) for name in our_backends())
+    before = STUB.read_text(encoding="utf-8") if STUB.is_file() else ""
+    if before == text:
+        return 0
+    if not check:
         STUB.write_text(text, encoding="utf-8")
         return 0
-    if STUB.is_file() and STUB.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{STUB.relative_to(ROOT)} is not up to date. Write it: python tools/generate_constructors.py\n")
+    old, new = before.splitlines(keepends=True), text.splitlines(keepends=True)
+    sys.stderr.writelines(difflib.unified_diff(old, new, str(STUB), "what the backends say"))
+    sys.stderr.write(f"{STUB} is not up to date. Write it: python tools/generate_constructors.py\n")
     return 1
 
 

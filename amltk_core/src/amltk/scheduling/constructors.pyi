@@ -1,5 +1,4 @@
 # Written by tools/generate_constructors.py from the backends of this repository; do not edit.
-"""`Scheduler.with_<name>` of our own backends, declared for type checkers."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -8,10 +7,20 @@ class Constructors:
     @classmethod
     def with_processes(
         cls,
-        max_workers: int | None = ...,
+        max_workers: int | None = None,
         *,
-        initializer: Callable[..., object] | None = ...,
-        initargs: tuple[Any, ...] = ...,
-        max_tasks_per_child: int | None = ...,
-    ) -> Self:
-        """Run calls in processes."""
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+    ) -> Self: ...
+    @classmethod
+    def with_sequential(cls) -> Self: ...
+    @classmethod
+    def with_threads(
+        cls,
+        max_workers: int | None = None,
+        *,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> Self: ...
