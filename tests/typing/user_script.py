@@ -54,12 +54,12 @@ def begin() -> None:
 
 @task.on_result(every=2, limit=10)
 def learn(_: Future[str], result: str) -> None:
-    print(result.upper())
+    assert_type(result, str)
 
 
 @task.on("concurrent-limit-reached")
 def busy(refused: Task[..., Any], rate: float) -> None:
-    print(refused, rate)
+    assert_type((refused.name, rate), tuple[str, float])
 
 
 begin()
