@@ -14,6 +14,7 @@ What the pages write for their readers tells this file what to do:
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -77,9 +78,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-SCRIPTS = [
-    block for block in BLOCKS if block.language == "python" and block.file is None and not block.is_signature
-]
+SCRIPTS = [block for block in BLOCKS if block.language == "python" and block.file is None and not block.is_signature]
 CONSOLES = [block for block in BLOCKS if block.language == "console"]
 PAGES_ON_WRITING = sorted((ROOT / "docs").glob("writing-*.md"))
 
@@ -151,6 +150,19 @@ def test_tests_of_the_package_on_the_page_pass(page: Path, tmp_path: Path) -> No
     tests = [block.file for block in blocks_of(page) if block.file and Path(block.file).name.startswith("test_")]
     assert tests, "a package without a test"
     run(page, tmp_path, sys.executable, "-m", "pytest", "-q", *(tmp_path / "package" / name for name in tests))
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "hooks.md", *PAGES_ON_WRITING], ids=lambda page: page.name)
+def test_plugins_of_the_package_on_the_page_are_ready(page: Path, tmp_path: Path) -> None:
+    ready = set()
+    for command in ("backends", "plugins"):
+        folder = tmp_path / command
+        folder.mkdir()
+        rows = json.loads(run(page, folder, "amltk", command, "--json").stdout)
+        ready |= {row["name"] for row in rows if row["status"] == "ready"}
+    pyproject = next(block.code for block in blocks_of(page) if block.file == "pyproject.toml")
+    groups = tomllib.loads(pyproject)["project"]["entry-points"]
+    assert {name for entries in groups.values() for name in entries} <= ready
 
 
 def test_the_examples_are_found() -> None:
