@@ -6,28 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Code(Enum):
-    """Why a run ended."""
-
-    EXHAUSTED = "exhausted"
-    """Nothing was left to do: no call, no timer, no callback."""
-
-    STOPPED = "stopped"
-    """`stop()` was called."""
-
-    TIMEOUT = "timeout"
-    """The time given by `run(timeout=...)` was over."""
-
-    CANCELLED = "cancelled"
-    """It was interrupted from outside: Ctrl-C, or the task of `async_run()` was cancelled."""
-
-    EXCEPTION = "exception"
-    """A submitted function or a callback raised, and `on_exception=` said to end."""
-
-
-_Code = Code  # within the class, `Code` is its attribute
-
-
 @dataclass(frozen=True)
 class ExitState:
     """What `run()` returns.
@@ -37,7 +15,26 @@ class ExitState:
         exception: What was raised or given to `stop(exception=...)`, if anything.
     """
 
-    Code = _Code
+    class Code(Enum):
+        """Why a run ended."""
 
-    code: _Code
+        EXHAUSTED = "exhausted"
+        """Nothing was left to do: no call, no timer, no callback."""
+
+        STOPPED = "stopped"
+        """`stop()` was called."""
+
+        TIMEOUT = "timeout"
+        """The time given by `run(timeout=...)` was over."""
+
+        CANCELLED = "cancelled"
+        """It was interrupted from outside: Ctrl-C, or the task of `async_run()` was cancelled."""
+
+        EXCEPTION = "exception"
+        """A submitted function or a callback raised, and `on_exception=` said to end."""
+
+    code: Code
     exception: BaseException | None = None
+
+
+Code = ExitState.Code

@@ -4,7 +4,7 @@
 
     worker's thread             |  thread of the loop
                                 |
-    source is done ──> inbox ───┼──> _deliver: off `waiting`, the future's result is set,
+    source is done ──> inbox ───┼──> _ended: off `waiting`, the future's result is set,
                  (wakes it once)|       the scheduler's events, the task's events, the policy
                                 |
                                 |  accepting ── nothing left / stop() / timeout / error / interrupt ──┐
@@ -17,20 +17,19 @@ A run is one object and is used once; the scheduler makes a new one each time.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
-from queue import Empty, SimpleQueue
 from time import sleep
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from amltk.events import Event, Handler
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
+from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
+from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
+from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.policy import Action, Policy
 
 if TYPE_CHECKING:
@@ -42,10 +41,6 @@ R = TypeVar("R")
 
 logger = logging.getLogger("amltk")
 
-SLICE_SECONDS = 0.02
-"""How long results are delivered in one go before the loop's other work gets its turn."""
-LINGER_SECONDS = 0.0002
-"""How long the next result is awaited at the inbox: if it comes so soon, it needs no trip through the selector."""
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
@@ -56,7 +51,7 @@ GRACE_SECONDS = 2.0
 REFRESH_SECONDS = 0.1
 """How often a live view is refreshed."""
 
-_CALL_LATER: Event[...] = Event("call_later", "A function given to call_later is due.")
+_WEIGHT = {Code.EXCEPTION: 1, Code.CANCELLED: 2}
 
 
 class View(Protocol):
@@ -72,30 +67,15 @@ class View(Protocol):
         """Show how things stand at the end, and leave that on the screen."""
 
 
-class Timer:
-    """A function that is to be called later, by `scheduler.call_later`."""
-
-    __slots__ = ("_run", "args", "cancelled", "handle", "handler", "kwargs")
-
-    def __init__(self, run: Run, handler: Handler, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Belong to `run`."""
-        self._run = run
-        self.handler = handler
-        self.args = args
-        self.kwargs = kwargs
-        self.handle: asyncio.TimerHandle | None = None
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """See that the function is not called, if it has not been yet; from whatever thread."""
-        self._run.in_loop(self._run.cancel_timer, self)
-
-
 class Run:
     """One run: accepts calls, delivers what comes of them, and comes to an end in good order.
 
-    It supervises the callbacks of its scheduler and tasks: their errors, and those of calls, go
-    through the policy; `async def` callbacks are awaited.
+    Attributes:
+        scheduler: Whose run it is.
+        waiting: The accepted calls that have not ended, by the executor's futures.
+        accepting: Whether calls are accepted.
+        inbox: By which other threads reach it.
+        callbacks: The supervisor of the scheduler and its tasks.
     """
 
     def __init__(
@@ -113,7 +93,8 @@ class Run:
         self.scheduler = scheduler
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
-        self.thread = 0
+        self.inbox = Inbox(self.waiting, self._ended)
+        self.callbacks = Callbacks(self)
         self._provider = provider
         self._policy = policy
         self._timeout = timeout
@@ -122,18 +103,12 @@ class Run:
         self._view = view
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._orders: deque[Callable[[], None]] = deque()
-        self._woken = False
-        self._started = False
         self._killing = False
         self._leaving_work_behind = False
         self._code: Code | None = None
         self._exception: BaseException | None = None
         self._errors: list[BaseException] = []
         self._interrupt: BaseException | None = None
-        self._coroutines: set[asyncio.Task[Any]] = set()
-        self._timers: set[Timer] = set()
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
         self._idle = asyncio.Event()
@@ -167,7 +142,7 @@ class Run:
         self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:
             task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
-        source.add_done_callback(self._arrived)
+        source.add_done_callback(self.inbox.arrived)
         return future
 
     def refuse(self) -> NoReturn:
@@ -188,19 +163,19 @@ class Run:
 
     def stop(self, message: str, exception: BaseException | None) -> None:
         """End the run because the user says so; from whatever thread."""
-        self.in_loop(self._stop, message, exception)
+        self.inbox.do(self._stop, message, exception)
 
     def interrupt(self, error: BaseException) -> None:
         """End the run at once, killing what runs, because of a Ctrl-C or the like; from whatever thread."""
         # Never directly: a signal handler runs in the loop's thread, but nothing of it would wake the loop.
-        self._order(self._interrupted, error)
+        self.inbox.order(self.interrupted, error)
 
     def call_later(
         self, delay: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Timer:
         """Call `function` in `delay` seconds; the run does not count as empty before that."""
-        timer = Timer(self, Handler(function), args, kwargs)
-        self.in_loop(self._start_timer, timer, delay)
+        timer = Timer(self.callbacks, function, args, kwargs)
+        self.inbox.do(self.callbacks.start_timer, timer, delay)
         return timer
 
     # The course of a run
@@ -208,7 +183,7 @@ class Run:
     async def execute(self) -> ExitState:
         """Run, in the loop that is running now, until the end; then raise what is to be raised."""
         self._loop = asyncio.get_running_loop()
-        self.thread = threading.get_ident()
+        self.inbox.belong_to(self._loop)
         self._executor = self._provider.open()
         view = self._view
         if view is not None:
@@ -222,19 +197,18 @@ class Run:
                     await asyncio.shield(course)
                 except asyncio.CancelledError as error:
                     cancelled = error
-                    self._interrupted(error)
+                    self.interrupted(error)
             course.result()
         finally:
             self._abandon()
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
-        if cancelled is not None:
-            raise cancelled
-        if self._interrupt is not None:
-            raise self._interrupt
-        if self._errors:
-            raise _as_one(self._errors)
+        errors = _as_one(self._errors) if self._errors else None
+        if (interrupt := cancelled or self._interrupt) is not None:
+            raise interrupt from errors
+        if errors is not None:
+            raise errors
         return self.exit_state
 
     @property
@@ -260,30 +234,29 @@ class Run:
         self.accepting = True
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
-        self._started = True
-        self._carry_out()
+        self.inbox.open()
         if not self.waiting:
             self._ran_empty()
         await self._ending.wait()
-        for timer in list(self._timers):
-            self.cancel_timer(timer)
+        for timer in list(self.callbacks.timers):
+            timer.cancel()
         if timeout is not None:
             timeout.cancel()
         if self._wait and not self._at_once.is_set():
             await self._until_idle()
-        if self.waiting or self._coroutines:
+        if self.waiting or self.callbacks.coroutines:
             await self._stop_what_runs()
         scheduler.emit(scheduler.FINISHING)
-        await self._settle()
+        await self.callbacks.settle()
         await self._close()
         scheduler.emit(scheduler.FINISHED)
-        await self._settle()
+        await self.callbacks.settle()
         scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
 
     async def _until_idle(self) -> None:
         """Wait for calls and callbacks to end, unless the run is to end at once."""
         assert self._loop is not None
-        self._check_idle()
+        self.check_idle()
         events = [self._loop.create_task(event.wait()) for event in (self._idle, self._at_once)]
         await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
         for event in events:
@@ -293,12 +266,12 @@ class Run:
     async def _stop_what_runs(self) -> None:
         """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
         assert self._executor is not None
-        self._deliver_inbox()
+        self.inbox.deliver()
         if self.waiting and self._provider.kill is not None:
             self._killing = True
-            await self._in_thread(self._provider.kill, self._executor, what="killed")
-        while self._woken:
-            self._deliver_inbox()
+            await self._bring_about("killed", functools.partial(self._provider.kill, self._executor))
+        while not self.inbox.is_empty:
+            self.inbox.deliver()
             await asyncio.sleep(0)
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
@@ -310,79 +283,32 @@ class Run:
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
             self._deliver(source, abandoned=True)
-        for coroutine in self._coroutines:
+        for coroutine in self.callbacks.coroutines:
             coroutine.cancel()
-        await self._settle(GRACE_SECONDS)
-
-    async def _settle(self, timeout: float | None = None) -> None:
-        """Wait for the `async def` callbacks that have been started."""
-        own = self._coroutines - {asyncio.current_task()}
-        if own:
-            await asyncio.wait(own, timeout=timeout)
+        await self.callbacks.settle(GRACE_SECONDS)
 
     async def _close(self) -> None:
         executor, self._executor = self._executor, None
         if self._provider.owned and executor is not None:
             wait = not self._leaving_work_behind
-            await self._in_thread(executor.shutdown, wait, cancel_futures=True, what="closed")
+            await self._bring_about("closed", functools.partial(executor.shutdown, wait, cancel_futures=True))
 
-    async def _in_thread(self, function: Callable[..., object], *args: Any, what: str, **kwargs: Any) -> None:
-        """Call a blocking function without holding up the loop, and not for ever."""
-        assert self._loop is not None
-        done = self._loop.create_future()
-        loop = self._loop
-
-        def tell(error: BaseException | None) -> None:
-            if not done.done():  # else the run has given up on it
-                done.set_result(error)
-
-        def work() -> None:
-            error: BaseException | None = None
-            try:
-                function(*args, **kwargs)
-            except BaseException as raised:
-                error = raised
-            loop.call_soon_threadsafe(tell, error)
-
-        thread = threading.Thread(target=work, name=f"amltk: {self._provider.label} is being {what}", daemon=True)
-        thread.start()
+    async def _bring_about(self, what: str, function: Callable[[], object]) -> None:
+        """Do something to the executor; what goes wrong there must not keep the run from its end."""
+        label = self._provider.label
         try:
-            error = await asyncio.wait_for(done, CLOSE_SECONDS)
+            await in_thread(function, CLOSE_SECONDS, f"amltk: {label} is being {what}")
         except TimeoutError:
-            logger.warning(
-                "%s could not be %s within %g s; the run ends without waiting longer.",
-                self._provider.label, what, CLOSE_SECONDS,
-            )  # fmt: skip
-            return
-        thread.join()
-        if error is not None:
-            logger.error("%s could not be %s in good order.", self._provider.label, what, exc_info=error)
+            msg = "%s could not be %s within %g s; the run ends without waiting longer."
+            logger.warning(msg, label, what, CLOSE_SECONDS)
+        except Exception:
+            logger.exception("%s could not be %s in good order.", label, what)
 
     # What happens to it
 
-    def in_loop(self, function: Callable[..., None], *args: Any) -> None:
-        """Call `function` in the thread of the loop: now, or as soon as it can be."""
-        if threading.get_ident() == self.thread:
-            function(*args)
-            return
-        self._order(function, *args)
-
-    def _order(self, function: Callable[..., None], *args: Any) -> None:
-        self._orders.append(lambda: function(*args))
-        if self._started:  # else it is carried out when it has
-            try:
-                self._loop.call_soon_threadsafe(self._carry_out)  # type: ignore[union-attr] # it has started
-            except RuntimeError:
-                logger.debug("A run that has ended was asked to do %r.", function.__name__)
-
-    def _carry_out(self) -> None:
-        """Do what other threads asked for."""
-        while self._orders:
-            self._orders.popleft()()
-
     def _end(self, code: Code, exception: BaseException | None = None) -> None:
-        # An error, or an interrupt, tells more about the end than what came before it.
-        if self._code is None or (code in (Code.EXCEPTION, Code.CANCELLED) and self._exception is None):
+        # An error tells more about the end than what came before it, and an interrupt more than an error.
+        if self._code is None or _WEIGHT.get(code, 0) > _WEIGHT.get(self._code, 0):
             self._code = code
             self._exception = exception
         if self.accepting:
@@ -410,41 +336,16 @@ class Run:
             self._end(Code.TIMEOUT)
             self.scheduler.emit(self.scheduler.TIMEOUT)
 
-    def _interrupted(self, error: BaseException) -> None:
+    def interrupted(self, error: BaseException) -> None:
+        """End the run at once; in the thread of the loop."""
         self._interrupt = error
-        self._exception = None
         self._end(Code.CANCELLED, error)
         self._at_once.set()
 
-    def _arrived(self, source: Future[Any]) -> None:
-        """Note that a call has ended; in whatever thread the executor says so."""
-        self._inbox.put(source)
-        if not self._woken:
-            self._woken = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver_inbox)  # type: ignore[union-attr] # it has started
-            except RuntimeError:
-                logger.debug("A call that its run no longer waits for has ended.")
-
-    def _deliver_inbox(self) -> None:
-        assert self._loop is not None
-        inbox, time = self._inbox, self._loop.time
-        until = time() + SLICE_SECONDS
-        while True:
-            try:
-                source = inbox.get(bool(self.waiting), LINGER_SECONDS)
-            except Empty:
-                self._woken = False
-                if inbox.empty():  # else one came before the flag was down, and nobody would wake us for it
-                    return
-                self._woken = True
-                continue
-            self._deliver(source)
-            if not self.waiting:
-                self._ran_empty()
-            elif time() > until:
-                self._loop.call_soon(self._deliver_inbox)
-                return
+    def _ended(self, source: Future[Any]) -> None:
+        self._deliver(source)
+        if not self.waiting:
+            self._ran_empty()
 
     def _deliver(self, source: Future[Any], *, abandoned: bool = False) -> None:
         """End a call: the queues first, then the scheduler's events, then the task's, then the policy."""
@@ -493,85 +394,33 @@ class Run:
         if (task := future.task) is not None:
             task.emit(task.DONE, future)
             task.emit(task.EXCEPTION, future, error)
-        self._apply_policy(error)
+        self.apply_policy(error)
 
     def _ran_empty(self) -> None:
         if self.accepting:
             self.scheduler.emit(self.scheduler.EMPTY)
-        self._check_idle()
+        self.check_idle()
 
-    def _check_idle(self) -> None:
+    def check_idle(self) -> None:
         """See whether anything is left that could still lead to something."""
-        if self.waiting or self._coroutines:
+        if self.waiting or self.callbacks.coroutines:
             return
         if not self.accepting:
             self._idle.set()
-        elif self._end_on_empty and not self._timers:
+        elif self._end_on_empty and not self.callbacks.timers:
             self._end(Code.EXHAUSTED)
 
-    # Callbacks
-
-    def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
-        """Deal with what a callback raised, by the policy."""
-        if isinstance(error, SchedulerNotRunningError) and not self.accepting:
-            return  # the run was ending already: no fault of the callback's
-        if isinstance(error, KeyboardInterrupt):
-            self._interrupted(error)
-        elif isinstance(error, SystemExit):
-            self._fail(error)
-        elif self._apply_policy(error) is Action.IGNORE:
-            logger.error(
-                "The callback %s of %r raised; the run goes on, as on_exception= says.", handler.name, str(event),
-                exc_info=error,
-            )  # fmt: skip
-
-    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Await an `async def` callback."""
-        assert self._loop is not None
-        task = self._loop.create_task(coroutine)
-        self._coroutines.add(task)
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            self._coroutines.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self.callback_failed(event, handler, error)
-            self._check_idle()
-
-        task.add_done_callback(ended)
-
-    def _start_timer(self, timer: Timer, delay: float) -> None:
-        assert self._loop is not None
-        if self.accepting and not timer.cancelled:
-            timer.handle = self._loop.call_later(delay, self._timer_due, timer)
-            self._timers.add(timer)
-
-    def _timer_due(self, timer: Timer) -> None:
-        self._timers.discard(timer)
-        try:
-            outcome = timer.handler.callback(*timer.args, **timer.kwargs)
-            if type(outcome) is CoroutineType:
-                self.callback_started(_CALL_LATER, timer.handler, outcome)
-        except BaseException as error:
-            self.callback_failed(_CALL_LATER, timer.handler, error)
-        self._check_idle()
-
-    def cancel_timer(self, timer: Timer) -> None:
-        """Forget a timer, in the thread of the loop."""
-        timer.cancelled = True
-        if timer.handle is not None:
-            timer.handle.cancel()
-        self._timers.discard(timer)
-        self._check_idle()
-
-    def _apply_policy(self, error: BaseException) -> Action:
+    def apply_policy(self, error: BaseException) -> Action:
+        """Do what the policy says about an exception, and return what that was."""
         action = self._policy.action(error)
         if action is Action.RAISE:
-            self._fail(error)
+            self.fail(error)
         elif action is Action.END:
             self._end(Code.EXCEPTION, error)
         return action
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End the run, which will raise the error."""
         if all(error is not known for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)

@@ -12,11 +12,12 @@ from amltk.checks import check_callable, check_seconds, check_type
 from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
+from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.interrupt import interrupts
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.provider import Provider, from_backend, from_executor
-from amltk.scheduling.run import Run, Timer
+from amltk.scheduling.run import Run
 from amltk.scheduling.task import Task
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ class Scheduler(Emitter, Constructors):
         run = self.current_run
         if run is None:
             raise self._not_running()
-        if not run.accepting or threading.get_ident() != run.thread:
+        if not run.accepting or threading.get_ident() != run.inbox.thread:
             run.refuse()
         return run
 
@@ -350,7 +351,7 @@ class Scheduler(Emitter, Constructors):
         return outcome[0]
 
     def _supervisor(self) -> Supervisor | None:
-        return self.current_run
+        return None if self.current_run is None else self.current_run.callbacks
 
     def __rich__(self) -> Any:
         from amltk.display import render_scheduler  # rich is for those who look

@@ -113,7 +113,8 @@ class Task(Emitter, Generic[P, R]):
         return self.n_running > 0
 
     def _supervisor(self) -> Supervisor | None:
-        return self.scheduler.current_run
+        run = self.scheduler.current_run
+        return None if run is None else run.callbacks
 
     def __rich__(self) -> Any:
         from amltk.display import render_task  # rich is for those who look

@@ -1,0 +1,46 @@
+"""Calls what blocks, without holding up the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+
+async def in_thread(function: Callable[[], object], seconds: float, name: str) -> None:
+    """Call `function` in a thread of its own, which is gone when this returns.
+
+    Not `asyncio.to_thread`: that leaves the threads of its pool behind in the user's loop.
+
+    Args:
+        function: What is called.
+        seconds: How long it may take.
+        name: Of the thread, for those who see it in a stack dump.
+
+    Raises:
+        TimeoutError: It took longer; its thread is left alone.
+        Exception: What it raised.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return  # nobody waits any more
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        outcome: BaseException | None = None
+        try:
+            function()
+        except BaseException as error:
+            outcome = error
+        loop.call_soon_threadsafe(tell, outcome)
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    await asyncio.wait_for(asyncio.shield(done), seconds)
+    thread.join()

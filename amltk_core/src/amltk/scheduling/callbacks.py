@@ -1,0 +1,111 @@
+"""Looks after the callbacks of a run: what they raise, those that are awaited, those that come later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from amltk.events import Event, Handler
+from amltk.exceptions import SchedulerNotRunningError
+from amltk.scheduling.policy import Action
+
+if TYPE_CHECKING:
+    from amltk.scheduling.run import Run
+
+logger = logging.getLogger("amltk")
+
+_CALL_LATER: Event[...] = Event("call_later", "A function given to call_later is due.")
+
+
+class Timer:
+    """A function that is to be called later, by `scheduler.call_later`."""
+
+    __slots__ = ("_callbacks", "args", "cancelled", "handle", "handler", "kwargs")
+
+    def __init__(
+        self, callbacks: Callbacks, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Belong to the `callbacks` of a run."""
+        self._callbacks = callbacks
+        self.handler = Handler(function)
+        self.args = args
+        self.kwargs = kwargs
+        self.handle: asyncio.TimerHandle | None = None
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """See that the function is not called, if it has not been yet; from whatever thread."""
+        self._callbacks.run.inbox.do(self._callbacks.cancel_timer, self)
+
+
+class Callbacks:
+    """The supervisor of a run's scheduler and tasks.
+
+    Attributes:
+        run: The run.
+        timers: What `call_later` was given and is not due yet.
+        coroutines: The `async def` callbacks that have been started and have not ended.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Look after those of `run`."""
+        self.run = run
+        self.timers: set[Timer] = set()
+        self.coroutines: set[asyncio.Task[Any]] = set()
+
+    def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
+        """Deal with what a callback raised, by the policy of the run."""
+        if isinstance(error, SchedulerNotRunningError) and not self.run.accepting:
+            return  # the run was ending already: no fault of the callback's
+        if isinstance(error, KeyboardInterrupt):
+            self.run.interrupted(error)
+        elif isinstance(error, SystemExit):
+            self.run.fail(error)
+        elif self.run.apply_policy(error) is Action.IGNORE:
+            msg = "The callback %s of %r raised; the run goes on, as on_exception= says."
+            logger.error(msg, handler.name, str(event), exc_info=error)
+
+    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Await an `async def` callback."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.coroutines.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self.coroutines.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.callback_failed(event, handler, error)
+            self.run.check_idle()
+
+        task.add_done_callback(ended)
+
+    async def settle(self, seconds: float | None = None) -> None:
+        """Wait for the `async def` callbacks that have been started, and so long at most."""
+        if self.coroutines:
+            await asyncio.wait(self.coroutines, timeout=seconds)
+
+    def start_timer(self, timer: Timer, delay: float) -> None:
+        """Begin to count; in the thread of the loop."""
+        if self.run.accepting and not timer.cancelled:
+            timer.handle = asyncio.get_running_loop().call_later(delay, self._due, timer)
+            self.timers.add(timer)
+
+    def cancel_timer(self, timer: Timer) -> None:
+        """Forget a timer; in the thread of the loop."""
+        timer.cancelled = True
+        if timer.handle is not None:
+            timer.handle.cancel()
+        self.timers.discard(timer)
+        self.run.check_idle()
+
+    def _due(self, timer: Timer) -> None:
+        self.timers.discard(timer)
+        try:
+            outcome = timer.handler.callback(*timer.args, **timer.kwargs)
+            if type(outcome) is CoroutineType:
+                self.callback_started(_CALL_LATER, timer.handler, outcome)
+        except BaseException as error:
+            self.callback_failed(_CALL_LATER, timer.handler, error)
+        self.run.check_idle()
