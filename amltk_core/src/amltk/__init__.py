@@ -9,12 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
-
     from amltk.events import Emitter, Event, Subscriber
     from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
     from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
+    from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
 
     __version__: str
 

@@ -164,6 +164,10 @@ class Subscriber(Generic[P]):
 
     __slots__ = ("emitter", "event")
 
+    # The overloads, here and in `Emitter.on`, forget the callback's parameters once they have checked them. To return
+    # `Callable[P, R]` would narrow the function to what this one event passes, and so forbid to stack decorators of
+    # events that pass something else; no type says "the very function that was given, if it can be called so".
+
     def __init__(self, emitter: Emitter, event: Event[P]) -> None:
         """Belong to `event` of `emitter`."""
         self.emitter = emitter
@@ -182,7 +186,7 @@ class Subscriber(Generic[P]):
         limit: int | None = ...,
         repeat: int = ...,
         every: int = ...,
-    ) -> Callable[P, R]: ...
+    ) -> Callable[..., R]: ...
 
     @overload
     def __call__(
@@ -192,7 +196,7 @@ class Subscriber(Generic[P]):
         limit: int | None = ...,
         repeat: int = ...,
         every: int = ...,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], Callable[..., R]]: ...
 
     def __call__(self, *callback: Callable[P, Any], **options: Any) -> Any:
         """Register a callback, as a decorator or by a plain call; see `Emitter.on` for the options."""
@@ -234,7 +238,7 @@ class Emitter:
         """Name the emitter, for those who read its errors; the class's name is the default."""
         self.name = name or type(self).__name__
         self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
-        self._counts: Counter[Event[...]] = Counter()
+        self._counts: Counter[str] = Counter()
         self.add_event(*events_of(type(self)))
 
     def __repr__(self) -> str:
@@ -248,7 +252,7 @@ class Emitter:
         return tuple(self._handlers)
 
     @property
-    def event_counts(self) -> Counter[Event[...]]:
+    def event_counts(self) -> Counter[str]:
         """How often each event was emitted so far: events, or their names, to numbers."""
         return self._counts.copy()
 
@@ -291,7 +295,7 @@ class Emitter:
         limit: int | None = ...,
         repeat: int = ...,
         every: int = ...,
-    ) -> Callable[P, R]: ...
+    ) -> Callable[..., R]: ...
 
     @overload
     def on(
@@ -302,7 +306,7 @@ class Emitter:
         limit: int | None = ...,
         repeat: int = ...,
         every: int = ...,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], Callable[..., R]]: ...
 
     @overload
     def on(
