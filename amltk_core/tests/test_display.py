@@ -467,6 +467,15 @@ def test_a_run_is_shown_live_in_one_place():
     assert cursor_is_visible(terminal)
 
 
+def test_what_has_not_changed_is_not_drawn_again():
+    code = PREAMBLE + textwrap.dedent("""
+        scheduler.on_start(lambda: scheduler.submit(wait, 0.95))
+        scheduler.run(display=True)
+    """)
+    terminal = in_terminal(code)
+    assert 3 <= terminal.raw.count("╭") <= 5
+
+
 def cursor_is_visible(terminal: Terminal) -> bool:
     return re.findall(r"\x1b\[\?25[lh]", terminal.raw)[-1:] == ["\x1b[?25h"]
 
@@ -477,12 +486,12 @@ def test_a_picture_that_is_taller_than_the_terminal_is_cropped_until_the_end():
         scheduler.on_start(lambda: [task(0.02) for task in tasks])
         scheduler.run(display=True)
     """)
-    terminal = in_terminal(code, columns=40, rows=12)
+    terminal = in_terminal(code, columns=60, rows=12)
     shown_live = terminal.raw.split("ended")[0]
     assert "… 26 more" in plain(shown_live)
-    assert all(len(line) <= 40 for line in terminal.lines)
+    assert all(len(line) <= 60 for line in terminal.lines)
     assert [line[:1] for line in terminal.lines] == ["╭", *["│"] * (len(terminal.lines) - 2), "╰"]
-    assert sum(line.startswith("│ wa") for line in terminal.lines) == 30
+    assert sum(line.startswith("│ wait") for line in terminal.lines) == 30
 
 
 def test_the_terminal_is_given_back_after_ctrl_c():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich import get_console
 from rich.console import Console
 from rich.live import Live
+from rich.panel import Panel
 from rich.segment import Segment, SegmentLines
 
 from amltk.display.picture import RunPicture
@@ -26,6 +27,10 @@ logger = logging.getLogger("amltk")
 
 SHARE = 0.1
 """How much of the run's time showing it may take: that is done in the thread in which callbacks are called."""
+
+
+ECHO = len("^C^C")
+"""Room beside a picture: what a key writes there is overwritten, while on a line of its own it would push lines up."""
 
 
 class Surface(Protocol):
@@ -117,22 +122,26 @@ class _Terminal:
     def show(self, picture: RunPicture) -> None:
         room = self._console.size.height
         panel = picture.render(lines=room)
-        lines = self._console.render_lines(panel)
+        lines = self._lines_of(panel)
         self._tallest = min(room, max(self._tallest, len(lines)))
         if len(lines) != self._tallest:  # of one height, so that what is below and above stays where it is
             panel.height = self._tallest
-            lines = self._console.render_lines(panel)
+            lines = self._lines_of(panel)
         if lines != self._lines:
             self._draw(lines)
             self._live.refresh()
 
     def end(self, picture: RunPicture) -> None:
-        self._draw(self._console.render_lines(picture.render(final=True)))
+        self._draw(self._lines_of(picture.render(final=True)))
         self.give_up()
 
     def give_up(self) -> None:
         _showing.discard(self)
         self._live.stop()
+
+    def _lines_of(self, panel: Panel) -> list[list[Segment]]:
+        options = self._console.options
+        return self._console.render_lines(panel, options.update(width=max(1, options.max_width - ECHO)))
 
     def _draw(self, lines: list[list[Segment]]) -> None:
         # Rich draws this anew below whatever is printed, in the thread that prints: so it gets what is drawn

@@ -47,7 +47,9 @@ class RunPicture:
         head.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         head.add_column(no_wrap=True, justify="right")
         head.add_row(Text(scheduler.executor_label, "bold"), self._state(final=final))
-        parts: list[RenderableType] = [head, self._totals(queue)]
+        totals = self._totals(queue)
+        totals.no_wrap = lines is not None
+        parts: list[RenderableType] = [head, totals]
         if scheduler.tasks:
             parts += [Text(), self._tasks(len(scheduler.tasks) if lines is None else max(1, lines - BESIDES_TASKS))]
         if queue.length and not final:
@@ -66,7 +68,7 @@ class RunPicture:
 
     def _totals(self, queue: Queue) -> Text:
         counts, scheduler = self._counts(self._scheduler), self._scheduler
-        totals = Text()
+        totals = Text(overflow="ellipsis")
         for count, what, style in (
             (queue.length, f"in the queue, {queue.running_text}", "default"),
             (counts[scheduler.FUTURE_RESULT], "returned", "green"),

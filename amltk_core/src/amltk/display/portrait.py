@@ -6,7 +6,7 @@ Text is never given to rich as a string, which it would read for markup, but as 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ from rich.tree import Tree
 from amltk.display.words import call, name_of, number, settings, short_name, times
 
 if TYPE_CHECKING:
-    from amltk.events import Emitter, Event, Handler
+    from amltk.events import Emitter, Handler
     from amltk.scheduling.call import CallFuture
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
@@ -146,7 +146,7 @@ def _events(emitter: Emitter) -> Tree:
 
 
 def _grow_events(tree: Tree, emitter: Emitter) -> None:
-    counts: Mapping[Event[...], int] = emitter.event_counts
+    counts = emitter.event_counts
     quiet = []
     for event, handlers in emitter.handlers.items():
         if not handlers and not counts[event]:
