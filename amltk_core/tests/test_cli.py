@@ -175,6 +175,12 @@ def test_nothing_is_loaded_that_is_not_needed(args, unloaded):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def buffering(request, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
+@pytest.mark.usefixtures("buffering")
 @pytest.mark.parametrize("args", [["backends"], ["backends", "--json"], ["--version"]])
 def test_a_reader_that_has_gone_is_no_error(args):
     reader, writer = os.pipe()
@@ -185,6 +191,7 @@ def test_a_reader_that_has_gone_is_no_error(args):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.usefixtures("buffering")
 def test_output_that_is_lost_is_an_error():
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "amltk", "backends"]
