@@ -1,0 +1,55 @@
+"""The contract of a backend: what its description refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from amltk.backend import Backend, Capabilities
+
+
+def describe(**changes):
+    description = {
+        "name": "places",
+        "summary": "Places.",
+        "create": ThreadPoolExecutor,
+        "capabilities": Capabilities(),
+    }
+    return Backend(**description | changes)
+
+
+def test_a_backend_claims_nothing_by_default():
+    backend = describe()
+    assert not any(dataclasses.astuple(backend.capabilities))
+    assert (backend.kill, backend.check) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["x", "dask_jobqueue", "loky2"])
+def test_names_that_work(name):
+    assert describe(name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["", "Loky", "dask-jobqueue", "2loky", "_x", "with loky", "löky", "x\n", None, 3])
+def test_names_that_do_not(name):
+    with pytest.raises(ValueError, match="lower-case letters, digits and '_', as in with_<name>; got"):
+        describe(name=name)
+
+
+@pytest.mark.parametrize("changes", [{"create": None}, {"create": "loky"}, {"kill": 9}, {"check": True}])
+def test_what_is_called_can_be_called(changes):
+    (field,) = changes
+    with pytest.raises(TypeError, match=rf"^{field}= of backend 'places' must be callable, got"):
+        describe(**changes)
+
+
+def test_who_claims_to_stop_what_runs_can_kill():
+    with pytest.raises(ValueError, match="claims stops_running_work but has no kill="):
+        describe(capabilities=Capabilities(stops_running_work=True))
+    describe(capabilities=Capabilities(stops_running_work=True), kill=lambda executor: None)
+
+
+def test_a_description_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        describe().name = "other"
