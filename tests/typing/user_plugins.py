@@ -23,7 +23,6 @@ class Budget(TaskPlugin):
         self.refused = 0
 
     def attach_task(self, task: Task[..., Any]) -> None:
-        super().attach_task(task)
         task.on_submitted(self.spend)
 
     def spend(self, *_: object, **__: object) -> None:

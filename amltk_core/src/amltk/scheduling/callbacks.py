@@ -60,6 +60,7 @@ class Callbacks:
         """Deal with what a callback raised, by the policy of the run."""
         if isinstance(error, SchedulerNotRunningError) and not self.run.accepting:
             return  # the run was ending already: no fault of the callback's
+        error.add_note(f"Raised by the callback {handler.name} of {str(event)!r}.")
         if isinstance(error, KeyboardInterrupt):
             self.run.interrupted(error)
         elif isinstance(error, SystemExit):

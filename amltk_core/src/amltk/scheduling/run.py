@@ -44,7 +44,7 @@ logger = logging.getLogger("amltk")
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
-"""What a call that was submitted the moment before gets, for a free worker to take it up, when a run is stopped."""
+"""What free workers get to take up calls submitted the moment before, when a run is stopped and none runs yet."""
 GRACE_SECONDS = 2.0
 """How long cancelled `async def` callbacks may take to end before the run ends without them."""
 
@@ -321,7 +321,7 @@ class Run:
 
         Here and now: an executor in the loop's own thread must not start the next one before.
         """
-        if self.waiting and self._wait:
+        if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
         for source in list(self.waiting):
             source.cancel()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from amltk.checks import check_callable
 from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.exceptions import PluginAttachedError
 from amltk.scheduling.task_plugin import TaskPlugin
 
 if TYPE_CHECKING:
@@ -70,8 +71,19 @@ class Task(Emitter, Generic[P, R]):
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
         for plugin in self.plugins:
-            self.add_event(*plugin.events())
-            plugin.attach_task(self)
+            self._attach(plugin)
+
+    def _attach(self, plugin: TaskPlugin) -> None:
+        if plugin.task is not None:
+            kind = type(plugin).__name__
+            msg = (
+                f"{kind} is attached to {plugin.task!r} already, and what it counts is counted for one task. "
+                f"Make a new {kind}(...) for {self!r}."
+            )
+            raise PluginAttachedError(msg)
+        self.add_event(*plugin.events())
+        plugin.task = self
+        plugin.attach_task(self)
 
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
         """Submit a call of the function with these arguments; `task(...)` is the same as `task.submit(...)`.
@@ -131,7 +143,7 @@ def _checked(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin, ..
     if isinstance(plugins, TaskPlugin):
         return (plugins,)
     try:
-        listed = tuple(plugins)
+        listed = (plugins,) if isinstance(plugins, str) else tuple(plugins)
     except TypeError:
         listed = (plugins,)  # type: ignore[assignment] # refused below
     for plugin in listed:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from amltk.events import Event, events_of
-from amltk.exceptions import PluginAttachedError
 
 if TYPE_CHECKING:
     from amltk.scheduling.task import Task
@@ -38,20 +37,10 @@ class TaskPlugin:
         return events_of(type(self))
 
     def attach_task(self, task: Task[..., Any]) -> None:
-        """Be attached to `task`: called once, when the task is made, after the plugin's events were added.
+        """Be attached to `task`, which is `self.task` by now, and has the plugin's events.
 
-        The place to register callbacks. An override calls `super().attach_task(task)` first.
-
-        Raises:
-            PluginAttachedError: The plugin belongs to a task already.
+        Called once, when the task is made: the place to register callbacks. Does nothing by default.
         """
-        if self.task is not None:
-            msg = (
-                f"{type(self).__name__} is attached to {self.task!r} already, and what it counts is counted for one "
-                f"task. Make a new {type(self).__name__}(...) for {task!r}."
-            )
-            raise PluginAttachedError(msg)
-        self.task = task
 
     def pre_submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Submission | None:
         """Look at a call before it is submitted.

@@ -93,7 +93,6 @@ class PynisherPlugin(TaskPlugin):
 
     def attach_task(self, task: Task[..., Any]) -> None:
         """Follow the exceptions of the task's calls, and the ends of its scheduler's runs."""
-        super().attach_task(task)
         task.on_exception(self._tell)
         # Calls in threads of this process are beyond the reach of the backend: what they run is not.
         task.scheduler.on_start(self._allow)
