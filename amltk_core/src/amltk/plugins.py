@@ -343,8 +343,9 @@ class Plugins:
             events.observer = self._event_emitted
 
     def _take_hooks(self, plugin: object, label: str) -> None:
-        if isinstance(plugin, type):
-            msg = f"it is a class; take an object of it: {plugin.__name__}()"
+        if plugin is None or isinstance(plugin, type):
+            hint = f"; take an object of it: {plugin.__name__}()" if plugin else ""
+            msg = f"{plugin!r} is neither a module nor an object with hooks{hint}"
             raise _Refused(msg)
         self._pluggy.register(plugin, label)  # refuses hooks with arguments that are not theirs
         hooks = self._pluggy.get_hookcallers(plugin)
