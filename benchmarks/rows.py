@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import psutil  # type: ignore[import-untyped] # it brings no types
+import psutil
 from instant import InstantExecutor
 
 from amltk import Scheduler
