@@ -208,7 +208,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=60, help="how many configurations to try at most (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30, help="how long to go on at most (%(default)s)")
-    parser.add_argument("--patience", type=int, default=25, help="end after so many without progress (%(default)s)")
+    parser.add_argument("--patience", type=int, default=15, help="end after so many without progress (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="how many processes to use (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     parser.add_argument("--no-display", dest="display", action="store_false", help="do not show the run live")
