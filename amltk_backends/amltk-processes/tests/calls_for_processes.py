@@ -46,11 +46,11 @@ def family(folder: Path, deaf: bool = False) -> None:
     time.sleep(600)
 
 
-def leave_an_orphan(folder: Path) -> None:
-    """Start something that ignores SIGTERM, and go without waiting for it."""
-    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    deaf += f"; open(os.path.join({str(folder)!r}, str(os.getpid())), 'w').close(); time.sleep(600)"
-    subprocess.Popen([sys.executable, "-c", deaf])
+def leave_an_orphan(folder: Path, deaf: bool = True) -> None:
+    """Start something, ignoring SIGTERM if `deaf`, and go without waiting for it."""
+    orphan = "import os, signal, time" + "; signal.signal(signal.SIGTERM, signal.SIG_IGN)" * deaf
+    orphan += f"; open(os.path.join({str(folder)!r}, str(os.getpid())), 'w').close(); time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", orphan])
     while not list(folder.iterdir()):
         time.sleep(0.002)
 

@@ -130,11 +130,14 @@ def test_kill_before_anything_was_submitted() -> None:
         executor.submit(add, 1)
 
 
-def test_what_a_dead_workers_call_left_behind_is_ended(tmp_path: Path, until, monkeypatch) -> None:
-    monkeypatch.setattr(_fork_server, "GRACE", 0.2)
+@pytest.mark.parametrize(("deaf", "grace"), [(True, 0.2), (False, 600)])
+def test_what_a_dead_workers_call_left_behind_is_asked_and_then_forced(
+    deaf: bool, grace: float, tmp_path: Path, until, monkeypatch
+) -> None:
+    monkeypatch.setattr(_fork_server, "GRACE", grace)
 
     def leave_and_die(folder: Path) -> None:
-        leave_an_orphan(folder)
+        leave_an_orphan(folder, deaf)
         os._exit(1)
 
     with ProcessPoolExecutor(1) as executor:

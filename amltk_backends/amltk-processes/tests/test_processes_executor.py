@@ -185,14 +185,15 @@ def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until
         assert queued.result() == 2
 
 
-def test_a_worker_makes_room_after_its_tasks() -> None:
-    with ProcessPoolExecutor(1, max_tasks_per_child=3) as executor:
+@pytest.mark.parametrize("initializer", [None, nothing])
+def test_a_worker_makes_room_after_its_tasks(initializer) -> None:
+    with ProcessPoolExecutor(1, max_tasks_per_child=3, initializer=initializer) as executor:
         pids = list(executor.map(pid, range(10)))
     assert [pids.count(p) for p in dict.fromkeys(pids)] == [3, 3, 3, 1]
 
 
-def test_max_tasks_holds_with_an_initializer_and_more_workers() -> None:
-    with ProcessPoolExecutor(2, max_tasks_per_child=2, initializer=nothing) as executor:
+def test_max_tasks_holds_with_more_workers() -> None:
+    with ProcessPoolExecutor(2, max_tasks_per_child=2) as executor:
         pids = list(executor.map(pid, range(60)))
     assert max(pids.count(p) for p in pids) <= 2
 
@@ -306,6 +307,17 @@ def test_a_callback_that_raises_harms_nothing(error: type[BaseException], tmp_pa
         first.add_done_callback(fail)
         (tmp_path / "gate").touch()
         assert called.wait(20)
+        assert executor.submit(add, 2).result() == 3
+
+
+def test_a_future_that_somebody_else_settles_harms_nothing(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        running = executor.submit(wait_for, tmp_path / "gate", "x")
+        pending = executor.submit(add, 1)
+        until((tmp_path / "began-x").exists)
+        running.set_result(-1)
+        pending.set_result(-1)
+        (tmp_path / "gate").touch()
         assert executor.submit(add, 2).result() == 3
 
 

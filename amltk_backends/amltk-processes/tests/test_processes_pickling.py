@@ -75,6 +75,15 @@ def test_endless_new_functions_work_and_fill_no_memory(executor: ProcessPoolExec
     del functions
     assert len(executor._pickler._functions) < 50
 
+    def kept() -> int:
+        import gc
+
+        from amltk_processes._worker import _Function
+
+        return sum(isinstance(thing, _Function) for thing in gc.get_objects())
+
+    assert 1 <= executor.submit(kept).result() <= 256 + 64  # those known, and those ahead
+
 
 def test_an_argument_that_cannot_be_pickled_is_named(executor: ProcessPoolExecutor) -> None:
     class Model:

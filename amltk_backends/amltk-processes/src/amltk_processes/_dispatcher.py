@@ -31,7 +31,6 @@ import selectors
 import signal
 import socket
 import threading
-import time
 import weakref
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
@@ -96,14 +95,15 @@ class Dispatcher:
         """Put a call at the end of the queue."""
         with self._lock:
             self.check_open()
-            self._queue.append(call)
             if self._thread is None:
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
                 self._waker.setblocking(False)
                 self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
-                self._thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._queue.append(call)
             self._wake()
 
     def stop(self, *, cancel_pending: bool = False, kill: bool = False) -> None:
@@ -129,7 +129,8 @@ class Dispatcher:
         self._wake_reader.close()
         self._waker.close()
         for link in self._links:
-            link.close()
+            with contextlib.suppress(OSError):  # the thread was about to close it
+                link.close()
         if self._server is not None:
             self._server.forget()
 
@@ -291,7 +292,7 @@ class Dispatcher:
             if kind == STARTED:
                 link.pid = pid
                 self._by_pid[pid] = link
-            elif link in self._links:
+            else:
                 self._bury(link, "could not be started", None)
                 if not self._links:
                     raise OSError(code, f"No worker can be started: {os.strerror(code)}")
@@ -299,10 +300,10 @@ class Dispatcher:
     def _on_server_lost(self) -> None:
         assert self._server is not None
         self._selector.unregister(self._server)
-        self._server.close()
+        self._server.close(now=True)
         code = self._server.exit_code
         self._server = None
-        if not self._by_pid and self._links:
+        if not self._by_pid:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             raise RuntimeError(msg)
         from amltk_processes._ending import end_process_trees
@@ -339,10 +340,8 @@ class Dispatcher:
         for link in list(self._links):
             self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
         try:
-            if not self._killing and self._failure is None:
-                self._await_workers()
             if self._server is not None:
-                self._server.close()
+                self._server.close(now=self._killing or self._failure is not None)
         finally:
             if self._failure is None:
                 self._cancel_queue()
@@ -356,12 +355,6 @@ class Dispatcher:
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
-
-    def _await_workers(self) -> None:
-        until = time.monotonic() + _fork_server.GRACE
-        while (self._by_pid or self._starting) and not self._killing and (left := until - time.monotonic()) > 0:
-            for key, events in self._selector.select(left):
-                key.data(events)
 
 
 def _begin(future: Future[Any]) -> bool:

@@ -14,6 +14,7 @@ the end of file comes too. This module is the only one that knows how processes 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -31,6 +32,7 @@ GRACE = 2.0
 # Seconds beyond that, after which the server itself seems to be stuck.
 PATIENCE = 5.0
 
+_START, _BYE = b"s", b"b"
 STARTED, NOT_STARTED, DIED = range(3)
 _REPORT = struct.Struct("<Bii")
 _BOOT = "import sys; sys.path[:] = {path!r}; from amltk_processes._fork_server import main; main({fd}, {grace})"
@@ -90,14 +92,14 @@ class ForkServer:
     def start_worker(self, connection: socket.socket, tokens: int) -> None:
         """Ask for a worker that works with these two (see `work`); the caller may close them then."""
         with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
-            socket.send_fds(self._control, [b"w"], [connection.fileno(), tokens])
+            socket.send_fds(self._control, [_START], [connection.fileno(), tokens])
 
     def reports(self) -> list[Report] | None:
         """Wait for reports, and return those that are there; None when the server is gone."""
         try:
             received = self._control.recv(1 << 16)
         except ConnectionError:
-            received = b""
+            return None
         if not received:
             return None
         data = self._received + received
@@ -105,16 +107,26 @@ class ForkServer:
         self._received = data[complete:]
         return [Report(*fields) for fields in _REPORT.iter_unpack(data[:complete])]
 
-    def close(self) -> None:
-        """Let the server end all workers that are left, and their children; wait until everything is gone."""
-        self._control.close()
+    def close(self, *, now: bool) -> None:
+        """End the server, its workers, and what these have started; wait until everything is gone.
+
+        Args:
+            now: Whatever workers do. Otherwise they get the time of `GRACE` to end by themselves.
+        """
+        with contextlib.suppress(ConnectionError):
+            if not now:
+                self._control.send(_BYE)
+            self._control.shutdown(socket.SHUT_WR)
+        self._control.settimeout(GRACE * (1 if now else 2) + PATIENCE)
         try:
-            self._process.wait(GRACE + PATIENCE)
-        except subprocess.TimeoutExpired:  # it was stopped, say
+            while self.reports() is not None:
+                pass
+        except TimeoutError:  # it was stopped, say
             from amltk_processes._ending import end_process_trees
 
             end_process_trees([self.pid], 0)
-            self._process.wait()
+        self._process.wait()
+        self._control.close()
 
     def forget(self) -> None:
         """Close this process's descriptors only: it is a fork, and the server is its parent's."""
@@ -134,8 +146,11 @@ def main(fd: int, grace: float) -> None:
     control.set_inheritable(False)
     # The stack of the loop is left before a worker begins, and the worker ends as any program does,
     # exit functions included.
-    if worker := _Server(control, grace).serve():
-        work(*worker)
+    gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
+    worker = _Server(control, grace).serve()
+    if worker is None:
+        os._exit(0)  # there is nothing to clean up, and somebody waits
+    work(*worker)
 
 
 class _Server:
@@ -151,28 +166,41 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> tuple[socket.socket, int] | None:
-        watched = [self._control.fileno(), self._wake_read]
-        with contextlib.suppress(ConnectionError):
-            while True:
-                readable, _, _ = select.select(watched, [], [], 0.02 if self._orphaned else None)
-                if self._wake_read in readable:
-                    os.read(self._wake_read, 1 << 12)
-                    self._bury()
-                self._end_orphans()
-                if self._control.fileno() in readable:
-                    request, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
-                    if not request:
-                        break
-                    if self._fork(descriptors):
-                        os.set_inheritable(descriptors[1], False)
-                        connection = socket.socket(fileno=descriptors[0])
-                        connection.set_inheritable(False)
-                        return connection, descriptors[1]
+        grace_for_workers = 0.0
+        while True:
+            if not self._await([self._control.fileno()], None):
+                continue
+            try:
+                request, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
+            except ConnectionError:
+                request = b""
+            if not request:
+                break
+            if request == _BYE:
+                grace_for_workers = self._grace
+            elif self._fork(descriptors):
+                os.set_inheritable(descriptors[1], False)
+                connection = socket.socket(fileno=descriptors[0])
+                connection.set_inheritable(False)
+                return connection, descriptors[1]
+        until = time.monotonic() + grace_for_workers
+        while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
+            self._await([], left)
         if self._workers or self._orphaned:
             from amltk_processes._ending import end_process_trees
 
             end_process_trees(self._workers | self._orphaned.keys(), self._grace)
         return None
+
+    def _await(self, watched: list[int], timeout: float | None) -> list[int]:
+        """Wait, and see to the dead; return which of `watched` can be read."""
+        readable, _, _ = select.select([*watched, self._wake_read], [], [], 0.02 if self._orphaned else timeout)
+        if self._wake_read in readable:
+            readable.remove(self._wake_read)
+            os.read(self._wake_read, 1 << 12)
+            self._bury()
+        self._end_orphans()
+        return readable
 
     def _fork(self, descriptors: list[int]) -> bool:
         """Fork; True in the child."""
@@ -197,7 +225,8 @@ class _Server:
         return False
 
     def _report(self, kind: int, pid: int, code: int) -> None:
-        self._control.sendall(_REPORT.pack(kind, pid, code))
+        with contextlib.suppress(ConnectionError):  # the end of file comes next
+            self._control.sendall(_REPORT.pack(kind, pid, code))
 
     def _bury(self) -> None:
         # A look first: while the body lies there, its number stays the group's and nobody else's.
@@ -211,8 +240,9 @@ class _Server:
 
     def _end_orphans(self) -> None:
         for group, force_due in list(self._orphaned.items()):
-            due = time.monotonic() >= force_due
-            if not self._signal_group(group, signal.SIGKILL if due else 0) or due:
+            late = time.monotonic() - force_due
+            # Even then it takes a moment, or for ever where nobody buries what has no parent.
+            if not self._signal_group(group, signal.SIGKILL if late >= 0 else 0) or late > 1:
                 del self._orphaned[group]
 
     @staticmethod

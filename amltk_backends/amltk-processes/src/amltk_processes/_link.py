@@ -148,6 +148,8 @@ class Link:
             tokens = os.read(self.tokens, NUMBER.size * most)
         except BlockingIOError:
             return []
+        if not tokens:
+            return []
         taken = [self.calls.pop(number) for (number,) in NUMBER.iter_unpack(tokens)]
         if self.tasks_left is not None:
             self.tasks_left += len(taken)
