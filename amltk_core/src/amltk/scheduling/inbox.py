@@ -20,8 +20,11 @@ logger = logging.getLogger("amltk")
 
 SLICE_SECONDS = 0.02
 """How long results are delivered in one go before the loop's other work gets its turn."""
-LINGER_SECONDS = 0.0002
-"""How long the next result is awaited at the inbox: if it comes so soon, it needs no trip through the selector."""
+BRISK_SECONDS = 0.001
+"""Results that come so soon after one another are awaited at the inbox, without a trip through the selector."""
+LINGER_SECONDS = 0.005
+"""How long that is done in vain before the loop sleeps again. Not shorter: arming a timer that is due before the
+kernel's next tick costs more than all that is saved."""
 
 
 class Inbox:
@@ -36,6 +39,7 @@ class Inbox:
         self._orders: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = False
+        self._rested = 0.0
         self._is_open = False
 
     def belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,12 +68,16 @@ class Inbox:
         """Deliver what has arrived, for a while; in the loop's thread."""
         assert self._loop is not None
         sources, time = self._sources, self._loop.time
-        until = time() + SLICE_SECONDS
+        now = time()
+        until = now + SLICE_SECONDS
+        brisk = now - self._rested < BRISK_SECONDS
         while True:
             try:
-                source = sources.get(bool(self._waiting), LINGER_SECONDS)
+                source = sources.get(brisk and bool(self._waiting), LINGER_SECONDS)
             except Empty:
+                brisk = False
                 self._woken = False
+                self._rested = time()
                 if sources.empty():  # else one came before the flag was down, and nobody would wake us for it
                     return
                 self._woken = True

@@ -22,6 +22,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future
 from time import sleep
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 logger = logging.getLogger("amltk")
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+"""What calls without keyword arguments share, instead of each keeping an empty dictionary."""
 
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
@@ -94,6 +98,7 @@ class Run:
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
+        self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
         self.callbacks = Callbacks(self)
         self._provider = provider
         self._policy = policy
@@ -129,20 +134,20 @@ class Run:
         Raises:
             Exception: What the executor's `submit` raises; the call was not accepted then.
         """
-        source = self._executor.submit(function, *args, **kwargs)  # type: ignore[union-attr] # accepting, so it is there
         future: CallFuture[R] = CallFuture(loop=self._loop)
+        source = self._executor.submit(function, *args, **kwargs)  # type: ignore[union-attr] # accepting, so it is there
         future.source = source
         future.task = task
         future.function = function
         future.args = args
-        future.kwargs = kwargs
+        future.kwargs = kwargs or _NONE
         self.waiting[source] = future
         if task is not None:
             task.n_running += 1
         self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:
             task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
-        source.add_done_callback(self.inbox.arrived)
+        source.add_done_callback(self._arrived)
         return future
 
     def refuse(self) -> NoReturn:

@@ -63,11 +63,12 @@ class Task(Emitter, Generic[P, R]):
             self,
             cast("Event[Concatenate[asyncio.Future[R], P]]", self.SUBMITTED),
         )
-        self.on_done: Subscriber[asyncio.Future[R]] = self.subscriber(self.DONE)
+        # Future[Any]: one callback can serve tasks of different results.
+        self.on_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.DONE)
         self.on_result: Subscriber[asyncio.Future[R], R] = self.subscriber(self.RESULT)
         # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-        self.on_exception: Subscriber[asyncio.Future[R], Any] = self.subscriber(self.EXCEPTION)
-        self.on_cancelled: Subscriber[asyncio.Future[R]] = self.subscriber(self.CANCELLED)
+        self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
+        self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
         for plugin in self.plugins:
