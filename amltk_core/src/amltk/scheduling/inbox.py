@@ -40,6 +40,7 @@ class Inbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = False
         self._rested = 0.0
+        self._from_afar = False
         self._is_open = False
 
     def belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,6 +61,7 @@ class Inbox:
     def arrived(self, source: Future[Any]) -> None:
         """Note that a call has ended; in whatever thread the executor says so."""
         self._sources.put(source)
+        self._from_afar = threading.get_ident() != self.thread
         if not self._woken:
             self._woken = True
             self._wake(self.deliver)
@@ -70,7 +72,8 @@ class Inbox:
         sources, time = self._sources, self._loop.time
         now = time()
         until = now + SLICE_SECONDS
-        brisk = now - self._rested < BRISK_SECONDS
+        # An executor in the loop's own thread brings nothing while that waits.
+        brisk = self._from_afar and now - self._rested < BRISK_SECONDS
         while True:
             try:
                 source = sources.get(brisk and bool(self._waiting), LINGER_SECONDS)
