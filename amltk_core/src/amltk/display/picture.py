@@ -86,7 +86,7 @@ class RunPicture:
         for name in ("queue", "returned", "raised", "cancelled"):
             table.add_column(name, justify="right", no_wrap=True)
         if any(set(task.events) - _OWN_EVENTS for task in tasks):
-            table.add_column("besides", no_wrap=True, overflow="ellipsis")
+            table.add_column("besides")  # not no_wrap: rich narrows such columns first, and spares the others
         for task in tasks[:rows]:
             counts = self._counts(task)
             cells = [
@@ -98,7 +98,7 @@ class RunPicture:
             ]
             others = [f"{short_name(name)} {times(n)}" for name, n in counts.items() if n and name not in _OWN_EVENTS]
             if others:
-                cells.append(Text(", ".join(others), "yellow"))
+                cells.append(Text(", ".join(others), "yellow", no_wrap=True, overflow="ellipsis"))
             table.add_row(*cells)
         if len(tasks) <= rows:
             return table
