@@ -581,6 +581,21 @@ def test_a_mapping_decides_by_the_first_match_and_raises_what_it_does_not_know(s
         scheduler.run(on_exception={KeyError: "ignore"})
 
 
+@pytest.mark.parametrize("kind", [StopIteration, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_an_exception_of_whatever_kind_leaves_run_as_itself(scheduler, kind):
+    error = kind("itself")
+
+    def raise_it():
+        raise error
+
+    with_callback = Scheduler.with_threads(1)
+    with_callback.on_start(raise_it)
+    scheduler.on_start(lambda: scheduler.submit(raise_it))
+    for each in (scheduler, with_callback):
+        with pytest.raises(kind, match="itself"):
+            each.run()
+
+
 def test_several_exceptions_come_in_a_group(manual):
     scheduler = Scheduler(executor=manual)
 

@@ -185,8 +185,8 @@ class Run:
 
     # The course of a run
 
-    async def execute(self) -> ExitState:
-        """Run, in the loop that is running now, until the end; then raise what is to be raised."""
+    async def execute(self) -> None:
+        """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
         self._executor = self._provider.open()
@@ -195,13 +195,11 @@ class Run:
             view.start()  # before the first event, so that it sees them all
         refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
         course = self._loop.create_task(self._course())
-        cancelled: asyncio.CancelledError | None = None
         try:
             while not course.done():
                 try:
                     await asyncio.shield(course)
                 except asyncio.CancelledError as error:
-                    cancelled = error
                     self.interrupted(error)
             course.result()
         finally:
@@ -209,9 +207,15 @@ class Run:
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
+
+    def conclude(self) -> ExitState:
+        """Return how the run ended, or raise what is to be raised.
+
+        Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
+        """
         errors = _as_one(self._errors) if self._errors else None
-        if (interrupt := cancelled or self._interrupt) is not None:
-            raise interrupt from errors
+        if self._interrupt is not None:
+            raise self._interrupt from errors
         if errors is not None:
             raise errors
         return self.exit_state

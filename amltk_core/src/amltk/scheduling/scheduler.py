@@ -254,9 +254,10 @@ class Scheduler(Emitter, Constructors):
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
         try:
-            return await run.execute()
+            await run.execute()
         finally:
             self.current_run = None
+        return run.conclude()
 
     def running(self) -> bool:
         """Say whether a run is under way."""
@@ -325,9 +326,10 @@ class Scheduler(Emitter, Constructors):
         # With a factory of its own, the runner leaves the thread's current event loop alone.
         try:
             with interrupts(run), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-                return runner.run(run.execute())
+                runner.run(run.execute())
         finally:
             self.current_run = None
+        return run.conclude()
 
     def _run_in_thread(self, run: Run) -> ExitState:
         outcome: list[ExitState | BaseException] = []
