@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -500,6 +501,28 @@ def test_stop_now_cancels_async_callbacks(scheduler):
 
     assert scheduler.run(timeout=0.05, wait=False).code is Code.TIMEOUT
     assert ended == [True]
+
+
+def test_an_async_callback_that_does_not_heed_its_cancellation_is_left_behind(scheduler, monkeypatch, caplog):
+    monkeypatch.setattr("amltk.scheduling.run.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("amltk.scheduling.loop.GRACE_SECONDS", 0.05)
+    let_go = False
+
+    @scheduler.on_start
+    async def stubborn():
+        while not let_go:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    async def main():
+        nonlocal let_go
+        state = await scheduler.async_run(timeout=0.01, wait=False)
+        let_go = True
+        return state
+
+    assert asyncio.run(main()).code is Code.TIMEOUT
+    assert scheduler.event_counts["on_finished"] == 1
+    assert "stubborn" in caplog.text
 
 
 # Cancelling a call

@@ -292,9 +292,7 @@ class Run:
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
             self._deliver(source, abandoned=True)
-        for coroutine in self.callbacks.coroutines:
-            coroutine.cancel()
-        await self.callbacks.settle(GRACE_SECONDS)
+        await self.callbacks.cancel(GRACE_SECONDS)
 
     async def _close(self) -> None:
         executor, self._executor = self._executor, None

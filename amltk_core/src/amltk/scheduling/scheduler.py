@@ -15,6 +15,7 @@ from amltk.plugins import plugin_manager
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.interrupt import interrupts
+from amltk.scheduling.loop import run_in_new_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.provider import Provider, from_backend, from_executor
 from amltk.scheduling.run import Run
@@ -323,10 +324,9 @@ class Scheduler(Emitter, Constructors):
         return run
 
     def _run_here(self, run: Run) -> ExitState:
-        # With a factory of its own, the runner leaves the thread's current event loop alone.
         try:
-            with interrupts(run), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-                runner.run(run.execute())
+            with interrupts(run):
+                run_in_new_loop(run.execute())
         finally:
             self.current_run = None
         return run.conclude()
