@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -269,6 +269,45 @@ def test_what_is_no_function(scheduler):
     scheduler.on_start(lambda: scheduler.submit(3))
     with pytest.raises(TypeError, match="function must be callable, got 3"):
         scheduler.run()
+
+
+def test_an_async_function_is_refused_where_a_worker_would_have_to_call_it(scheduler):
+    async def function(): ...
+
+    with pytest.raises(TypeError, match="function must be an ordinary function"):
+        scheduler.task(function)
+    scheduler.on_start(lambda: scheduler.submit(function))
+    with pytest.raises(TypeError, match="no event loop"):
+        scheduler.run()
+
+
+def test_a_generator_is_refused_as_a_callback(scheduler):
+    def generator():
+        yield
+
+    async def async_generator():
+        yield
+
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match=r"callback must be .* 'yield'"):
+            scheduler.on_start(function)
+
+
+def test_an_executor_that_breaks_is_one_error_however_many_calls_it_fails(manual):
+    scheduler = Scheduler(executor=manual)
+    cause = ValueError("the initializer failed")
+
+    @scheduler.on_start
+    def begin():
+        for index in range(3):
+            scheduler.submit(double, index)
+            error = BrokenExecutor("broken")
+            error.__cause__ = cause
+            manual.start(index).set_exception(error)
+
+    with pytest.raises(BrokenExecutor) as caught:
+        scheduler.run()
+    assert caught.value.__cause__ is cause
 
 
 # Ways to end

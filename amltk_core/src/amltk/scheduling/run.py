@@ -428,7 +428,7 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """End the run, which will raise the error."""
-        if all(error is not known for known in self._errors):
+        if not any(error is known or _same_breakdown(error, known) for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)
 
@@ -447,6 +447,11 @@ def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
     else:
         future.set_exception(error)
     future.exception()  # seen: the event tells of it, so the future must not complain that nobody looked
+
+
+def _same_breakdown(error: BaseException, known: BaseException) -> bool:
+    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
+    return isinstance(error, BrokenExecutor) and error.__cause__ is not None and error.__cause__ is known.__cause__
 
 
 def _as_one(errors: list[BaseException]) -> BaseException:

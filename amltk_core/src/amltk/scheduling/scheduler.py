@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from amltk.checks import check_callable, check_seconds, check_type
+from amltk.checks import check_callback, check_function, check_seconds, check_type
 from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
@@ -152,9 +152,9 @@ class Scheduler(Emitter, Constructors):
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
             WrongThreadError: Called from outside the thread of the run.
-            TypeError: `function` cannot be called.
+            TypeError: `function` cannot be called, or is an `async def` function.
         """
-        check_callable("function", function)
+        check_function("function", function)
         return self.accepting_run().submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
@@ -178,7 +178,7 @@ class Scheduler(Emitter, Constructors):
             ValueError: `delay` is negative.
         """
         check_seconds("delay", delay)
-        check_callable("function", function)
+        check_callback("function", function)
         run = self.current_run
         if run is None:
             raise self._not_running()
