@@ -143,6 +143,7 @@ class Run:
         future.kwargs = kwargs or _NONE
         self.waiting[source] = future
         if task is not None:
+            task.n_submitted += 1
             task.n_running += 1
         self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:

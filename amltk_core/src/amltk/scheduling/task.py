@@ -69,6 +69,8 @@ class Task(Emitter, Generic[P, R]):
         # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
         self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
         self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
+        self.n_submitted = 0
+        """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
         try:
