@@ -375,6 +375,19 @@ def test_stop_from_another_thread_at_once(scheduler):
     assert scheduler.run(end_on_empty=False, timeout=30).code is Code.STOPPED
 
 
+def test_stop_in_a_signal_handler_wakes_the_loop(manual):
+    scheduler = Scheduler(executor=manual)
+    before = signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
+    press = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    scheduler.on_start(lambda: scheduler.submit(double, 1) and manual.start() and press.start())
+    began = time.monotonic()
+    try:
+        assert scheduler.run(wait=False, timeout=20).code is Code.STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert time.monotonic() - began < 15
+
+
 def test_stop_before_the_loop_has_started_is_not_lost(scheduler, monkeypatch):
     original = scheduler._provider.open
 
