@@ -19,12 +19,20 @@ class Capabilities:
         survives_dead_worker: When a worker dies, only the call that it ran fails.
         needs_pickling: Functions, arguments and results cross a process boundary.
         crosses_machines: Workers may run on other machines.
+        takes_any_function: Functions that workers can't import work too: lambdas, closures, those of the script.
+        carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
+            class is made.
+        runs_in_background: Calls run while the one who submitted them goes on. True unless said
+            otherwise, as by a backend that runs each call in the thread of the run.
     """
 
     stops_running_work: bool = False
     survives_dead_worker: bool = False
     needs_pickling: bool = False
     crosses_machines: bool = False
+    takes_any_function: bool = False
+    carries_any_exception: bool = False
+    runs_in_background: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
