@@ -145,7 +145,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             if self._stopped_at is not None:
                 self.finish()
             results: list[int] = []
-            self.scheduler.on_start(lambda: self.scheduler.submit(calls.add, 1) and None)
+            self.scheduler.on_start(lambda: self.scheduler.submit(calls.add, 1))
             self.scheduler.on_future_result(lambda _, result: results.append(result))
             self.scheduler.run(timeout=self.seconds)
             assert results == [2], "after all this, another run did not work"
