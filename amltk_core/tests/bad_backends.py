@@ -318,7 +318,7 @@ BACKENDS = [
     backend("other_options", takes_an_option, check=takes_another),
     backend("refuses_its_options", check=refuses),
     # Lies
-    of_class("lies_runs_in_background", InTheCaller),
+    of_class("lies_blocks_the_run", InTheCaller),
     backend(
         "lies_stops_running_work",
         capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, stops_running_work=True),

@@ -55,7 +55,7 @@ EXPECTED = {
     "leaks_a_thread": ["test_no_thread_is_left"],
     "leaks_a_descriptor": ["test_no_file_descriptor_is_left"],
     # Lies
-    "lies_runs_in_background": ["test_submit_comes_back_before_the_call_has_ended"],
+    "lies_blocks_the_run": ["test_submit_comes_back_before_the_call_has_ended"],
     "lies_stops_running_work": ["test_stop_now_ends_children_of_calls", "test_stop_now_ends_what_runs"],
     "leaves_children": ["test_stop_now_ends_children_of_calls"],
     "lies_survives_dead_worker": ["test_other_calls_survive_a_dead_worker"],

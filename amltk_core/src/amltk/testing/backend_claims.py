@@ -201,7 +201,7 @@ class Claims(Stopping):
             fail("crosses_machines is claimed, but needs_pickling is not: nothing crosses machines unpickled")
 
     def _needs_stopping(self) -> None:
-        self.needs("runs_in_background")
+        self.needs_background()
         if self.found().kill is None:
             self.needs("stops_running_work")
 

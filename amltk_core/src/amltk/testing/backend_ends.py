@@ -18,7 +18,7 @@ class Cancelling(BackendSuite):
 
     def test_cancel_says_what_is_true(self, folder: Path) -> None:
         """True: the call will not run. False: it runs, and its result arrives."""
-        self.needs("runs_in_background")
+        self.needs_background()
         gate = folder / "gate"
         executor = self.make()
         try:
@@ -60,7 +60,7 @@ class Shutdown(BackendSuite):
 
     def test_shutdown_without_waiting_comes_back_at_once(self, folder: Path) -> None:
         """`shutdown(wait=False)` comes back while a call runs, whose result arrives later."""
-        self.needs("runs_in_background")
+        self.needs_background()
         executor = self.make()
         future = self._running(executor, folder)
         try:
@@ -74,7 +74,7 @@ class Shutdown(BackendSuite):
 
     def test_shutdown_cancels_what_waits(self, folder: Path) -> None:
         """`shutdown(cancel_futures=True)`: what runs ends as usual, what waits is cancelled, no future is forgotten."""
-        self.needs("runs_in_background")
+        self.needs_background()
         executor = self.make()
         gate = folder / "gate"
         first = self._running(executor, folder)

@@ -51,9 +51,9 @@ class Plugin(BackendSuite):
         check_calls(type(self))
 
     def test_submit_comes_back_before_the_call_has_ended(self) -> None:
-        """`runs_in_background`: what `submit` started goes on while the caller does something else."""
+        """`blocks_the_run`, if not claimed: what `submit` started goes on while the caller does something else."""
         if not check_background(type(self)):
-            self.tell("runs_in_background: claim it, submit comes back before the call has ended")
+            self.tell("blocks_the_run: take it back, submit comes back before the call has ended")
 
     def test_importing_the_plugin_is_light(self) -> None:
         """The module of the entry point imports no other distribution: listing backends must stay cheap and safe."""

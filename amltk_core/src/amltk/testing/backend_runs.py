@@ -122,7 +122,7 @@ class StopNow(Stopping):
 
     def test_a_run_that_does_not_wait_ends_while_a_call_runs(self, folder: Path) -> None:
         """It comes back soon, each call was cancelled, and `on_finished` was its last event."""
-        self.needs("runs_in_background")
+        self.needs_background()
         recorder, _ = self.stopped(folder, calls.wait_for, folder / "gate", folder / "began")
         recorder.assert_counts(on_future_submitted=3, on_future_cancelled=3, on_future_done=0)
         recorder.assert_calls_ended_once()
@@ -130,7 +130,7 @@ class StopNow(Stopping):
 
     def test_a_run_works_after_one_that_was_stopped(self, folder: Path) -> None:
         """The next run of the same scheduler takes calls as ever."""
-        self.needs("runs_in_background")
+        self.needs_background()
         _, scheduler = self.stopped(folder, calls.wait_for, folder / "gate", folder / "began")
         scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
         assert self.run(scheduler).code is ExitState.Code.EXHAUSTED
