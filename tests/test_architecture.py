@@ -40,7 +40,7 @@ FLOORS = [
         "amltk.scheduling.task",
     },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.__main__", "amltk.cli", "amltk.display"},
+    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.testing"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
@@ -55,7 +55,9 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
+    "hypothesis": {"amltk.testing"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
+    "psutil": {"amltk.testing"},
     "pytest": {"amltk.testing"},
     "rich": {"amltk.display"},
 }
