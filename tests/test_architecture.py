@@ -25,6 +25,7 @@ FLOORS = [
     {
         "amltk.plugins",
         "amltk.scheduling.blocking",
+        "amltk.scheduling.loop",
         "amltk.scheduling.call",
         "amltk.scheduling.exit_state",
         "amltk.scheduling.inbox",
