@@ -25,6 +25,7 @@ FLOORS = [
     {
         "amltk.plugins",
         "amltk.scheduling.blocking",
+        "amltk.scheduling.loop",
         "amltk.scheduling.call",
         "amltk.scheduling.exit_state",
         "amltk.scheduling.inbox",
@@ -40,7 +41,7 @@ FLOORS = [
         "amltk.scheduling.task",
     },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor", "amltk.scaffold"},
+    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor", "amltk.scaffold", "amltk.testing"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
@@ -55,8 +56,10 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
+    "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
+    "psutil": {"amltk.testing"},
     "pytest": {"amltk.testing"},
     "rich": {"amltk.display"},
 }

@@ -561,3 +561,30 @@ def test_a_terminal_that_can_move_no_cursor_gets_the_end_only():
     assert "\x1b" not in terminal.raw
     assert terminal.raw.count("╭") == 1
     assert "ended: exhausted" in terminal.raw
+
+
+def test_events_of_plugins_with_long_names_leave_the_counts_their_room():
+    code = PREAMBLE + textwrap.dedent("""
+        from amltk import Event, TaskPlugin
+        class Telling(TaskPlugin):
+            ONE, TWO = Event("one-event-with-a-rather-long-name"), Event("another-event-with-a-rather-long-name")
+        task = scheduler.task(wait, plugins=Telling())
+        scheduler.on_start(lambda: (task.emit(Telling.ONE), task.emit(Telling.TWO), task(0))[0])
+        scheduler.run(display=True)
+    """)
+    row = next(line for line in in_terminal(code).lines if line.startswith("│ wait"))
+    assert row.split()[1:6] == ["wait", "0", "1", "0", "0"]
+    assert "one-event" in row
+
+
+def test_a_long_name_of_a_task_leaves_the_counts_their_room():
+    code = PREAMBLE + textwrap.dedent("""
+        def a_function_with_a_name_that_is_longer_than_the_terminal_is_wide(): ...
+        task = scheduler.task(a_function_with_a_name_that_is_longer_than_the_terminal_is_wide)
+        scheduler.on_start(lambda: task())
+        scheduler.run(display=True)
+    """)
+    lines = in_terminal(code, columns=50).lines
+    row = next(line for line in lines if line.startswith("│ a_fun"))
+    assert row.split()[2:6] == ["0", "1", "0", "0"]
+    assert any(line.split()[1:-1] == ["task", "queue", "returned", "raised", "cancelled"] for line in lines)

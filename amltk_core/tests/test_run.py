@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
 import signal
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -270,6 +271,45 @@ def test_what_is_no_function(scheduler):
         scheduler.run()
 
 
+def test_an_async_function_is_refused_where_a_worker_would_have_to_call_it(scheduler):
+    async def function(): ...
+
+    with pytest.raises(TypeError, match="function must be an ordinary function"):
+        scheduler.task(function)
+    scheduler.on_start(lambda: scheduler.submit(function))
+    with pytest.raises(TypeError, match="no event loop"):
+        scheduler.run()
+
+
+def test_a_generator_is_refused_as_a_callback(scheduler):
+    def generator():
+        yield
+
+    async def async_generator():
+        yield
+
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match=r"callback must be .* 'yield'"):
+            scheduler.on_start(function)
+
+
+def test_an_executor_that_breaks_is_one_error_however_many_calls_it_fails(manual):
+    scheduler = Scheduler(executor=manual)
+    cause = ValueError("the initializer failed")
+
+    @scheduler.on_start
+    def begin():
+        for index in range(3):
+            scheduler.submit(double, index)
+            error = BrokenExecutor("broken")
+            error.__cause__ = cause
+            manual.start(index).set_exception(error)
+
+    with pytest.raises(BrokenExecutor) as caught:
+        scheduler.run()
+    assert caught.value.__cause__ is cause
+
+
 # Ways to end
 
 
@@ -502,6 +542,28 @@ def test_stop_now_cancels_async_callbacks(scheduler):
     assert ended == [True]
 
 
+def test_an_async_callback_that_does_not_heed_its_cancellation_is_left_behind(scheduler, monkeypatch, caplog):
+    monkeypatch.setattr("amltk.scheduling.run.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("amltk.scheduling.loop.GRACE_SECONDS", 0.05)
+    let_go = False
+
+    @scheduler.on_start
+    async def stubborn():
+        while not let_go:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    async def main():
+        nonlocal let_go
+        state = await scheduler.async_run(timeout=0.01, wait=False)
+        let_go = True
+        return state
+
+    assert asyncio.run(main()).code is Code.TIMEOUT
+    assert scheduler.event_counts["on_finished"] == 1
+    assert "stubborn" in caplog.text
+
+
 # Cancelling a call
 
 
@@ -579,6 +641,21 @@ def test_a_mapping_decides_by_the_first_match_and_raises_what_it_does_not_know(s
     assert scheduler.run(on_exception=policy).code is Code.EXCEPTION
     with pytest.raises(FileNotFoundError):
         scheduler.run(on_exception={KeyError: "ignore"})
+
+
+@pytest.mark.parametrize("kind", [StopIteration, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_an_exception_of_whatever_kind_leaves_run_as_itself(scheduler, kind):
+    error = kind("itself")
+
+    def raise_it():
+        raise error
+
+    with_callback = Scheduler.with_threads(1)
+    with_callback.on_start(raise_it)
+    scheduler.on_start(lambda: scheduler.submit(raise_it))
+    for each in (scheduler, with_callback):
+        with pytest.raises(kind, match="itself"):
+            each.run()
 
 
 def test_several_exceptions_come_in_a_group(manual):

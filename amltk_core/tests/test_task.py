@@ -143,6 +143,13 @@ def test_two_plugins_with_an_event_of_one_name(scheduler):
         scheduler.task(double, plugins=[Add(1), Add(2)])
 
 
+def test_a_task_that_can_not_be_made_leaves_its_plugins_free(scheduler):
+    add = Add(1)
+    with pytest.raises(DuplicateEventError):
+        scheduler.task(double, plugins=[add, Add(2)])
+    assert scheduler.task(double, plugins=add).plugins == (add,)
+
+
 @pytest.mark.parametrize("plugins", [3, Add, "call-limiter", [Add(1), 4], None])
 def test_what_is_no_plugin(scheduler, plugins):
     with pytest.raises(TypeError, match="plugins must be a TaskPlugin or several of them, got"):

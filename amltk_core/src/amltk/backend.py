@@ -22,8 +22,7 @@ class Capabilities:
         takes_any_function: Functions that workers can't import work too: lambdas, closures, those of the script.
         carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
             class is made.
-        runs_in_background: Calls run while the one who submitted them goes on. True unless said
-            otherwise, as by a backend that runs each call in the thread of the run.
+        blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
     """
 
     stops_running_work: bool = False
@@ -32,7 +31,7 @@ class Capabilities:
     crosses_machines: bool = False
     takes_any_function: bool = False
     carries_any_exception: bool = False
-    runs_in_background: bool = True
+    blocks_the_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

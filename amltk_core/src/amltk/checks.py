@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
@@ -15,6 +16,36 @@ def check_callable(name: str, value: object) -> None:
     if not callable(value):
         msg = f"{name} must be callable, got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
+
+
+def check_function(name: str, value: object) -> None:
+    """Refuse a `value` that a worker can't call: one that can't be called, or one that would have to be awaited.
+
+    Raises:
+        TypeError: It is one of these.
+    """
+    check_callable(name, value)
+    if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        msg = f"{name} must be an ordinary function, got {value!r}: workers have no event loop to await it."
+        raise TypeError(msg)
+
+
+def check_callback(name: str, value: object) -> None:
+    """Refuse a `value` that can't be a callback: one that can't be called, or whose body would not run when it is.
+
+    Raises:
+        TypeError: It is one of these.
+    """
+    check_callable(name, value)
+    if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        msg = f"{name} must be an ordinary or an 'async def' function, got {value!r}: a generator, for its 'yield'."
+        raise TypeError(msg)
+
+
+def _code_flags(function: object) -> int:
+    """Return what kind of function it is; cheaper than the functions of `inspect`, since it is asked for each call."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return getattr(code, "co_flags", 0)
 
 
 def check_int(name: str, value: object, *, at_least: int, or_none: bool = False) -> None:

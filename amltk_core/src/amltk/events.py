@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from amltk.checks import check_callable, check_int, check_type, did_you_mean
+from amltk.checks import check_callable, check_callback, check_int, check_type, did_you_mean
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Handler:
         every: int = 1,
     ) -> None:
         """Check and keep what `Emitter.on` was given."""
-        check_callable("callback", callback)
+        check_callback("callback", callback)
         if when is not None:
             check_callable("when", when)
         check_int("limit", limit, at_least=1, or_none=True)

@@ -100,11 +100,14 @@ class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, nam
         self.exit_code = exit_code
 
     @property
-    def signal(self) -> signal.Signals | None:
-        """The signal that killed the process, or None if it exited by itself."""
+    def signal(self) -> signal.Signals | int | None:
+        """The signal that killed the process, a number if it has no name; None if the process exited by itself."""
         if self.exit_code is None or self.exit_code >= 0:
             return None
-        return signal.Signals(-self.exit_code)
+        try:
+            return signal.Signals(-self.exit_code)
+        except ValueError:  # a real-time signal
+            return -self.exit_code
 
 
 class RemoteError(AmltkError):

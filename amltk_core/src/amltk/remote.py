@@ -1,15 +1,18 @@
-"""Carries an exception from the process that raised it, whatever it holds and however it is made.
+"""What authors of backends need to get a call's outcome back from another process, whole.
 
     worker:  packed = pack_exception(error)        # a plain, picklable description
     main:    error  = packed.unpack()              # the same type, arguments, attributes, notes, cause
 
 `pickle` alone calls an exception's class with its `args`, which fails for every class whose
-`__init__` takes something else, and it drops cause, context and traceback. For authors of backends.
+`__init__` takes something else, and it drops cause, context and traceback. And `pickle.loads` of
+what cloudpickle sent by value changes the classes of the process that they come back to; `loads` does not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import pickle
 import traceback
 from collections.abc import Callable, Iterable
@@ -206,3 +209,32 @@ def _sendable(name: str, value: object, pickling: _Pickling, lost: list[str]) ->
         return repr(value)
     except Exception:  # a repr of the user's may raise anything
         return f"<{type(value).__name__}>"
+
+
+def loads(data: bytes | bytearray | memoryview) -> Any:
+    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are."""
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Does not change classes that are there.
+
+    A class by value comes back as the very class that was sent. But cloudpickle then sets its
+    attributes anew, to copies of its methods which have globals of their own.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if name == "_class_setstate" and module == "cloudpickle.cloudpickle":
+            return functools.partial(_set_what_is_missing, found)
+        return found
+
+
+# A class that is just being made has these too, but not as they should be.
+_ALWAYS_SET = ("__doc__", "__abstractmethods__", "_abc_impl")
+
+
+def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: tuple[dict[str, Any], Any]) -> Any:
+    attributes, rest = state
+    missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
+    return setstate(cls, (missing, rest))

@@ -300,3 +300,13 @@ def test_it_is_found_by_name():
     from amltk.plugins import plugin_manager
 
     assert plugin_manager().task_plugin("call-limiter") is CallLimiter
+
+
+def test_a_call_submitted_while_another_one_is_announced_counts():
+    scheduler = Scheduler.with_sequential()
+    task = scheduler.task(abs, plugins=CallLimiter(max_calls=2))
+    scheduler.on_future_submitted(lambda _: task(-2))
+    scheduler.on_start(lambda: task(-1))
+    scheduler.run()
+    assert task.event_counts["on_result"] == 2
+    assert task.event_counts["call-limit-reached"] == 1

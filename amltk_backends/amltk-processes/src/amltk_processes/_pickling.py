@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import itertools
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
+
+from amltk import remote
 
 _PROTOCOL = 5
 # Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
@@ -126,30 +127,6 @@ def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())
 
 
-class _Unpickler(pickle.Unpickler):
-    """Leaves the classes of this process as they are.
-
-    A class by value comes back from a worker as the very class that was sent. But cloudpickle then
-    sets all its attributes anew, to copies of its methods which have globals of their own.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if name == "_class_setstate" and module == "cloudpickle.cloudpickle":
-            return functools.partial(_set_what_is_missing, found)
-        return found
-
-
-# A class that is just being made has these too, but not as they should be.
-_ALWAYS_SET = ("__doc__", "__abstractmethods__", "_abc_impl")
-
-
-def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: tuple[dict[str, Any], Any]) -> Any:
-    attributes, rest = state
-    missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
-    return setstate(cls, (missing, rest))
-
-
 def loads(data: bytes | memoryview) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
-    return _Unpickler(io.BytesIO(data)).load() if data[-1:] == _BY_VALUE else pickle.loads(data)
+    return remote.loads(data) if data[-1:] == _BY_VALUE else pickle.loads(data)

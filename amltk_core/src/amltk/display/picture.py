@@ -82,15 +82,16 @@ class RunPicture:
     def _tasks(self, rows: int) -> RenderableType:
         tasks = self._scheduler.tasks
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column("task", style="cyan", no_wrap=True, overflow="ellipsis")
+        # Not no_wrap, as the cells are: rich narrows such columns first, so that the counts keep their room.
+        table.add_column("task", style="cyan")
         for name in ("queue", "returned", "raised", "cancelled"):
             table.add_column(name, justify="right", no_wrap=True)
         if any(set(task.events) - _OWN_EVENTS for task in tasks):
-            table.add_column("besides", no_wrap=True, overflow="ellipsis")
+            table.add_column("besides")
         for task in tasks[:rows]:
             counts = self._counts(task)
             cells = [
-                Text(short_name(task.name)),
+                Text(short_name(task.name), no_wrap=True, overflow="ellipsis"),
                 _count(task.n_running, "default"),
                 _count(counts[task.RESULT], "green"),
                 _count(counts[task.EXCEPTION], "red"),
@@ -98,7 +99,7 @@ class RunPicture:
             ]
             others = [f"{short_name(name)} {times(n)}" for name, n in counts.items() if n and name not in _OWN_EVENTS]
             if others:
-                cells.append(Text(", ".join(others), "yellow"))
+                cells.append(Text(", ".join(others), "yellow", no_wrap=True, overflow="ellipsis"))
             table.add_row(*cells)
         if len(tasks) <= rows:
             return table

@@ -71,7 +71,7 @@ class Callbacks:
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Await an `async def` callback."""
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(coroutine, name=handler.name)
         self.coroutines.add(task)
 
         def ended(task: asyncio.Task[Any]) -> None:
@@ -82,10 +82,22 @@ class Callbacks:
 
         task.add_done_callback(ended)
 
-    async def settle(self, seconds: float | None = None) -> None:
-        """Wait for the `async def` callbacks that have been started, and so long at most."""
+    async def settle(self) -> None:
+        """Wait for the `async def` callbacks that have been started."""
+        if self.coroutines:
+            await asyncio.wait(self.coroutines)
+
+    async def cancel(self, seconds: float) -> None:
+        """Cancel the `async def` callbacks that have been started; those that do not heed it are left to themselves."""
+        for task in self.coroutines:
+            task.cancel()
         if self.coroutines:
             await asyncio.wait(self.coroutines, timeout=seconds)
+        if self.coroutines:
+            names = ", ".join(sorted({task.get_name() for task in self.coroutines}))
+            msg = "The run ends without async callbacks that have not ended %g s after they were cancelled: %s."
+            logger.warning(msg, seconds, names)
+            self.coroutines.clear()
 
     def start_timer(self, timer: Timer, delay: float) -> None:
         """Begin to count; in the thread of the loop."""

@@ -143,6 +143,7 @@ class Run:
         future.kwargs = kwargs or _NONE
         self.waiting[source] = future
         if task is not None:
+            task.n_submitted += 1
             task.n_running += 1
         self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:
@@ -185,8 +186,8 @@ class Run:
 
     # The course of a run
 
-    async def execute(self) -> ExitState:
-        """Run, in the loop that is running now, until the end; then raise what is to be raised."""
+    async def execute(self) -> None:
+        """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
         self._executor = self._provider.open()
@@ -195,13 +196,11 @@ class Run:
             view.start()  # before the first event, so that it sees them all
         refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
         course = self._loop.create_task(self._course())
-        cancelled: asyncio.CancelledError | None = None
         try:
             while not course.done():
                 try:
                     await asyncio.shield(course)
                 except asyncio.CancelledError as error:
-                    cancelled = error
                     self.interrupted(error)
             course.result()
         finally:
@@ -209,9 +208,15 @@ class Run:
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
+
+    def conclude(self) -> ExitState:
+        """Return how the run ended, or raise what is to be raised.
+
+        Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
+        """
         errors = _as_one(self._errors) if self._errors else None
-        if (interrupt := cancelled or self._interrupt) is not None:
-            raise interrupt from errors
+        if self._interrupt is not None:
+            raise self._interrupt from errors
         if errors is not None:
             raise errors
         return self.exit_state
@@ -288,9 +293,7 @@ class Run:
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
             self._deliver(source, abandoned=True)
-        for coroutine in self.callbacks.coroutines:
-            coroutine.cancel()
-        await self.callbacks.settle(GRACE_SECONDS)
+        await self.callbacks.cancel(GRACE_SECONDS)
 
     async def _close(self) -> None:
         executor, self._executor = self._executor, None
@@ -426,7 +429,7 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """End the run, which will raise the error."""
-        if all(error is not known for known in self._errors):
+        if not any(error is known or _same_breakdown(error, known) for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)
 
@@ -445,6 +448,11 @@ def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
     else:
         future.set_exception(error)
     future.exception()  # seen: the event tells of it, so the future must not complain that nobody looked
+
+
+def _same_breakdown(error: BaseException, known: BaseException) -> bool:
+    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
+    return isinstance(error, BrokenExecutor) and error.__cause__ is not None and error.__cause__ is known.__cause__
 
 
 def _as_one(errors: list[BaseException]) -> BaseException:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from amltk.checks import check_callable, check_seconds, check_type
+from amltk.checks import check_callback, check_function, check_seconds, check_type
 from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.interrupt import interrupts
+from amltk.scheduling.loop import run_in_new_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.provider import Provider, from_backend, from_executor
 from amltk.scheduling.run import Run
@@ -151,9 +152,9 @@ class Scheduler(Emitter, Constructors):
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
             WrongThreadError: Called from outside the thread of the run.
-            TypeError: `function` cannot be called.
+            TypeError: `function` cannot be called, or is an `async def` function.
         """
-        check_callable("function", function)
+        check_function("function", function)
         return self.accepting_run().submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
@@ -177,7 +178,7 @@ class Scheduler(Emitter, Constructors):
             ValueError: `delay` is negative.
         """
         check_seconds("delay", delay)
-        check_callable("function", function)
+        check_callback("function", function)
         run = self.current_run
         if run is None:
             raise self._not_running()
@@ -254,9 +255,10 @@ class Scheduler(Emitter, Constructors):
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
         try:
-            return await run.execute()
+            await run.execute()
         finally:
             self.current_run = None
+        return run.conclude()
 
     def running(self) -> bool:
         """Say whether a run is under way."""
@@ -322,12 +324,12 @@ class Scheduler(Emitter, Constructors):
         return run
 
     def _run_here(self, run: Run) -> ExitState:
-        # With a factory of its own, the runner leaves the thread's current event loop alone.
         try:
-            with interrupts(run), asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-                return runner.run(run.execute())
+            with interrupts(run):
+                run_in_new_loop(run.execute())
         finally:
             self.current_run = None
+        return run.conclude()
 
     def _run_in_thread(self, run: Run) -> ExitState:
         outcome: list[ExitState | BaseException] = []

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from amltk.checks import check_callable
+from amltk.checks import check_function
 from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import PluginAttachedError
 from amltk.scheduling.task_plugin import TaskPlugin
@@ -54,7 +54,7 @@ class Task(Emitter, Generic[P, R]):
             PluginAttachedError: A plugin belongs to another task.
             DuplicateEventError: Two plugins bring an event of the same name.
         """
-        check_callable("function", function)
+        check_function("function", function)
         super().__init__(getattr(function, "__qualname__", None) or repr(function))
         self.function = function
         self.scheduler = scheduler
@@ -69,10 +69,18 @@ class Task(Emitter, Generic[P, R]):
         # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
         self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
         self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
+        self.n_submitted = 0
+        """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
-        for plugin in self.plugins:
-            self._attach(plugin)
+        try:
+            for plugin in self.plugins:
+                self._attach(plugin)
+        except BaseException:
+            for plugin in self.plugins:  # they are free for a task that can be made
+                if plugin.task is self:
+                    plugin.task = None
+            raise
 
     def _attach(self, plugin: TaskPlugin) -> None:
         if plugin.task is not None:

@@ -1,11 +1,10 @@
-"""What the groups of tests of a backend share: the backend, executors, runs, and the order in which one rests on another."""
+"""What the groups of tests of a backend share: the backend, executors, runs, and which tests all others rest on."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +17,7 @@ from amltk.testing import calls
 from amltk.testing.suite import Suite, comes_true, fail, not_applicable, within
 
 Claim = Literal[
-    "runs_in_background",
+    "blocks_the_run",
     "stops_running_work",
     "survives_dead_worker",
     "needs_pickling",
@@ -68,9 +67,21 @@ class BackendSuite(Suite):
             not_applicable(f"{claim} is not claimed")
 
     @classmethod
-    def blocked(cls) -> tuple[str, str] | None:
-        """Return the first of the tests that all others rest on, if it fails."""
-        return _blocked(cls)
+    def needs_background(cls) -> None:
+        """Skip the test if nothing can happen while a call runs."""
+        if cls.claims("blocks_the_run"):
+            not_applicable("blocks_the_run is claimed")
+
+    @classmethod
+    def blocked(cls, name: str) -> str | None:
+        """Return the first of the tests that the one of this name rests on, if it fails."""
+        if cls not in _first_failures:
+            _first_failures[cls] = _first_failure(cls)
+        failing = _first_failures[cls]
+        order = [stage for stage, _ in STAGES]
+        if failing is None or (name in order and order.index(name) <= order.index(failing)):
+            return None
+        return failing
 
     @classmethod
     def make(cls) -> Executor:
@@ -121,12 +132,23 @@ class BackendSuite(Suite):
     @classmethod
     def in_this_process(cls) -> bool:
         """Say whether calls run in the process of the tests."""
-        return _where(cls) == calls.where()
+        return cls.where() == calls.where()
 
     @classmethod
     def on_this_machine(cls) -> bool:
         """Say whether calls run on the machine of the tests."""
-        return _where(cls)[0] == calls.where()[0]
+        return cls.where()[0] == calls.where()[0]
+
+    @classmethod
+    def where(cls) -> tuple[str, int]:
+        """Return machine and process of a call."""
+        if cls not in _places:
+            executor = cls.make()
+            try:
+                _places[cls] = executor.submit(calls.where).result(timeout=cls.seconds)
+            finally:
+                within(cls.seconds, "shutdown()", executor.shutdown)
+        return _places[cls]
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -134,14 +156,9 @@ class BackendSuite(Suite):
         return tmp_path
 
 
-@cache
-def _where(cls: type[BackendSuite]) -> tuple[str, int]:
-    executor = cls.make()
-    try:
-        future = executor.submit(calls.where)
-        return future.result(timeout=cls.seconds)
-    finally:
-        within(cls.seconds, "shutdown()", executor.shutdown)
+# Found out once for each class.
+_first_failures: dict[type[BackendSuite], str | None] = {}
+_places: dict[type[BackendSuite], tuple[str, int]] = {}
 
 
 def check_loads(cls: type[BackendSuite]) -> None:
@@ -182,18 +199,39 @@ def check_calls(cls: type[BackendSuite]) -> None:
         within(cls.seconds, "shutdown()", lambda: executor.shutdown(wait=ended, cancel_futures=True))
 
 
-STAGES: tuple[tuple[str, Callable[[type[BackendSuite]], None]], ...] = (
+def check_options(cls: type[BackendSuite]) -> None:
+    """Check that a scheduler can be made."""
+    try:
+        within(cls.seconds, "making a scheduler", lambda: Scheduler.with_backend(cls.backend, **cls.options))
+    except (TypeError, ValueError) as error:
+        fail(f"the options {dict(cls.options)!r} are refused: {error}")
+
+
+def check_background(cls: type[BackendSuite]) -> bool:
+    """Check `blocks_the_run`: unless claimed, `submit` comes back before the call has ended; say if the claim is true."""
+    claimed = cls.claims("blocks_the_run")
+    with cls.make() as executor:
+        for seconds in (0.2,) if claimed else (0.2, 1, 3):  # a busy machine may hold up the first one
+            if not executor.submit(calls.wait, seconds).done():
+                return not claimed
+    if not claimed:
+        fail("blocks_the_run is not claimed, but submit comes back when the call has ended: claim it")
+    return True
+
+
+STAGES: tuple[tuple[str, Callable[[type[BackendSuite]], object]], ...] = (
     ("test_the_plugin_loads", check_loads),
+    ("test_check_accepts_the_options", check_options),
     ("test_create_makes_an_executor", check_creates),
     ("test_a_call_returns_its_result", check_calls),
+    ("test_submit_comes_back_before_the_call_has_ended", check_background),
 )
 
 
-@cache
-def _blocked(cls: type[BackendSuite]) -> tuple[str, str] | None:
+def _first_failure(cls: type[BackendSuite]) -> str | None:
     for name, check in STAGES:
         try:
             check(cls)
-        except (Exception, pytest.fail.Exception) as error:
-            return name, str(error)
+        except (Exception, pytest.fail.Exception):  # told by that test itself
+            return name
     return None

@@ -12,7 +12,7 @@ import pytest
 
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite
-from amltk.testing.suite import fail, within
+from amltk.testing.suite import fail
 
 ENGINE_OPTIONS = (
     "actor", "allow_other_workers", "args", "callback", "chunksize", "daemon", "executor", "fn", "fifo_timeout", "func",
@@ -68,28 +68,6 @@ class Results(BackendSuite):
             (received,), _ = self.result(executor.submit(calls.echo, data))
         assert received == data
 
-    def test_submit_comes_back_before_the_call_has_ended(self, folder: Any) -> None:
-        """`runs_in_background`: what `submit` started goes on while the caller does something else."""
-        gate = folder / "gate"
-
-        def submit(executor: Any) -> Future[Any]:
-            return executor.submit(calls.wait_for, gate)  # type: ignore[no-any-return]
-
-        if not self.claims("runs_in_background"):
-            gate.touch()
-            with self.executor() as executor:
-                if not submit(executor).done():
-                    self.tell("runs_in_background: claim it, submit comes back before the call has ended")
-            return
-        executor = self.make()
-        try:
-            future = within(self.seconds, "submit()", lambda: submit(executor))
-            assert not future.done()
-        finally:
-            gate.touch()
-        self.wait(future)
-        within(self.seconds, "shutdown()", executor.shutdown)
-
 
 class Arguments(BackendSuite):
     """Arguments of calls."""
@@ -111,11 +89,11 @@ class Arguments(BackendSuite):
             except TypeError as error:
                 fail(f"submit did not take the keywords of the function: {error}")
             self.wait(future)
-            error = future.exception()
-            received = {} if error else future.result()[1]
+            raised = future.exception()
+            received = {} if raised else future.result()[1]
         missing = sorted(name for name in sent if received.get(name) != sent[name])
         if missing:
-            fail(f"these keywords did not reach the function: {', '.join(missing)} {error or ''}")
+            fail(f"these keywords did not reach the function: {', '.join(missing)} {raised or ''}")
 
     def test_a_task_passes_its_arguments(self) -> None:
         """By way of a scheduler and a task, too."""
@@ -125,7 +103,7 @@ class Arguments(BackendSuite):
         task.on_result(lambda _, result: results.append(result))
         scheduler.on_start(lambda: task(1, two=2))
         self.run(scheduler)
-        assert [args for args, _ in results] == [(1,)]
+        assert results == [((1,), {"two": 2})]
 
 
 class Exceptions(BackendSuite):
@@ -165,7 +143,7 @@ class Exceptions(BackendSuite):
     def test_an_exception_arrives_whatever_it_holds(self) -> None:
         """`carries_any_exception`: an own `__init__`, a lock, a cause and notes; the executor goes on after each."""
         claimed = self.claims("carries_any_exception")
-        problem = self._problem_with_exceptions() if claimed or not self.in_this_process() else None
+        problem = self._problem_with_exceptions()
         if claimed and problem:
             fail(f"carries_any_exception is claimed, but {problem}; see amltk.remote.pack_exception")
         if not claimed and problem:

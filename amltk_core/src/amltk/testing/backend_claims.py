@@ -29,7 +29,7 @@ class Pickling(BackendSuite):
         with self.executor() as executor:
             try:
                 future: Future[Any] | None = executor.submit(calls.echo, threading.Lock())
-            except Exception:  # noqa: BLE001 - at once is fine, too
+            except Exception:  # at once is fine, too
                 future = None
             if future is not None:
                 self.error(future)
@@ -84,7 +84,7 @@ class Functions(BackendSuite):
                 self.wait(future)
                 error = future.exception()
                 problem = f"{type(error).__name__}: {error}" if error else ""
-            except Exception as error:  # noqa: BLE001 - by submit or by the future
+            except Exception as error:  # by submit or by the future
                 problem = f"{type(error).__name__}: {error}"
         if problem and not self.claims("takes_any_function"):
             self.needs("takes_any_function")
@@ -133,9 +133,9 @@ class DeadWorkers(BackendSuite):
                 self.wait(dead, *futures)
                 futures.append(executor.submit(calls.add, 10))
                 self.wait(*futures)
-            except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - a broken pool takes no calls
+            except (Exception, pytest.fail.Exception) as error:  # a broken pool takes no calls
                 return f"{type(error).__name__}: {error}"
-            failed = [error for future in futures if (error := future.exception()) is not None]
+            failed = [raised for future in futures if (raised := future.exception()) is not None]
         return f"of {len(futures)} others {len(failed)} failed, as with {failed[0]!r}" if failed else None
 
     def _needs_processes(self) -> None:
@@ -163,11 +163,12 @@ class Claims(Stopping):
         self._needs_stopping()
         if not self.on_this_machine():
             not_applicable("calls run on other machines, whose processes can't be seen from here")
-        self.stopped(folder, calls.have_a_child, folder)
+        self.stopped(folder, calls.have_a_child, folder, release=False)
         pid = int((folder / "child").read_text(encoding="utf-8"))
         gone = comes_true(lambda: not _alive(pid), 1)
         if not gone:
             psutil.Process(pid).kill()
+        (folder / "gate").touch()
         self._judge("stops_running_work", "" if gone else f"the process {pid}, a child of the call, was left")
 
     def test_needs_pickling_is_true(self) -> None:
@@ -178,7 +179,7 @@ class Claims(Stopping):
                 future = executor.submit(calls.echo, lock)
                 self.wait(future)
                 same = future.exception() is None and future.result()[0][0] is lock
-            except Exception:  # noqa: BLE001 - by submit or by the future
+            except Exception:  # by submit or by the future
                 same = False
         if self.claims("needs_pickling"):
             if same:
@@ -200,7 +201,7 @@ class Claims(Stopping):
             fail("crosses_machines is claimed, but needs_pickling is not: nothing crosses machines unpickled")
 
     def _needs_stopping(self) -> None:
-        self.needs("runs_in_background")
+        self.needs_background()
         if self.found().kill is None:
             self.needs("stops_running_work")
 

@@ -10,26 +10,37 @@ import sys
 from importlib.metadata import entry_points
 from typing import ClassVar
 
-from amltk.testing.backend_base import BackendSuite, check_calls, check_creates, check_loads
-from amltk.testing.suite import fail, not_applicable, within
+from amltk.testing.backend_base import (
+    BackendSuite,
+    check_background,
+    check_calls,
+    check_creates,
+    check_loads,
+    check_options,
+)
+from amltk.testing.suite import fail, not_applicable
 
 _IMPORT = """
 import json, sys
 import amltk.plugins, amltk.checks, amltk.remote
-before = set(sys.modules)
+before = {*sys.modules, "__mp_main__"}  # multiprocessing makes that
 __import__(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)))
 """
 
 
 class Plugin(BackendSuite):
-    """The plugin, and what it registers. The first three are what all other tests rest on."""
+    """The plugin, and what it registers. The first five are what all other tests rest on."""
 
     group: ClassVar[str] = "plugin"
 
     def test_the_plugin_loads(self) -> None:
         """The entry point is found, its module is imported and registers the backend."""
         check_loads(type(self))
+
+    def test_check_accepts_the_options(self) -> None:
+        """What the tests make executors with is accepted when a scheduler is made."""
+        check_options(type(self))
 
     def test_create_makes_an_executor(self) -> None:
         """`create` makes a `concurrent.futures.Executor` of the options."""
@@ -38,6 +49,11 @@ class Plugin(BackendSuite):
     def test_a_call_returns_its_result(self) -> None:
         """`submit` returns a future, which is resolved with what the function returns."""
         check_calls(type(self))
+
+    def test_submit_comes_back_before_the_call_has_ended(self) -> None:
+        """`blocks_the_run`, if not claimed: what `submit` started goes on while the caller does something else."""
+        if not check_background(type(self)):
+            self.tell("blocks_the_run: take it back, submit comes back before the call has ended")
 
     def test_importing_the_plugin_is_light(self) -> None:
         """The module of the entry point imports no other distribution: listing backends must stay cheap and safe."""
@@ -69,7 +85,3 @@ class Plugin(BackendSuite):
             (each.name, each.kind, each.default) for each in check.values()
         ]:
             fail(f"create takes ({', '.join(create)}), check takes ({', '.join(check)}), or with other defaults")
-
-    def test_check_accepts_the_options(self) -> None:
-        """What the tests make executors with is accepted when the scheduler is made."""
-        within(self.seconds, "making a scheduler", self.scheduler)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,8 +94,8 @@ class Stopping(BackendSuite):
             if not once:
                 once.append(1)
                 scheduler.submit(function, *args)
-                for _ in range(2):
-                    scheduler.submit(calls.wait_for, folder / "gate")
+                for number in range(2):
+                    scheduler.submit(calls.wait_for, folder / "gate", folder / f"other-{number}")
                 look()
 
         def look() -> None:
@@ -122,7 +122,7 @@ class StopNow(Stopping):
 
     def test_a_run_that_does_not_wait_ends_while_a_call_runs(self, folder: Path) -> None:
         """It comes back soon, each call was cancelled, and `on_finished` was its last event."""
-        self.needs("runs_in_background")
+        self.needs_background()
         recorder, _ = self.stopped(folder, calls.wait_for, folder / "gate", folder / "began")
         recorder.assert_counts(on_future_submitted=3, on_future_cancelled=3, on_future_done=0)
         recorder.assert_calls_ended_once()
@@ -130,7 +130,7 @@ class StopNow(Stopping):
 
     def test_a_run_works_after_one_that_was_stopped(self, folder: Path) -> None:
         """The next run of the same scheduler takes calls as ever."""
-        self.needs("runs_in_background")
+        self.needs_background()
         _, scheduler = self.stopped(folder, calls.wait_for, folder / "gate", folder / "began")
         scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
         assert self.run(scheduler).code is ExitState.Code.EXHAUSTED
@@ -158,7 +158,7 @@ class Leftovers(BackendSuite):
 
         before = children()
         self._run_some()
-        if not comes_true(lambda: children().keys() <= before.keys(), 5):
+        if not comes_true(lambda: children().keys() <= before.keys(), min(5, self.seconds)):
             left = {pid: command for pid, command in children().items() if pid not in before}
             fail(f"after three runs these processes were left: {left}; shutdown() has to end them")
 
@@ -166,7 +166,7 @@ class Leftovers(BackendSuite):
         """No thread of this process."""
         before = set(threading.enumerate())
         self._run_some()
-        if not comes_true(lambda: set(threading.enumerate()) <= before, 5):
+        if not comes_true(lambda: set(threading.enumerate()) <= before, min(5, self.seconds)):
             left = sorted(thread.name for thread in set(threading.enumerate()) - before)
             fail(f"after three runs these threads were left: {left}; shutdown() has to end them")
 
@@ -175,7 +175,7 @@ class Leftovers(BackendSuite):
         self._run_some()
         before = self._descriptors()
         self._run_some()
-        if not comes_true(lambda: len(self._descriptors()) <= len(before), 5):
+        if not comes_true(lambda: len(self._descriptors()) <= len(before), min(5, self.seconds)):
             left = sorted(set(self._descriptors()) - set(before))
             fail(f"after three runs these descriptors were left: {left}; shutdown() has to close them")
 
@@ -187,14 +187,11 @@ class Leftovers(BackendSuite):
 
     def _descriptors(self) -> list[str]:
         gc.collect()
-        try:
-            names = os.listdir("/proc/self/fd")
-        except OSError:  # not on this system
+        folder = Path("/proc/self/fd")
+        if not folder.exists():  # not Linux
             return [f"descriptor {number}" for number in range(psutil.Process().num_fds())]
         found = []
-        for name in names:
-            try:
-                found.append(f"{name} -> {os.readlink(f'/proc/self/fd/{name}')}")
-            except OSError:  # that of the listing itself
-                continue
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):  # that of the listing itself
+                found.append(f"{path.name} -> {path.readlink()}")
         return found

@@ -36,6 +36,11 @@ def where() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
+def wait(seconds: float) -> None:
+    """Take so long."""
+    time.sleep(seconds)
+
+
 def token(*_: object) -> str:
     """Return something that no other call returns."""
     return uuid.uuid4().hex
@@ -73,12 +78,9 @@ def raise_with_lock() -> None:
 
 def raise_chained() -> None:
     """Raise an exception with a cause and a note."""
-    try:
-        raise LookupError("the cause")
-    except LookupError as cause:
-        error = ValueError("the error")
-        error.add_note("a note")
-        raise error from cause
+    error = ValueError("the error")
+    error.add_note("a note")
+    raise error from LookupError("the cause")
 
 
 def unpicklable_result() -> Any:
@@ -95,7 +97,8 @@ class FailsToLoad:
 
 def fail_to_load() -> None:
     """Raise what reading a `FailsToLoad` raises."""
-    raise LookupError("cannot be read here")
+    msg = "cannot be read here"
+    raise LookupError(msg)
 
 
 def wait_for(gate: Path, began: Path | None = None) -> str:
@@ -114,7 +117,8 @@ def wait_for(gate: Path, began: Path | None = None) -> str:
 def obey(gate: Path, began: Path | None = None) -> str:
     """Wait for the gate, and raise if it says "fail"."""
     if wait_for(gate, began) == "fail":
-        raise ValueError("told to fail")
+        msg = "told to fail"
+        raise ValueError(msg)
     return "told to return"
 
 

@@ -27,7 +27,6 @@ class FakeSite:
     def __init__(self, folder: Path) -> None:
         """Use `folder`, which is made if it is not there."""
         self.folder = folder
-        self._modules: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -44,8 +43,9 @@ class FakeSite:
         importlib.invalidate_caches()
         plugin_manager.cache_clear()
         events.observer = self._observer
-        for module in self._modules:
-            sys.modules.pop(module, None)
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{self.folder}{os.sep}"):
+                del sys.modules[name]
 
     def add(
         self,
@@ -71,7 +71,6 @@ class FakeSite:
         module = module or distribution.replace("-", "_")
         if code is not None:
             (self.folder / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
-            self._modules.append(module)
         info = self.folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
         if metadata:

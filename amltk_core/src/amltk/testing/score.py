@@ -58,7 +58,7 @@ class ScoreCard:
             return
         subject_name, group = properties["amltk"]
         subject = self.subjects.setdefault(subject_name, Subject())
-        name = report.nodeid.rpartition("::")[2]
+        name = report.nodeid.partition("::")[2]  # one subject may have several classes
         outcome, why = _outcome(report)
         before = subject.tests.get(name)
         counts = subject.groups.setdefault(group, Counter())
@@ -75,10 +75,10 @@ class ScoreCard:
         for name, subject in self.subjects.items():
             shown = [each for each in OUTCOMES if each != NOT_RUN or subject.totals[NOT_RUN]]
             yield ""
-            yield f"{name:<22}" + "".join(f"{each:>16}" for each in shown)
+            yield f"{name:<28}" + "".join(f"{each:>16}" for each in shown)
             for group, counts in subject.groups.items():
-                yield f"  {group:<20}" + "".join(f"{counts[each] or '-':>16}" for each in shown)
-            yield f"  {'all':<20}" + "".join(f"{subject.totals[each] or '-':>16}" for each in shown)
+                yield f"  {group:<26}" + "".join(f"{counts[each] or '-':>16}" for each in shown)
+            yield f"  {'all':<26}" + "".join(f"{subject.totals[each] or '-':>16}" for each in shown)
             for reason, number in _reasons(subject).items():
                 yield f"  {number:>3} {reason}"
             for text in subject.told:

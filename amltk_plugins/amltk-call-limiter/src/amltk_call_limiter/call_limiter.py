@@ -78,7 +78,7 @@ class CallLimiter(TaskPlugin):
     @property
     def calls(self) -> int:
         """How many calls were submitted so far, over all runs."""
-        return self.task.event_counts[Task.SUBMITTED] if self.task is not None else 0
+        return self.task.n_submitted if self.task is not None else 0
 
     def pre_submit(
         self, function: Callable[..., Any], /, *args: Any, **kwargs: Any

@@ -49,9 +49,10 @@ import psutil
 from pynisher import CpuTimeoutException, MemoryLimitException, WallTimeoutException
 
 from amltk.exceptions import WorkerDied
+from amltk.remote import loads
 from amltk_pynisher import _child
 from amltk_pynisher._limits import Limits
-from amltk_pynisher._pickling import dumps_by_value, loads
+from amltk_pynisher._pickling import dumps_by_value
 
 # How long it takes at most to notice that a process has died while a child of it holds the pipe open.
 _LOOK_SECONDS = 0.05

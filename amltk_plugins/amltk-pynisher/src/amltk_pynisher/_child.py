@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 from amltk_pynisher._limits import Limits
-from amltk_pynisher._pickling import dumps, loads
+from amltk_pynisher._pickling import dumps
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
@@ -132,7 +132,7 @@ def _send(pipe: int, succeeded: bool, value: Any) -> None:
             )
             value.__cause__ = error
     if not succeeded:
-        from amltk.remote import pack_exception  # only a call that fails pays for it
+        from amltk.remote import loads, pack_exception  # only a call that fails pays for it
 
         data = dumps(pack_exception(value, dumps, loads))
     for stream in (sys.stdout, sys.stderr):
