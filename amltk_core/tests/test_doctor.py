@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -144,6 +146,26 @@ def test_what_hangs_is_ended_and_reported_with_its_step(path, case):
     (failure,) = failures(found)
     assert failure.name == step == found.checks[-1].name
     assert said in failure.detail
+
+
+@pytest.mark.parametrize(("then", "ok"), [("pass", True), ("os._exit(3)", False)])
+def test_what_a_backend_leaves_behind_holds_nobody_up(path, tmp_path, then, ok):
+    leave = f"""
+        if not os.fork():
+            os.setsid()
+            open({str(tmp_path / "new")!r}, "w").write(str(os.getpid()))
+            os.rename({str(tmp_path / "new")!r}, {str(tmp_path / "pid")!r})
+            time.sleep(50)
+            os._exit(0)
+        while not os.path.exists({str(tmp_path / "pid")!r}):
+            time.sleep(0.01)
+        {then}
+    """
+    path.add("their-good", GOOD.replace("        return Pool(size)", f"{leave}    return Pool(size)"), backends="good")
+    found = examine("good", run=True, limit=5)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it was there until now
+    assert found.ok is ok
+    assert all(check.detail.startswith("its process ended with exit code 3") for check in failures(found))
 
 
 def test_a_backend_with_options_that_one_must_give_is_not_started(path):

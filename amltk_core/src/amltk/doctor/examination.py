@@ -113,12 +113,14 @@ def _probed(name: str, *, run: bool, limit: float) -> list[Check]:
             start_new_session=True,  # so that it can be ended with what it started
         )
         checks: list[Check] = []
+        assert process.stdout is not None
         try:
-            broken = _follow(process, limit, checks)
+            broken = _follow(process, process.stdout.fileno(), limit, checks)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.stdout.close()  # not read to its end: what left the session may hold it open for ever
+            process.wait()
         if broken is not None:
             last = _last_line(said)
             ended = [check for check in checks if check.name != broken.name]
@@ -126,7 +128,7 @@ def _probed(name: str, *, run: bool, limit: float) -> list[Check]:
     return checks
 
 
-def _follow(process: subprocess.Popen[bytes], limit: float, checks: list[Check]) -> Check | None:
+def _follow(process: subprocess.Popen[bytes], channel: int, limit: float, checks: list[Check]) -> Check | None:
     """Follow a probe, for `limit` seconds a step at most: add its checks, and return the one that it can't report.
 
     Raises:
@@ -134,7 +136,7 @@ def _follow(process: subprocess.Popen[bytes], limit: float, checks: list[Check])
     """
     step = "load"
     try:
-        for message in _messages(process, limit):
+        for message in _messages(channel, limit):
             if "unknown" in message:
                 raise UnknownBackendError(message["unknown"])
             if "begin" in message:
@@ -142,7 +144,8 @@ def _follow(process: subprocess.Popen[bytes], limit: float, checks: list[Check])
             else:
                 checks.append(Check(**message))
     except TimeoutError:
-        return Check(step, "failed", f"it did not end within {limit:g} s", limit)
+        if process.poll() is None:
+            return Check(step, "failed", f"it did not end within {limit:g} s", limit)
     try:
         exit_code = process.wait(limit)
     except subprocess.TimeoutExpired:
@@ -154,20 +157,19 @@ def _follow(process: subprocess.Popen[bytes], limit: float, checks: list[Check])
     return Check(step, "failed", f"its process ended with {how}")
 
 
-def _messages(process: subprocess.Popen[bytes], limit: float) -> Iterator[dict[str, Any]]:
+def _messages(channel: int, limit: float) -> Iterator[dict[str, Any]]:
     """Give what a probe says, until it has said all.
 
     Raises:
         TimeoutError: It said nothing for `limit` seconds.
     """
-    assert process.stdout is not None
     unread = b""
     patience = max(limit, INTERPRETER_SECONDS)
     while True:
-        if not select.select([process.stdout], [], [], patience)[0]:
+        if not select.select([channel], [], [], patience)[0]:
             raise TimeoutError
         patience = limit
-        chunk = os.read(process.stdout.fileno(), 65536)
+        chunk = os.read(channel, 65536)
         *lines, unread = (unread + chunk).split(b"\n")
         for line in lines:
             message = json.loads(line)
