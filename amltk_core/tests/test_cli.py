@@ -120,6 +120,9 @@ def test_json_is_for_programs(amltk, tmp_path):
             "survives_dead_worker": False,
             "needs_pickling": False,
             "crosses_machines": True,
+            "takes_any_function": False,
+            "carries_any_exception": False,
+            "blocks_the_run": False,
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

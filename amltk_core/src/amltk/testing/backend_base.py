@@ -208,7 +208,7 @@ def check_options(cls: type[BackendSuite]) -> None:
 
 
 def check_background(cls: type[BackendSuite]) -> bool:
-    """Check `blocks_the_run`: unless claimed, `submit` comes back before the call has ended; say if the claim is true."""
+    """Check `blocks_the_run`: unless claimed, `submit` comes back before the call has ended; say if it is true."""
     claimed = cls.claims("blocks_the_run")
     with cls.make() as executor:
         for seconds in (0.2,) if claimed else (0.2, 1, 3):  # a busy machine may hold up the first one
