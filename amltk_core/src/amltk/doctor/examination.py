@@ -91,7 +91,7 @@ def examine(name: str, *, run: bool, limit: float) -> Diagnosis:
 
 
 def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
-    distributions = [entry.dist for entry in entries if entry.dist is not None and entry.dist.name]
+    distributions = [entry.dist for entry in entries if entry.dist is not None and "Name" in entry.dist.metadata]
     if not distributions:
         yield Check("installed", "failed", "its distribution has no metadata; install it anew")
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import amltk
-from amltk.plugins import GROUP, KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.plugins import GROUP, KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, distribution_of
 from amltk.scheduling import Scheduler
 
 Kind = Literal["backend", "plugin"]
@@ -89,7 +89,7 @@ def _owner(names: Names) -> str:
         return f"amltk.{names.stem}Plugin is a class of amltk's own"
     for entry in entry_points(group=GROUP):
         if entry.name.replace("_", "-") == normalized:
-            return f"{(entry.dist and entry.dist.name) or 'a distribution'}, which is installed, brings {entry.name!r}"
+            return f"{distribution_of(entry)[0]}, which is installed, brings {entry.name!r}"
     try:
         return f"the distribution {distribution(names.distribution).name} is installed"
     except PackageNotFoundError:
