@@ -15,9 +15,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
@@ -292,12 +292,16 @@ class Plugins:
             return Listing(name, "broken", distribution, version, reason=_reason(failure))
         return Listing(name, "ready", distribution, version)
 
+    def installed(self) -> Mapping[str, tuple[EntryPoint, ...]]:
+        """Return the entry points of backends and task plugins by their names, loading none."""
+        return self._installed[GROUP]
+
     # Loading
 
     @functools.cached_property
     def _installed(self) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
         """By group and name; read once, since each look goes through the files of every installed distribution."""
-        entries = entry_points()
+        entries = _entry_points()
         found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}}
         for group, names in found.items():
             for entry in entries.select(group=group):
@@ -320,7 +324,8 @@ class Plugins:
         entry, *others = found
         if others:
             both = " and ".join(sorted(_origin((each,)) for each in found))
-            msg = f"{both} both bring it; keep one: pip uninstall {distribution_of(others[-1])[0]}"
+            commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
+            msg = f"{both} both bring it; keep one: {commands}"
             raise _Refused(msg)
         wanted = name if group == GROUP else None
         self._register(entry.load(), f"{name!r} of {_origin(found)} ({group})", entry.value, wanted)
@@ -411,6 +416,26 @@ def offered(name: str) -> Any:
             raise  # it is installed, and something that it needs is not
         msg = f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}"
         raise ImportError(msg, name=module) from None
+
+
+def _entry_points() -> EntryPoints:
+    try:
+        return entry_points()  # type: ignore[return-value] # Python 3.11's has `select` too
+    except Exception:  # somebody's file can't be read, and so none can in one go
+        return EntryPoints(_readable_entry_points())
+
+
+def _readable_entry_points() -> Iterator[EntryPoint]:
+    seen: set[str] = set()
+    for distribution in distributions():
+        if distribution.name in seen:
+            continue  # hidden by one of the same name earlier on the path
+        seen.add(distribution.name)
+        try:
+            yield from distribution.entry_points
+        except Exception as error:
+            msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
+            logger.warning(msg, distribution.name, type(error).__name__, error)
 
 
 def _check_contract(plugin: object) -> None:

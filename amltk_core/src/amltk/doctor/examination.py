@@ -15,12 +15,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import IO, Any, Literal
 
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.plugins import GROUP, plugin_manager
+from amltk.plugins import plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
 
@@ -78,7 +78,7 @@ def examine(name: str, *, run: bool, limit: float) -> Diagnosis:
     Raises:
         UnknownBackendError: There is no backend of that name.
     """
-    entries = tuple(entry_points(group=GROUP, name=name))
+    entries = plugin_manager().installed().get(name, ())
     if not entries:
         try:
             plugin_manager().backend(name)

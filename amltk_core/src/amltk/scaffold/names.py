@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import amltk
-from amltk.plugins import GROUP, KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, distribution_of
+from amltk.plugins import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, distribution_of, plugin_manager
 from amltk.scheduling import Scheduler
 
 Kind = Literal["backend", "plugin"]
@@ -87,9 +87,9 @@ def _owner(names: Names) -> str:
         return f"Scheduler.with_{names.name} is a method of amltk's own"
     if names.kind == "plugin" and f"{names.stem}Plugin" in amltk.__all__:
         return f"amltk.{names.stem}Plugin is a class of amltk's own"
-    for entry in entry_points(group=GROUP):
-        if entry.name.replace("_", "-") == normalized:
-            return f"{distribution_of(entry)[0]}, which is installed, brings {entry.name!r}"
+    for name, entries in plugin_manager().installed().items():
+        if name.replace("_", "-") == normalized:
+            return f"{distribution_of(entries[0])[0]}, which is installed, brings {name!r}"
     try:
         return f"the distribution {distribution(names.distribution).name} is installed"
     except PackageNotFoundError:
