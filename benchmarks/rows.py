@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import installed
 import psutil
 from instant import InstantExecutor
 
@@ -358,6 +359,22 @@ ROWS = (
         lambda: whole_process("import asyncio, concurrent.futures"),
         "s",
         1.25,
+    ),
+    Row(
+        "installed-import",
+        "process: import amltk, 300 installed / 3",
+        lambda: installed.whole_process("import amltk", 300, 40),
+        lambda: installed.whole_process("import amltk", 3, 1),
+        "s",
+        1.3,
+    ),
+    Row(
+        "installed",
+        "process: with_threads(), the same",
+        lambda: installed.whole_process("from amltk import Scheduler; Scheduler.with_threads()", 300, 40),
+        lambda: installed.whole_process("from amltk import Scheduler; Scheduler.with_threads()", 3, 1),
+        "s",
+        1.3,
     ),
     Row(
         "stop",

@@ -41,7 +41,7 @@ FLOORS = [
         "amltk.scheduling.task",
     },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.__main__", "amltk.cli", "amltk.display"},
+    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor", "amltk.scaffold", "amltk.testing"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
@@ -56,7 +56,10 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
+    "hypothesis": {"amltk.testing"},
+    "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
+    "psutil": {"amltk.testing"},
     "pytest": {"amltk.testing"},
     "rich": {"amltk.display"},
 }
@@ -111,7 +114,8 @@ def module_of(path: Path, src: Path) -> str:
     return ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {module_of(path, CORE.parent): path for path in sorted(CORE.rglob("*.py"))}
+# The files that `amltk new` writes are no part of the core, though they lie in it.
+MODULES = {module_of(path, CORE.parent): path for path in sorted(CORE.rglob("*.py")) if "templates" not in path.parts}
 
 
 def target_of(imported: Import) -> str:

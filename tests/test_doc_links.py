@@ -50,7 +50,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_names_an_outside_host(page: Path) -> None:
-    assert OUTSIDE.findall(page.read_text(encoding="utf-8")) == []
+    text = page.read_text(encoding="utf-8").replace(".github/", "")  # a folder that `amltk new` writes is no host
+    assert OUTSIDE.findall(text) == []
 
 
 def test_each_page_is_listed_in_the_index() -> None:
@@ -81,8 +82,10 @@ def floors_on_the_page() -> dict[str, int]:
 def test_architecture_page_has_each_module_of_the_core_on_its_floor() -> None:
     core = ROOT / "amltk_core" / "src" / "amltk"
     files = {str(path.relative_to(core).with_suffix("")).replace("/", ".") for path in core.rglob("*.py")}
-    # A package that is shown as one room, and what only offers names or starts the command, has no row.
-    modules = {file for file in files if "__" not in file and not file.startswith("display.")} | {"display"}
+    # Packages that are shown as one room, and what only offers names or starts the command, has no row.
+    packages = ("display", "doctor", "scaffold", "testing")
+    inside = tuple(f"{package}." for package in packages)
+    modules = {file for file in files if "__" not in file and not file.startswith(inside)} | set(packages)
     on_the_page = floors_on_the_page()
     assert set(on_the_page) == modules
     # One that has no floor yet is reported by the test of the imports.

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -65,11 +66,11 @@ scheduler.run()
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **more: str) -> str:
     """Run a command as somebody would who has neither this checkout nor its environment; return what it prints."""
     ours = ("PYTHON", "PIP_TARGET", "PIP_USER", "VIRTUAL_ENV", "AMLTK")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=240, check=False)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(ours)} | more
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=560, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -94,6 +95,9 @@ def others(tmp_path_factory) -> Path:
     """A folder with a wheel of everything that ours need of others."""
     work = tmp_path_factory.mktemp("others")
     needs = {need for pyproject in PYPROJECTS.values() for need in pyproject["project"]["dependencies"]}
+    needs |= set(PYPROJECTS[ROOT / "amltk_core"]["project"]["optional-dependencies"]["testing"])
+    groups = PYPROJECTS[ROOT]["dependency-groups"]
+    needs |= {need for group in ("build", "lint", "test", "mypy") for need in groups[group]}
     third_party = sorted(need for need in needs if not need.startswith("amltk"))
     run(environment(work), "-m", "pip", "wheel", "-qq", "--wheel-dir", work / "wheels", *third_party, cwd=work)
     return work / "wheels"
@@ -170,3 +174,117 @@ def test_what_the_readme_says_installs_ours_from_the_checkout(tmp_path):
     ours = {PYPROJECTS[folder]["project"]["name"]: folder.as_uri() for folder in FOLDERS}
     assert {name: url for name, url in found.items() if name.startswith("amltk")} == ours
     assert {"pluggy", "rich"} <= set(found)
+
+
+# What strangers make
+
+
+@pytest.fixture
+def fresh(built, others, tmp_path):
+    """A folder with an environment `env`, in which amltk-core is what a stranger finds of ours, and what tests need."""
+    python = environment(tmp_path)
+    tools = PYPROJECTS[ROOT]["dependency-groups"]
+    needs = ["amltk-core[testing]", *(need for group in ("build", "lint", "mypy") for need in tools[group]), "build"]
+    run(python, "-m", "pip", "install", "-qq", "--no-index", "-f", built, "-f", others, *needs, cwd=tmp_path)
+    return tmp_path
+
+
+USE_BACKEND = """
+import amltk_fresh_place
+from amltk import Scheduler
+
+scheduler = Scheduler.with_fresh_place(max_workers=2)
+scheduler.on_start(lambda: scheduler.submit(pow, 2, 5))
+scheduler.on_future_result(lambda _, result: print(result))
+print(scheduler.run().code.name, amltk_fresh_place.__file__)
+"""
+
+USE_PLUGIN = """
+import amltk_fresh_place
+from concurrent.futures import ThreadPoolExecutor
+from amltk import Scheduler
+
+with ThreadPoolExecutor() as executor:
+    scheduler = Scheduler(executor=executor)
+    task = scheduler.task(pow, plugins=amltk_fresh_place.FreshPlacePlugin(max_calls=1))
+    scheduler.on_start(lambda: [task(2, 5), task(2, 6)] and None)
+    task.on_result(lambda _, result: print(result))
+    print(scheduler.run().code.name, amltk_fresh_place.__file__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "use", "look"),
+    [
+        ("backend", "fresh_place", USE_BACKEND, ("doctor", "fresh_place")),
+        ("plugin", "fresh-place", USE_PLUGIN, ("plugins",)),
+    ],
+)
+def test_what_amltk_new_writes_is_right_as_it_is(fresh, built, others, kind, name, use, look):
+    scripts = fresh / "env" / "bin"
+    python = scripts / "python"
+    run(scripts / "amltk", "new", kind, name, cwd=fresh)
+    project = fresh / "amltk-fresh-place"
+    run(python, "-m", "build", "--no-isolation", "--outdir", fresh / "dist", cwd=project)
+    folders = [argument for folder in (fresh / "dist", built, others) for argument in ("-f", folder)]
+    run(python, "-m", "pip", "install", "-qq", "--no-index", *folders, "amltk-fresh-place[test]", cwd=fresh)
+    run(python, "-m", "pip", "check", cwd=fresh)
+
+    (fresh / "script.py").write_text(use)
+    result, end = run(python, "script.py", cwd=fresh).splitlines()
+    assert result == "32"
+    code, place = end.split()
+    assert code == "EXHAUSTED"
+    assert Path(place).is_relative_to(fresh / "env")
+    with ZipFile(next((fresh / "dist").glob("*.whl"))) as wheel:
+        assert "amltk_fresh_place/py.typed" in wheel.namelist()
+
+    card = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    assert re.search(rf"^{name} +passed +not applicable +failed$", card, re.MULTILINE)
+    assert re.search(r"^\d+ passed", card, re.MULTILINE)
+    assert name in run(scripts / "amltk", *look, cwd=fresh)
+    run(scripts / "ruff", "check", "--no-cache", cwd=project)
+    run(scripts / "ruff", "format", "--check", "--no-cache", cwd=project)
+    run(python, "-m", "mypy", "--strict", "--python-executable", python, cwd=project)
+
+
+PAGE = ROOT / "docs" / "publish-your-backend.md"
+
+
+def steps_of(page: Path) -> Iterator[tuple[str, str, str]]:
+    """The commands and files of a page, in their order: `("run", command, output)` and `("write", path, text)`."""
+    fence = re.compile(r"^(?:(?P<above>[^\n]+)\n+)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+    for block in fence.finditer(page.read_text(encoding="utf-8")):
+        file = re.fullmatch(r"`([\w./-]+)`:", block["above"] or "")
+        if block["language"] == "console" and not (block["above"] or "").startswith("<!-- not run: "):
+            for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block["code"], re.MULTILINE):
+                yield "run", command, output
+        elif file:
+            yield "write", file[1], block["code"]
+
+
+@pytest.mark.timeout(600)
+def test_the_page_on_publishing_can_be_followed_to_the_letter(built, others, tmp_path):
+    """In one shell, with an index that has what an index would have. In outputs, `...` is anything."""
+    steps = list(steps_of(PAGE))
+    assert [kind for kind, *_ in steps].count("run") == PAGE.read_text(encoding="utf-8").count("\n$ ") - 2  # not run
+    assert [path for kind, path, _ in steps if kind == "write"] == ["src/amltk_pool/plugin.py", "use_pool.py"]
+    here, outputs = tmp_path / "here", tmp_path / "outputs"
+    here.mkdir()
+    outputs.mkdir()
+    (here / "amltk").symlink_to(ROOT)
+    script = ["set -e"]
+    for number, (kind, what, text) in enumerate(steps):
+        if kind == "run":
+            script.append(f"{{ {what}; }} >{outputs}/{number} 2>&1 || {{ cat {outputs}/{number}; exit 1; }}")
+        else:
+            (outputs / f"{number}.file").write_text(text, encoding="utf-8")
+            script.append(f"cp {outputs}/{number}.file {what}")
+    (tmp_path / "script").write_text("\n".join(script) + "\n")
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{built} {others}", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    run("bash", tmp_path / "script", cwd=here, **index, LC_ALL="C")
+    for number, (kind, what, expected) in enumerate(steps):
+        if kind == "run" and expected.strip():
+            lines = [".*" if line == "...\n" else re.escape(line) for line in expected.splitlines(keepends=True)]
+            found = (outputs / str(number)).read_text(encoding="utf-8")
+            assert re.fullmatch("".join(lines).replace(r"\.\.\.", "[^\n]*"), found, re.DOTALL), f"$ {what}\n{found}"

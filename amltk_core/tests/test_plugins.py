@@ -814,7 +814,6 @@ def test_a_program_may_register_a_plugin_object(site):
 
 def test_a_program_may_register_a_module(site, monkeypatch):
     (site.folder / "our_module.py").write_text(inspect.cleandoc(GOOD))
-    site.modules.append("our_module")
     import our_module
 
     plugin_manager().register(our_module)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 import os
 import subprocess
 import sys
 from typing import Any
 
-import pluggy
 import pytest
 
 from amltk.backend import Backend
@@ -20,24 +18,6 @@ def backend() -> Backend:
     plugin.amltk_register_backends(backends.append)
     (backend,) = backends
     return backend
-
-
-def test_is_found_by_its_entry_point() -> None:
-    (entry,) = importlib.metadata.entry_points(group="amltk", name="processes")
-    assert entry.load() is plugin
-    manager = pluggy.PluginManager("amltk")
-    manager.add_hookspecs(__import__("amltk.hookspecs").hookspecs)
-    manager.register(plugin)
-    manager.check_pending()
-
-
-def test_creates_and_kills(backend: Backend) -> None:
-    executor = backend.create(max_workers=1)
-    assert isinstance(executor, ProcessPoolExecutor)
-    future = executor.submit(lambda: __import__("time").sleep(600))
-    assert backend.kill is not None
-    backend.kill(executor)
-    assert future.done()
 
 
 def test_create_and_check_take_the_same(backend: Backend) -> None:

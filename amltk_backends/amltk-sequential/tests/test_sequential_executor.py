@@ -48,20 +48,6 @@ def test_the_standard_tools_work(executor):
         assert not wait(futures).not_done
 
 
-def test_keywords_named_like_its_own_reach_the_function(executor):
-    assert executor.submit(dict, fn=1, self=2).result() == {"fn": 1, "self": 2}
-
-
-@pytest.mark.parametrize(
-    "error",
-    [ValueError("x"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), StopIteration(1)],
-)
-def test_whatever_a_call_raises_is_its_outcome(executor, error):
-    future = executor.submit(fail, error)
-    assert future.exception() is error
-    assert executor.submit(abs, -1).result() == 1
-
-
 def test_a_call_may_submit_another(executor):
     assert executor.submit(lambda: executor.submit(abs, -1).result()).result() == 1
 
@@ -197,13 +183,6 @@ def test_shutdown_without_waiting_lets_the_loop_do_what_is_left(executor):
     asyncio.run(main())
 
 
-def test_leaving_the_with_block_shuts_it_down():
-    with SequentialExecutor() as executor:
-        executor.submit(print)
-    with pytest.raises(RuntimeError):
-        executor.submit(print)
-
-
 # As a backend
 
 
@@ -211,15 +190,6 @@ def test_leaving_the_with_block_shuts_it_down():
 def test_the_backend_has_no_options(args, options):
     with pytest.raises(TypeError, match=r"Its options are: none\.$"):
         Scheduler.with_sequential(*args, **options)
-
-
-def test_it_does_not_pretend():
-    from amltk.plugins import plugin_manager
-
-    backend = plugin_manager().backend("sequential")
-    assert not backend.capabilities.stops_running_work
-    assert backend.kill is None
-    assert isinstance(backend.create(), SequentialExecutor)
 
 
 def test_the_plugin_loads_no_event_loop():

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from amltk import ExitState, Scheduler
-from amltk.plugins import plugin_manager
 
 Code = ExitState.Code
 
@@ -58,11 +54,6 @@ def test_only_the_number_of_workers_is_positional():
         Scheduler.with_threads(2, "prefix")
 
 
-def test_what_is_checked_is_what_is_taken():
-    backend = plugin_manager().backend("threads")
-    assert inspect.signature(backend.check).parameters == inspect.signature(backend.create).parameters
-
-
 def test_options_reach_the_pool():
     local = threading.local()
 
@@ -92,30 +83,6 @@ def test_no_call_runs_in_the_thread_of_the_run():
     assert ident != threading.get_ident()
 
 
-def test_threads_are_gone_after_each_run():
-    scheduler = Scheduler.with_threads(2, thread_name_prefix="gone-after-the-run")
-    for _ in range(2):
-        assert None not in results_of(scheduler, (abs, -1), (abs, -2))
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("gone-after-the-run")]
-
-
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), RecursionError()]
-)
-def test_whatever_a_call_raises_is_its_outcome(error):
-    def fail():
-        raise error
-
-    seen = results_of(Scheduler.with_threads(1), (fail,), (abs, -1))
-    assert seen[0] is error
-    assert seen[1] == 1
-
-
-def test_what_is_unpicklable_is_no_matter():
-    lock = threading.Lock()
-    assert results_of(Scheduler.with_threads(1), (lambda lock: lock, lock)) == [lock]
-
-
 def test_an_initializer_that_raises_ends_in_an_error(caplog):
     from concurrent.futures.thread import BrokenThreadPool
 
@@ -131,15 +98,6 @@ def test_an_initializer_that_raises_ends_in_an_error(caplog):
 
 
 # What it can't do
-
-
-def test_it_does_not_pretend():
-    backend = plugin_manager().backend("threads")
-    assert not backend.capabilities.stops_running_work
-    assert not backend.capabilities.needs_pickling
-    assert backend.kill is None
-    with backend.create(1) as executor:
-        assert isinstance(executor, ThreadPoolExecutor)
 
 
 def test_a_thread_that_cannot_be_stopped_is_named_and_the_run_returns(caplog):

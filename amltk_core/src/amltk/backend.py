@@ -19,12 +19,19 @@ class Capabilities:
         survives_dead_worker: When a worker dies, only the call that it ran fails.
         needs_pickling: Functions, arguments and results cross a process boundary.
         crosses_machines: Workers may run on other machines.
+        takes_any_function: Functions that workers can't import work too: lambdas, closures, those of the script.
+        carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
+            class is made.
+        blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
     """
 
     stops_running_work: bool = False
     survives_dead_worker: bool = False
     needs_pickling: bool = False
     crosses_machines: bool = False
+    takes_any_function: bool = False
+    carries_any_exception: bool = False
+    blocks_the_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""The command `amltk`: what is installed, and why something can't be used.
+"""The command `amltk`: what is installed, whether it works, and a start for a distribution of one's own.
 
-Exit status: 0; 1 if the output could not be written; 2 for a command line that is wrong; 130 after Ctrl-C.
+Exit status: 0; 1 if `doctor` finds something wrong, or something could not be written; 2 for a command line that is
+wrong; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "backends": "where calls can run: what Scheduler.with_<name>() and with_backend(name) find",
     "plugins": "what can be attached to tasks, and what observes",
+    "doctor": "whether backends work here: load, start, run a call, stop",
+    "new": "write a distribution of your own, ready to be filled in",
+}
+
+_DESCRIPTION = "Tell what amltk finds installed and whether it works; write a start for something of your own."
+
+_STYLES = {
+    "ready": "green",
+    "not installed": "dim",
+    "broken": "bold red",
+    "disabled": "yellow",
+    "ok": "green",
+    "failed": "bold red",
+    "left out": "dim",
 }
 
 
@@ -26,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
-            _run(_parsed(argv))
+            return _run(_parsed(argv))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
@@ -38,16 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="amltk", description="Tell what amltk finds installed.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="amltk", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version of amltk-core")
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
-    for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"List {summary}.", allow_abbrev=False)
+    listing, plugins, doctor, new = (
+        commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False)
+        for name, summary in _COMMANDS.items()
+    )
+    for command in (listing, plugins, doctor):
         command.add_argument("--json", action="store_true", help="print a JSON list of objects instead of a table")
+    doctor.add_argument("name", nargs="?", help="of the backend; every one that is installed, if not given")
+    doctor.add_argument("--no-run", action="store_true", help="only look and load: start nothing")
+    doctor.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
+    )
+    new.add_argument("kind", choices=("backend", "plugin"))
+    new.add_argument("name", help="what it is called; its distribution is amltk-NAME")
+    new.add_argument("--into", type=Path, metavar="DIR", help="the folder to write; ./amltk-NAME, if not given")
     word = next((word for word in argv if not word.startswith("-")), None)
     if word is not None and word not in _COMMANDS:
         from amltk.checks import did_you_mean
@@ -59,33 +85,44 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < float("inf"):
+            return seconds
+    msg = f"must be a number of seconds, more than 0, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.version:
         from importlib.metadata import version
 
         sys.stdout.write(f"amltk-core {version('amltk-core')}\n")
-        return
+        return 0
+    if arguments.command == "doctor":
+        return _doctor(arguments)
+    if arguments.command == "new":
+        return _new(arguments)
+    return _list(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
     from amltk.plugins import plugin_manager
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints when it is imported is none of our output
         plugins = plugin_manager()
         listings = plugins.list_backends() if arguments.command == "backends" else plugins.list_plugins()
     if arguments.json:
-        import json
+        _print_json([_as_object(listing, with_capabilities=arguments.command == "backends") for listing in listings])
+        return 0
+    from amltk.display import print_table
 
-        rows = [_as_object(listing, with_capabilities=arguments.command == "backends") for listing in listings]
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    else:
-        from amltk.display import print_table
-
-        print_table(
-            ("NAME", "STATUS", "DISTRIBUTION", "ABOUT"),
-            [
-                (row.name, row.status, f"{row.distribution} {row.version}".strip(), row.reason or row.summary)
-                for row in listings
-            ],
-            styles={"ready": "green", "not installed": "dim", "broken": "bold red", "disabled": "yellow"},
-        )
+    rows = [
+        (row.name, row.status, f"{row.distribution} {row.version}".strip(), row.reason or row.summary)
+        for row in listings
+    ]
+    print_table(("NAME", "STATUS", "DISTRIBUTION", "ABOUT"), rows, styles=_STYLES)
+    return 0
 
 
 def _as_object(listing: Listing, *, with_capabilities: bool) -> dict[str, Any]:
@@ -96,6 +133,56 @@ def _as_object(listing: Listing, *, with_capabilities: bool) -> dict[str, Any]:
     if with_capabilities:
         row["capabilities"] = asdict(listing.backend.capabilities) if listing.backend is not None else None
     return row
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from amltk.doctor import examine, examine_all
+    from amltk.exceptions import UnknownBackendError
+
+    options = {"run": not arguments.no_run, "limit": arguments.timeout}
+    try:
+        found = [examine(arguments.name, **options)] if arguments.name is not None else examine_all(**options)
+    except UnknownBackendError as error:
+        sys.stderr.write(f"amltk doctor: error: {error}\n")
+        return 2
+    if arguments.json:
+        _print_json([{**asdict(each), "ok": each.ok} for each in found])
+    elif found:
+        from amltk.display import print_table
+
+        rows = [
+            (each.backend, check.name, check.status, _duration(check.seconds), check.detail)
+            for each in found
+            for check in each.checks
+        ]
+        print_table(("BACKEND", "CHECK", "STATUS", "TIME", "ABOUT"), rows, styles=_STYLES)
+    else:
+        sys.stdout.write("No backend is installed. `amltk backends` names those that there are.\n")
+    return 0 if all(each.ok for each in found) else 1
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f} s"
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from amltk.scaffold import ScaffoldError, write
+
+    try:
+        written = write(arguments.kind, arguments.name, arguments.into)
+    except ScaffoldError as error:
+        sys.stderr.write(f"amltk new: error: {error}\n")
+        return 2
+    sys.stdout.write(written)
+    return 0
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def _write_to_nobody() -> None:

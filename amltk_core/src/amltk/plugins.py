@@ -283,14 +283,18 @@ class Plugins:
         return rows
 
     def _row(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> Listing:
-        distribution = ", ".join(sorted({_distribution(entry)[0] for entry in found}))
-        version = ", ".join(sorted({_distribution(entry)[1] for entry in found}))
+        distribution = ", ".join(sorted({distribution_of(entry)[0] for entry in found}))
+        version = ", ".join(sorted({distribution_of(entry)[1] for entry in found}))
         if name in _disabled():
             return Listing(name, "disabled", distribution, version, reason=f"{DISABLE} lists it")
         failure = self._load(group, name, found)
         if failure is not None:
             return Listing(name, "broken", distribution, version, reason=_reason(failure))
         return Listing(name, "ready", distribution, version)
+
+    def installed(self) -> Mapping[str, tuple[EntryPoint, ...]]:
+        """Return the entry points of backends and task plugins by their names, loading none."""
+        return self._installed[GROUP]
 
     # Loading
 
@@ -320,7 +324,7 @@ class Plugins:
         entry, *others = found
         if others:
             both = " and ".join(sorted(_origin((each,)) for each in found))
-            commands = " or ".join(sorted(f"pip uninstall {_distribution(each)[0]}" for each in found))
+            commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
             msg = f"{both} both bring it; keep one: {commands}"
             raise _Refused(msg)
         wanted = name if group == GROUP else None
@@ -460,13 +464,15 @@ def _in_order(implementations: Sequence[pluggy.HookImpl]) -> Sequence[pluggy.Hoo
     return sorted(implementations, key=lambda each: each.trylast - each.tryfirst)
 
 
-def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    # A folder that an uninstallation left behind may have no metadata.
-    return (entry.dist and entry.dist.name) or "an unknown distribution", (entry.dist and entry.dist.version) or ""
+def distribution_of(entry: EntryPoint) -> tuple[str, str]:
+    """Return name and version; a folder that an uninstallation left behind may have none."""
+    metadata: Any = entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
+    name = metadata["Name"] if "Name" in metadata else "an unknown distribution"  # noqa: SIM401
+    return name, metadata["Version"] if "Version" in metadata else ""  # noqa: SIM401
 
 
 def _origin(found: tuple[EntryPoint, ...]) -> str:
-    return " and ".join(" ".join(_distribution(entry)).strip() for entry in found)
+    return " and ".join(" ".join(distribution_of(entry)).strip() for entry in found)
 
 
 def _reason(error: BaseException) -> str:

@@ -78,6 +78,12 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             create=processes,
             check=check_options,
             kill=_kill,
-            capabilities=Capabilities(stops_running_work=True, survives_dead_worker=True, needs_pickling=True),
+            capabilities=Capabilities(
+                stops_running_work=True,
+                survives_dead_worker=True,
+                needs_pickling=True,
+                takes_any_function=True,
+                carries_any_exception=True,
+            ),
         )
     )

@@ -30,6 +30,6 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             name="sequential",
             summary="One call after the other in this thread: for debugging.",
             create=sequential,
-            capabilities=Capabilities(),
+            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, blocks_the_run=True),
         )
     )

@@ -60,6 +60,6 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             summary="Threads of this process: for work that waits or releases the interpreter's lock.",
             create=threads,
             check=_check,
-            capabilities=Capabilities(),
+            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True),
         )
     )

@@ -1,0 +1,5 @@
+from amltk.testing import BackendTests
+
+
+class TestSequential(BackendTests):
+    backend = "sequential"

@@ -1,0 +1,6 @@
+from amltk.testing import BackendTests
+
+
+class TestThreads(BackendTests):
+    backend = "threads"
+    options = {"max_workers": 2}  # noqa: RUF012 - nobody changes it

@@ -1,0 +1,87 @@
+"""Is it found, light, and does it refuse what it can't use?"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import ClassVar
+
+from amltk.testing.backend_base import (
+    BackendSuite,
+    check_background,
+    check_calls,
+    check_creates,
+    check_loads,
+    check_options,
+)
+from amltk.testing.suite import fail, not_applicable
+
+_IMPORT = """
+import json, sys
+import amltk.plugins, amltk.checks, amltk.remote
+before = {*sys.modules, "__mp_main__"}  # multiprocessing makes that
+__import__(sys.argv[1])
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)))
+"""
+
+
+class Plugin(BackendSuite):
+    """The plugin, and what it registers. The first five are what all other tests rest on."""
+
+    group: ClassVar[str] = "plugin"
+
+    def test_the_plugin_loads(self) -> None:
+        """The entry point is found, its module is imported and registers the backend."""
+        check_loads(type(self))
+
+    def test_check_accepts_the_options(self) -> None:
+        """What the tests make executors with is accepted when a scheduler is made."""
+        check_options(type(self))
+
+    def test_create_makes_an_executor(self) -> None:
+        """`create` makes a `concurrent.futures.Executor` of the options."""
+        check_creates(type(self))
+
+    def test_a_call_returns_its_result(self) -> None:
+        """`submit` returns a future, which is resolved with what the function returns."""
+        check_calls(type(self))
+
+    def test_submit_comes_back_before_the_call_has_ended(self) -> None:
+        """`blocks_the_run`, if not claimed: what `submit` started goes on while the caller does something else."""
+        if not check_background(type(self)):
+            self.tell("blocks_the_run: take it back, submit comes back before the call has ended")
+
+    def test_importing_the_plugin_is_light(self) -> None:
+        """The module of the entry point imports no other distribution: listing backends must stay cheap and safe."""
+        found = list(entry_points(group="amltk", name=self.backend))
+        if not found:
+            not_applicable("the backend was registered by the program, no entry point leads to it")
+        module = found[0].module
+        done = subprocess.run(
+            [sys.executable, "-c", _IMPORT, module],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            capture_output=True,
+            text=True,
+            timeout=self.seconds,
+            check=False,
+        )
+        if done.returncode:
+            fail(f"{module} can't be imported in a fresh process:\n{done.stderr}")
+        heavy = set(json.loads(done.stdout.splitlines()[-1])) - {module.partition(".")[0], "amltk"}
+        if heavy:
+            fail(f"importing {module} also imports {', '.join(sorted(heavy))}; import that in create instead")
+
+    def test_create_and_check_take_the_same_options(self) -> None:
+        """`check` takes exactly what `create` takes, for it is called with the same."""
+        backend = self.found()
+        if backend.check is None:
+            not_applicable("the backend has no check")
+        create, check = (inspect.signature(each).parameters for each in (backend.create, backend.check))
+        if [(each.name, each.kind, each.default) for each in create.values()] != [
+            (each.name, each.kind, each.default) for each in check.values()
+        ]:
+            fail(f"create takes ({', '.join(create)}), check takes ({', '.join(check)}), or with other defaults")

@@ -1,0 +1,127 @@
+"""Distributions that nobody has installed, and that Python takes for installed ones."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from amltk import events
+from amltk.plugins import plugin_manager
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class FakeSite:
+    """A folder of distributions. In its `with` block it is on the path, and no plugin has been loaded so far."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use `folder`, which is made if it is not there."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        sys.path.insert(0, str(self.folder))
+        importlib.invalidate_caches()
+        self._observer, events.observer = events.observer, None
+        plugin_manager.cache_clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        sys.path.remove(str(self.folder))
+        importlib.invalidate_caches()
+        plugin_manager.cache_clear()
+        events.observer = self._observer
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{self.folder}{os.sep}"):
+                del sys.modules[name]
+
+    def add(
+        self,
+        distribution: str,
+        code: str | None,
+        *,
+        backends: str = "",
+        observers: str = "",
+        module: str = "",
+        metadata: bool = True,
+    ) -> str:
+        """Add a distribution with one module of this `code`, and return the module's name.
+
+        Args:
+            distribution: Its name; its version is 1.0.
+            code: The module's text; None leaves the module out.
+            backends: The lines below `[amltk]` of its entry points, task plugins included, in which `@` stands
+                for the module; a line without `=` is a name for the module itself.
+            observers: Likewise, below `[amltk.observers]`.
+            module: The module's name; by default that of the distribution, with `_`.
+            metadata: Whether it tells its name and version; a folder that an uninstallation left behind doesn't.
+        """
+        module = module or distribution.replace("-", "_")
+        if code is not None:
+            (self.folder / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
+        info = self.folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        if metadata:
+            text = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
+            (info / "METADATA").write_text(text, encoding="utf-8")
+        lines: list[str] = []
+        for group, names in (("amltk", backends), ("amltk.observers", observers)):
+            entries = [line if "=" in line else f"{line} = @" for line in names.split("\n") if line]
+            lines += [f"[{group}]", *entries] if entries else []
+        (info / "entry_points.txt").write_text("\n".join(lines).replace("@", module) + "\n", encoding="utf-8")
+        return module
+
+    def run(self, code: str, *options: str, **environ: str) -> str:
+        """Run `code` in a Python process of its own that has this folder on its path; return what it prints.
+
+        Args:
+            code: What is run; it may be indented.
+            *options: Of the interpreter.
+            **environ: Environment variables to add.
+
+        Raises:
+            AssertionError: It failed; with what it wrote to stderr.
+        """
+        done = subprocess.run(
+            [sys.executable, *options, "-c", textwrap.dedent(code)],
+            env={**os.environ, "PYTHONPATH": str(self.folder), **environ},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AssertionError(done.stderr)
+        return done.stdout
+
+
+@contextlib.contextmanager
+def fake_distribution(distribution: str, code: str, *, backends: str = "", observers: str = "") -> Iterator[str]:
+    """Have a distribution as if it were installed, in a `with` block, which gets its module's name.
+
+    Example:
+        ```python
+        with fake_distribution("amltk-mine", CODE, backends="mine"):
+            Scheduler.with_mine()
+        ```
+
+    Args:
+        distribution: Its name; its module's name is that with `_`.
+        code: The module's text.
+        backends: The names below `[amltk]` of its entry points, one a line, task plugins included.
+        observers: Likewise, below `[amltk.observers]`.
+    """
+    with tempfile.TemporaryDirectory() as folder, FakeSite(Path(folder)) as site:
+        yield site.add(distribution, code, backends=backends, observers=observers)

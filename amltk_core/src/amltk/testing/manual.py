@@ -1,0 +1,92 @@
+"""An executor whose futures resolve when told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, NamedTuple
+
+
+class ManualCall(NamedTuple):
+    """A call that was submitted to a `ManualExecutor`."""
+
+    future: Future[Any]
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class ManualExecutor(Executor):
+    """Runs nothing by itself: each call is taken up, and ends, when the test says so.
+
+    Example:
+        ```python
+        executor = ManualExecutor()
+        scheduler = Scheduler(executor)
+        scheduler.on_start(lambda: scheduler.submit(print, "hello"))
+        scheduler.on_future_submitted(lambda future: executor.fail(0, OSError("no paper")))
+        ```
+
+    Attributes:
+        calls: What was submitted, in that order.
+    """
+
+    def __init__(self) -> None:
+        """Begin without calls."""
+        self.calls: list[ManualCall] = []
+        self._open = True
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a call, and leave it alone.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+        """
+        if not self._open:
+            msg = "This ManualExecutor was shut down and takes no more calls; make a new one."
+            raise RuntimeError(msg)
+        call = ManualCall(Future(), fn, args, kwargs)
+        self.calls.append(call)
+        return call.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - there is no one to wait for
+        """Take no more calls, and cancel those that were not taken up, if `cancel_futures`."""
+        self._open = False
+        if cancel_futures:
+            for call in self.calls:
+                call.future.cancel()
+
+    def start(self, index: int = 0) -> Future[Any]:
+        """Let a worker take up a call: from now on it runs, and can't be cancelled.
+
+        Raises:
+            RuntimeError: It was cancelled, or has ended.
+        """
+        future = self.calls[index].future
+        if future.done() or not future.set_running_or_notify_cancel():
+            msg = f"Call {index} can't be taken up: it is {future!r}."
+            raise RuntimeError(msg)
+        return future
+
+    def finish(self, index: int = 0) -> None:
+        """Do a call, here and now; it is taken up before, if it has not been."""
+        _, function, args, kwargs = self.calls[index]
+        self._taken_up(index)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:  # whatever it raises is the call's outcome
+            self.fail(index, error)
+        else:
+            self.resolve(index, result)
+
+    def resolve(self, index: int = 0, result: Any = None) -> None:
+        """End a call with this result, without doing it."""
+        self._taken_up(index).set_result(result)
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """End a call with this exception, without doing it."""
+        self._taken_up(index).set_exception(error)
+
+    def _taken_up(self, index: int) -> Future[Any]:
+        future = self.calls[index].future
+        return future if future.running() else self.start(index)

@@ -1,0 +1,350 @@
+"""Backends that are wrong in one way each, and one that is right. The kit has to tell which way."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+from amltk.backend import Backend, Capabilities
+from amltk.hookspecs import hookimpl
+from amltk.testing import calls
+
+ALL = Capabilities(takes_any_function=True, carries_any_exception=True)
+
+
+def threads(max_workers=2):
+    return ThreadPoolExecutor(max_workers)
+
+
+class Wrong(ThreadPoolExecutor):
+    """Right so far: what is below changes one thing."""
+
+    def __init__(self):
+        super().__init__(2)
+
+
+class NoExecutor:
+    def submit(self, function, *args):
+        return function(*args)
+
+
+class NoFuture(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        return super().submit(fn, *args, **kwargs).result()
+
+
+class NeverResolves(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        return Future()
+
+
+class ForgetsOne(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        return Future() if args == (57,) else super().submit(fn, *args, **kwargs)
+
+
+class ForgetsTheCancelled(Wrong):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        if cancel_futures:
+            while not self._work_queue.empty():
+                self._work_queue.get_nowait()
+            self._work_queue.put(None)
+        super().shutdown(wait)
+
+
+class ResolvesTwice(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        future = super().submit(fn, *args, **kwargs)
+
+        def again(future):
+            if not future.cancelled() and future.exception() is None and not hasattr(future, "again"):
+                future.again = True
+                future._state = "RUNNING"
+                future.set_result(future._result)
+
+        future.add_done_callback(again)
+        return future
+
+
+class LeaksAProcess(Wrong):
+    def __init__(self):
+        super().__init__()
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+        child.__class__.__del__ = lambda *_: None
+        atexit.register(child.kill)
+
+
+class LeaksAThread(Wrong):
+    def __init__(self):
+        super().__init__()
+        threading.Thread(target=threading.Event().wait, name="of the leaking backend", daemon=True).start()
+
+
+class LeaksADescriptor(Wrong):
+    def __init__(self):
+        super().__init__()
+        os.open(os.devnull, os.O_RDONLY)
+
+
+class SwallowsAKeyword(Wrong):
+    def submit(self, fn, /, *args, priority=0, **kwargs):
+        return super().submit(fn, *args, **kwargs)
+
+
+class LosesKeywords(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        if kwargs and fn is calls.echo:
+            return super().submit(fn, *args)
+        return super().submit(fn, *args, **kwargs)
+
+
+class SharesEqualCalls(Wrong):
+    def __init__(self):
+        super().__init__()
+        self.known = {}
+
+    def submit(self, fn, /, *args, **kwargs):
+        key = (fn, repr(args), repr(kwargs))
+        if key not in self.known:
+            self.known[key] = super().submit(fn, *args, **kwargs)
+        return self.known[key]
+
+
+class LosesTracebacks(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        def call():
+            error = None
+            try:
+                return fn(*args, **kwargs)
+            except Exception as caught:
+                if caught.__cause__ is None and type(caught) is ValueError:
+                    error = type(caught)(*caught.args)
+                else:
+                    raise
+            raise error
+
+        return super().submit(call)
+
+
+class WorkerEndsWithTheProgram(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        if fn is calls.raise_it and not issubclass(args[0], Exception):
+            return Future()
+        return super().submit(fn, *args, **kwargs)
+
+
+class TakesAnErrorForACancellation(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+
+        def call():
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except asyncio.CancelledError:
+                future._state = "PENDING"
+                future.cancel()
+            except BaseException as error:
+                future.set_exception(error)
+
+        inner = super().submit(call)
+        inner.add_done_callback(lambda inner: future.cancel() if inner.cancelled() else None)
+        return future
+
+
+class SaysCancelled(Wrong):
+    class Future(Future):
+        def cancel(self):
+            super().cancel()
+            return True
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = self.Future()
+
+        def call():
+            if not future.cancelled() and future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        inner = super().submit(call)
+        inner.add_done_callback(lambda inner: future.cancel() if inner.cancelled() else None)
+        return future
+
+
+class TakesCallsAfterShutdown(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        self._shutdown = False
+        return super().submit(fn, *args, **kwargs)
+
+
+class DoesNotWait(Wrong):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+class AlwaysWaits(Wrong):
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        super().shutdown(wait=True, cancel_futures=cancel_futures)
+
+
+class ShutsDownOnce(Wrong):
+    closed = 0
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        self.closed += 1
+        if self.closed == 3:
+            threading.Event().wait()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+class OnlyOne(Wrong):
+    there = 0
+
+    def __init__(self):
+        if OnlyOne.there:
+            msg = "there can be only one"
+            raise RuntimeError(msg)
+        super().__init__()
+        OnlyOne.there = 1
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        OnlyOne.there = 0
+
+
+class InTheCaller(Executor):
+    """Runs each call before `submit` comes back."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class Pickles(Wrong):
+    """As if there was a process: what it gets and gives is pickled."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        data = pickle.dumps((fn, args, kwargs))
+
+        def call():
+            function, args, kwargs = pickle.loads(data)
+            return pickle.loads(pickle.dumps(function(*args, **kwargs)))
+
+        return super().submit(call)
+
+
+class PicklesExceptions(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        def call():
+            try:
+                return fn(*args, **kwargs)
+            except ValueError as error:
+                raise pickle.loads(pickle.dumps(error)) from error
+
+        return super().submit(call)
+
+
+def standard_processes():
+    import multiprocessing
+
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver"))
+
+
+def end_workers(executor):
+    for process in list((executor._processes or {}).values()):
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+
+
+def takes_an_option(size=1):
+    return threads()
+
+
+def takes_another(sise=1):
+    pass
+
+
+def refuses():
+    msg = "nothing is good enough"
+    raise ValueError(msg)
+
+
+def backend(name, create=threads, capabilities=ALL, **options):
+    return Backend(name=name, summary="Wrong.", create=create, capabilities=capabilities, **options)
+
+
+def of_class(name, cls, capabilities=ALL):
+    return backend(name, lambda: cls(), capabilities)  # noqa: PLW0108 - create has no options
+
+
+BACKENDS = [
+    backend("right"),
+    backend("modest", capabilities=Capabilities()),
+    of_class("no_executor", NoExecutor),
+    of_class("no_future", NoFuture),
+    of_class("never_resolves", NeverResolves),
+    of_class("forgets_one", ForgetsOne),
+    of_class("forgets_the_cancelled", ForgetsTheCancelled),
+    of_class("resolves_twice", ResolvesTwice),
+    of_class("leaks_a_process", LeaksAProcess),
+    of_class("leaks_a_thread", LeaksAThread),
+    of_class("leaks_a_descriptor", LeaksADescriptor),
+    of_class("swallows_a_keyword", SwallowsAKeyword),
+    of_class("loses_keywords", LosesKeywords),
+    of_class("shares_equal_calls", SharesEqualCalls),
+    of_class("loses_tracebacks", LosesTracebacks),
+    of_class("worker_ends_with_the_program", WorkerEndsWithTheProgram),
+    of_class("takes_an_error_for_a_cancellation", TakesAnErrorForACancellation),
+    of_class("says_cancelled", SaysCancelled),
+    of_class("takes_calls_after_shutdown", TakesCallsAfterShutdown),
+    of_class("does_not_wait", DoesNotWait),
+    of_class("always_waits", AlwaysWaits),
+    of_class("shuts_down_once", ShutsDownOnce),
+    of_class("only_one", OnlyOne),
+    backend("other_options", takes_an_option, check=takes_another),
+    backend("refuses_its_options", check=refuses),
+    # Lies
+    of_class("lies_blocks_the_run", InTheCaller),
+    backend(
+        "lies_stops_running_work",
+        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, stops_running_work=True),
+        kill=lambda _: None,
+    ),
+    backend(
+        "leaves_children",
+        standard_processes,
+        Capabilities(stops_running_work=True, needs_pickling=True),
+        kill=end_workers,
+    ),
+    backend(
+        "lies_survives_dead_worker",
+        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, survives_dead_worker=True),
+    ),
+    of_class("lies_needs_pickling", Pickles, Capabilities(carries_any_exception=True)),
+    backend(
+        "lies_crosses_machines",
+        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, crosses_machines=True),
+    ),
+    of_class("lies_takes_any_function", Pickles, Capabilities(needs_pickling=True, takes_any_function=True)),
+    of_class("lies_carries_any_exception", PicklesExceptions),
+]
+
+
+@hookimpl
+def amltk_register_backends(register):
+    for each in BACKENDS:
+        register(each)

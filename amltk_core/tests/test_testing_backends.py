@@ -1,0 +1,130 @@
+"""The kit finds what is wrong with a backend: for each mistake there is a backend that makes it, and no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amltk.testing import FakeSite
+
+HERE = Path(__file__).parent
+LOADS = "test_the_plugin_loads"
+
+EXPECTED = {
+    "right": [],
+    "modest": [],
+    # The plugin
+    "raises_on_import": [LOADS],
+    "registers_nothing": [LOADS],
+    "heavy": ["test_importing_the_plugin_is_light"],
+    "no_executor": ["test_create_makes_an_executor"],
+    "no_future": ["test_a_call_returns_its_result"],
+    "refuses_its_options": ["test_check_accepts_the_options"],
+    "other_options": ["test_create_and_check_take_the_same_options"],
+    # Futures
+    "never_resolves": ["test_a_call_returns_its_result"],
+    "forgets_one": ["test_many_calls_return_their_own_results"],
+    "forgets_the_cancelled": ["test_shutdown_cancels_what_waits"],
+    "resolves_twice": ["test_each_future_is_resolved_once"],
+    "shares_equal_calls": ["test_equal_calls_run_each_time"],
+    "says_cancelled": ["test_an_ended_call_can_not_be_cancelled", "test_cancel_says_what_is_true"],
+    # Arguments and exceptions
+    "swallows_a_keyword": ["test_keywords_reach_the_function"],
+    "loses_keywords": ["test_a_task_passes_its_arguments", "test_keywords_reach_the_function"],
+    "loses_tracebacks": ["test_an_exception_tells_where_it_was_raised"],
+    "worker_ends_with_the_program": ["test_what_ends_programs_ends_only_the_call"],
+    "takes_an_error_for_a_cancellation": ["test_what_ends_programs_ends_only_the_call"],
+    # The end
+    "takes_calls_after_shutdown": ["test_after_shutdown_no_call_is_taken"],
+    "does_not_wait": ["test_shutdown_waits_for_what_was_submitted", "test_the_with_block_shuts_down"],
+    "always_waits": [
+        "test_a_run_that_does_not_wait_ends_while_a_call_runs",
+        "test_a_run_works_after_one_that_was_stopped",
+        "test_shutdown_cancels_what_waits",
+        "test_shutdown_without_waiting_comes_back_at_once",
+    ],
+    "shuts_down_once": ["test_shutdown_twice_is_once"],
+    "only_one": ["test_two_schedulers_run_side_by_side"],
+    "leaks_a_process": ["test_no_process_is_left"],
+    "leaks_a_thread": ["test_no_thread_is_left"],
+    "leaks_a_descriptor": ["test_no_file_descriptor_is_left"],
+    # Lies
+    "lies_blocks_the_run": ["test_submit_comes_back_before_the_call_has_ended"],
+    "lies_stops_running_work": ["test_stop_now_ends_children_of_calls", "test_stop_now_ends_what_runs"],
+    "leaves_children": ["test_stop_now_ends_children_of_calls"],
+    "lies_survives_dead_worker": ["test_other_calls_survive_a_dead_worker"],
+    "lies_needs_pickling": ["test_needs_pickling_is_true"],
+    "lies_crosses_machines": ["test_crosses_machines_is_true"],
+    "lies_takes_any_function": ["test_functions_as_arguments_run", "test_lambdas_and_closures_run"],
+    "lies_carries_any_exception": ["test_an_exception_arrives_whatever_it_holds"],
+}
+QUICKLY = {
+    *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
+    *("leaks_a_thread", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
+}
+"""What waits in vain, and need not do so for long."""
+
+SUITES = """
+from amltk.testing import BackendTests
+
+for name, seconds in {names}.items():
+    globals()["Test_" + name] = type("Test_" + name, (BackendTests,), dict(backend=name, seconds=seconds, examples=2))
+"""
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory):
+    """The score cards of all of them."""
+    folder = tmp_path_factory.mktemp("bad")
+    site = FakeSite(folder / "site")
+    own = {
+        "raises_on_import": "raise OSError('no licence')",
+        "registers_nothing": "from amltk.hookspecs import hookimpl\n@hookimpl\ndef amltk_register_backends(): pass",
+        "heavy": "import hypothesis\nfrom bad_backends import *\n\n@hookimpl\ndef amltk_register_backends(register):\n"
+        "    register(backend('heavy'))",
+    }
+    for name, code in own.items():
+        site.add(f"amltk-bad-{name}", code, backends=f"{name} = @")
+    names = "\n".join(f"{name} = @" for name in EXPECTED if name not in own)
+    site.add("amltk-bad", (HERE / "bad_backends.py").read_text(), backends=names, module="bad_backends")
+    halves = [list(EXPECTED)[::2], list(EXPECTED)[1::2]]
+    running = []
+    for number, half in enumerate(halves):
+        file = folder / f"test_bad_{number}.py"
+        file.write_text(SUITES.format(names={name: 1.5 if name in QUICKLY else 10 for name in half}))
+        command = [
+            *(sys.executable, "-m", "pytest", "-q", "--durations=25", "-p", "no:cacheprovider", f"--rootdir={folder}"),
+            *(f"--basetemp={folder / str(number)}", f"--amltk-score={folder / f'{number}.json'}", str(file)),
+        ]
+        environ = {**os.environ, "PYTHONPATH": str(site.folder)}
+        running.append(
+            subprocess.Popen(
+                command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+    scores = {}
+    for number, process in enumerate(running):
+        output, _ = process.communicate(timeout=240)
+        print(output)  # noqa: T201 - seen if a test below fails
+        scores |= json.loads((folder / f"{number}.json").read_text())
+    return scores
+
+
+def plain(name):
+    return re.sub(r"\[.*", "", name.rpartition("::")[2])
+
+
+@pytest.mark.timeout(250)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_is_found_by_name(name, scores):
+    failed = {
+        plain(test): result["why"] for test, result in scores[name]["tests"].items() if result["outcome"] == "failed"
+    }
+    assert sorted(failed) == EXPECTED[name], failed
+    assert scores[name]["passed"] or failed.keys() == {LOADS}
