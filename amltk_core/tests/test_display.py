@@ -588,3 +588,26 @@ def test_a_long_name_of_a_task_leaves_the_counts_their_room():
     row = next(line for line in lines if line.startswith("│ a_fun"))
     assert row.split()[2:6] == ["0", "1", "0", "0"]
     assert any(line.split()[1:-1] == ["task", "queue", "returned", "raised", "cancelled"] for line in lines)
+
+
+def test_a_plugin_with_a_repr_of_its_own_is_shown_by_it_and_its_callbacks_are_dim():
+    class Own(TaskPlugin):
+        def __init__(self, text):
+            self.text = text
+
+        def attach_task(self, task):
+            task.on_result(self.look)
+
+        def look(self, *_): ...
+
+        def __repr__(self):
+            if not self.text:
+                raise ValueError(self.text)
+            return self.text
+
+    scheduler = Scheduler(executor=ThreadPoolExecutor(1))
+    for text, shown in (("Own([red] limits: 3)", "Own([red] limits: 3)"), ("", "its repr raised ValueError")):
+        console = Console(file=io.StringIO(), width=100)
+        console.print(scheduler.task(len, plugins=Own(text)))
+        assert shown in console.file.getvalue()
+        assert "look" in console.file.getvalue()

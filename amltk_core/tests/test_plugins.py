@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import textwrap
 import types
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,15 @@ BROKEN = {
         "it registers 'good', which is registered already",
     ),
     "takes a name of others": (GOOD.replace('"good"', '"threads"'), "'threads', a name that belongs to amltk-threads"),
+    "is made for a later contract": (
+        GOOD + "    AMLTK_CONTRACT = 2",
+        "version 2 of the plugin contract, and the installed amltk-core has version 1; a newer release of amltk-core",
+    ),
+    "is made for an earlier contract": (
+        GOOD.replace("import Backend, Capabilities", "import Capabilities") + "    AMLTK_CONTRACT = 0",
+        "version 0 of the plugin contract, and the installed amltk-core has version 1; a newer release of the plugin",
+    ),
+    "is made for what is no version": (GOOD + "    AMLTK_CONTRACT = '1'", "AMLTK_CONTRACT must be an integer, got '1'"),
     "raises in its hook": (GOOD + "        raise OSError('no place')", "OSError: no place"),
 }
 
@@ -202,6 +213,30 @@ def test_a_broken_backend_leaves_nothing_behind_and_the_others_unharmed(site, ca
     assert rows["threads"].distribution == "amltk-threads"
     Scheduler.with_fine()
     Scheduler.with_threads()
+
+
+@pytest.mark.parametrize(("declared", "said"), [("", None), ("1", None), ("2", "it was made for version 2 of")])
+def test_the_contract_of_an_object_with_hooks_is_that_of_its_module(site, declared, said):
+    code = """
+        class Hooks:
+            @hookimpl
+            def amltk_register_backends(self, register):
+                register(Backend(name="good", summary="", create=good, capabilities=Capabilities()))
+        hooks = Hooks()
+    """
+    code = textwrap.dedent(GOOD.partition("    @hookimpl")[0]) + textwrap.dedent(code)
+    site.add("their-good", code + (f"AMLTK_CONTRACT = {declared}" if declared else ""), backends="good = @:hooks")
+    if said is None:
+        assert plugin_manager().backend("good").name == "good"
+    else:
+        with pytest.raises(BrokenBackendError, match=said):
+            plugin_manager().backend("good")
+
+
+def test_a_task_plugin_made_for_another_contract_is_refused(site):
+    site.add("their-tidy", TASK_PLUGIN + "    AMLTK_CONTRACT = 2", backends="tidy")
+    with pytest.raises(BrokenPluginError, match=r"of their-tidy 1\.0 is broken: .* version 2 .* has version 1"):
+        plugin_manager().task_plugin("tidy")
 
 
 def test_a_constructor_of_a_broken_backend_is_there_and_says_why_when_it_is_called(site):
@@ -426,7 +461,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
         plugin_manager().task_plugin("call-limitr")
-    monkeypatch.setattr("amltk.plugins.entry_points", lambda **_: ())
+    monkeypatch.setattr("amltk.plugins.entry_points", EntryPoints)
     plugin_manager.cache_clear()
     with pytest.raises(PluginNotInstalledError, match="pip install amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
@@ -866,7 +901,7 @@ def test_task_plugins_are_listed_whatever_becomes_of_them(site):
 
 
 def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
-    monkeypatch.setattr("amltk.plugins.entry_points", lambda **_: ())
+    monkeypatch.setattr("amltk.plugins.entry_points", EntryPoints)
     assert {row.status for row in plugin_manager().list_backends()} == {"not installed"}
     assert {row.status for row in plugin_manager().list_plugins()} == {"not installed"}
     with pytest.raises(UnknownBackendError, match=r"Installed: none\."):
@@ -948,3 +983,12 @@ def test_each_hook_is_documented_and_called_by_somebody():
         assert getattr(hookspecs, hook).__doc__
         assert hook in hookspecs.__doc__
         assert f'"{hook}"' in source
+
+
+def test_a_distribution_whose_entry_points_can_not_be_read_harms_nobody_else(site, caplog):
+    broken = site.folder / "somebodys-0.1.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 0.1\n")
+    (broken / "entry_points.txt").write_text("[amltk]\nno equals sign\n")
+    assert "threads" in plugin_manager().backend_names()
+    assert "somebodys can't be read" in caplog.text

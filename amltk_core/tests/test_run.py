@@ -8,6 +8,9 @@ import functools
 import logging
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
@@ -15,7 +18,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 import pytest
 
 from amltk import ExitState, Scheduler, Task
-from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError, WrongThreadError
+from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError, WorkerDied, WrongThreadError
 
 Code = ExitState.Code
 
@@ -375,6 +378,19 @@ def test_stop_from_another_thread_at_once(scheduler):
     assert scheduler.run(end_on_empty=False, timeout=30).code is Code.STOPPED
 
 
+def test_stop_in_a_signal_handler_wakes_the_loop(manual):
+    scheduler = Scheduler(executor=manual)
+    before = signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
+    press = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    scheduler.on_start(lambda: scheduler.submit(double, 1) and manual.start() and press.start())
+    began = time.monotonic()
+    try:
+        assert scheduler.run(wait=False, timeout=20).code is Code.STOPPED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert time.monotonic() - began < 15
+
+
 def test_stop_before_the_loop_has_started_is_not_lost(scheduler, monkeypatch):
     original = scheduler._provider.open
 
@@ -447,6 +463,98 @@ def test_no_thread_is_left_behind():
     assert set(threading.enumerate()) == before
 
 
+def test_a_call_that_stop_now_kills_is_cancelled_and_not_failed(manual):
+    scheduler = Scheduler(executor=manual)
+    seen = record(scheduler)
+    manual.kill_workers = lambda: manual.calls[0][0].set_exception(WorkerDied("killed"))
+    scheduler._provider = Scheduler(executor=manual)._provider  # made anew, since it looks for kill_workers at once
+
+    @scheduler.on_start
+    def begin():
+        scheduler.submit(double, 1)
+        manual.start()
+        scheduler.stop()
+
+    assert scheduler.run(wait=False).code is Code.STOPPED
+    assert seen[-3:] == ["on_future_cancelled", "on_finishing", "on_finished"]
+    assert scheduler.event_counts["on_future_exception"] == 0
+
+
+def test_a_worker_that_dies_by_itself_fails_its_call(manual):
+    scheduler = Scheduler(executor=manual)
+
+    @scheduler.on_start
+    def begin():
+        scheduler.submit(double, 1)
+        manual.start().set_exception(WorkerDied("died"))
+
+    with pytest.raises(WorkerDied, match="died"):
+        scheduler.run()
+
+
+def test_idle_workers_get_a_moment_to_take_up_a_call_before_stop_cancels_it(manual):
+    scheduler = Scheduler(executor=manual)
+    taking_up = threading.Timer(0.002, manual.finish)
+
+    @scheduler.on_start
+    def begin():
+        scheduler.submit(double, 1)
+        taking_up.start()
+        scheduler.stop()
+
+    scheduler.run()
+    taking_up.join()
+    assert scheduler.event_counts["on_future_result"] == 1
+
+
+def test_an_error_while_a_stopped_run_drains_is_its_exit_state(manual):
+    scheduler = Scheduler(executor=manual)
+
+    @scheduler.on_start
+    def begin():
+        scheduler.submit(fail, "late")
+        manual.start()
+        scheduler.stop(exception=RuntimeError("the reason to stop"))
+        manual.finish()
+
+    state = scheduler.run(on_exception="end")
+    assert (state.code, str(state.exception)) == (Code.EXCEPTION, "late")
+
+
+@pytest.mark.parametrize("backend", ["processes", "threads"])
+def test_a_second_ctrl_c_breaks_off_a_callback_and_leaves_nothing_behind(backend):
+    code = f"""
+        import os, psutil, signal, threading, time
+        from amltk import Scheduler
+
+        scheduler = Scheduler.with_{backend}(1)
+        scheduler.on_start(lambda: scheduler.submit(time.sleep, 0.2 if {backend!r} == "threads" else 60))
+
+        @scheduler.on_start
+        def block():
+            def press_twice():
+                while not ready:
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+                print("still there", flush=True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            ready = []
+            threading.Thread(target=press_twice).start()
+            ready.append(True)
+            time.sleep(60)
+
+        try:
+            scheduler.run()
+        except KeyboardInterrupt:
+            print("interrupted", psutil.Process().children(recursive=True))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.split("\n")[:2] == ["still there", "interrupted []"], done.stderr
+
+
 # Timers and async callbacks
 
 
@@ -481,6 +589,18 @@ def test_call_later_with_an_async_function_and_a_failure(scheduler):
     with pytest.raises(ValueError, match="timer"):
         scheduler.run()
     assert told == [1]
+
+
+def test_what_was_to_be_called_later_is_not_called_after_the_end(scheduler):
+    told = []
+
+    async def main():
+        scheduler.on_start(lambda: scheduler.call_later(0.02, told.append, 1) and scheduler.stop())
+        await scheduler.async_run()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    assert told == []
 
 
 def test_bad_arguments_of_call_later(scheduler):
@@ -808,6 +928,27 @@ def test_async_run_shares_the_loop(threads):
     state, ticks = asyncio.run(main())
     assert state.code is Code.EXHAUSTED
     assert ticks > 2
+
+
+def test_the_loop_gets_its_turn_while_many_results_are_delivered(manual):
+    scheduler = Scheduler(executor=manual)
+    order = []
+
+    @scheduler.on_future_result
+    def take_long(*_):
+        time.sleep(0.005)
+        order.append("result")
+
+    @scheduler.on_start
+    def begin():
+        for index in range(20):
+            scheduler.submit(double, index)
+            manual.finish(index)
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_later, 0.01, order.append, "timer")
+
+    scheduler.run()
+    assert order.count("result") == 20
+    assert 0 < order.index("timer") < 20
 
 
 def test_cancelling_the_task_of_async_run(manual):

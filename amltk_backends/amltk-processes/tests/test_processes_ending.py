@@ -260,20 +260,30 @@ def test_a_fork_of_the_main_process_does_not_keep_the_workers_of_a_killed_one(tm
 
 def test_ctrl_c_reaches_the_main_process_only(tmp_path: Path) -> None:
     script = """
-import os, sys, time
+import os, pathlib, sys, time
 from amltk_processes import ProcessPoolExecutor
-executor = ProcessPoolExecutor(2)
+executor = ProcessPoolExecutor(1)
 pid = executor.submit(os.getpid).result()
-future = executor.submit(lambda: time.sleep(0.5) or os.getpid())
-time.sleep(0.1)
+begun, go_on = pathlib.Path(sys.argv[1], "begun"), pathlib.Path(sys.argv[1], "go on")
+
+def wait():
+    begun.touch()
+    while not go_on.exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+future = executor.submit(wait)
+while not begun.exists():
+    time.sleep(0.01)
 try:
     print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
-    print(future.result() == pid or executor.submit(os.getpid).result() == pid)
+    go_on.touch()
+    print(future.result() == pid)
 executor.shutdown()
 """
-    with start(script, start_new_session=True) as main:
+    with start(script, tmp_path, start_new_session=True) as main:
         assert main.stdout.readline() == "ready\n"
         os.killpg(main.pid, signal.SIGINT)
         out, err = main.communicate(timeout=30)

@@ -13,6 +13,9 @@ names a module that only watches; it is loaded when the first scheduler is made.
            ├─ any event  ──> amltk_event_emitted
            └─ ends       ──> amltk_run_finished
 
+A plugin's module says for which version of this contract it was made: `AMLTK_CONTRACT = 1`. It is
+refused where another one is installed; a module that says nothing counts as made for version 1.
+
 An implementation takes whichever of the arguments it wants. Implementations are called in the
 order in which they were loaded; one that raises is reported in the log, and the others are called
 all the same.
@@ -32,6 +35,16 @@ if TYPE_CHECKING:
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
     from amltk.scheduling.task_plugin import TaskPlugin
+
+CONTRACT = 1
+"""The version of the contract between amltk and its plugins: these hooks, `amltk.backend`, and `TaskPlugin`.
+
+It grows by one when a plugin made for the version before would fail or misbehave, and never for an addition. Plugins
+write the number down, rather than refer to this one.
+"""
+
+DECLARATION = "AMLTK_CONTRACT"
+"""The name under which the module of a plugin says which version it was made for."""
 
 PROJECT = "amltk"
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -14,9 +14,10 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
@@ -193,7 +194,7 @@ class Plugins:
         if name in _disabled():
             msg = f"The {shelf.noun} {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out."
             raise shelf.error(msg)
-        found = self._entry_points(GROUP).get(name)
+        found = self._installed[GROUP].get(name)
         if found and name not in shelf.ready and (failure := self._load(GROUP, name, found)):
             msg = f"The {shelf.noun} {name!r} of {_origin(found)} is broken: {_reason(failure)}"
             raise shelf.broken(msg) from failure
@@ -216,7 +217,7 @@ class Plugins:
         if self._observers_loaded:
             return
         self._observers_loaded = True
-        for name, found in self._entry_points(OBSERVERS).items():
+        for name, found in self._installed[OBSERVERS].items():
             if name not in _disabled() and (failure := self._load(OBSERVERS, name, found)):
                 logger.warning("The plugin %r of %s is not used: %s", name, _origin(found), _reason(failure))
 
@@ -256,19 +257,19 @@ class Plugins:
             replace(row, summary=_first_line(classes[row.name].__doc__)) if row.status == "ready" else row
             for row in self._rows(self._task_plugins)
         ]
-        for name, found in sorted(self._entry_points(OBSERVERS).items()):
+        for name, found in sorted(self._installed[OBSERVERS].items()):
             rows.append(replace(self._row(OBSERVERS, name, found), summary="observes"))
         return rows
 
     def _names(self, shelf: _Shelf[Any]) -> list[str]:
         """Return the installed names of a kind; of what is neither loaded nor ours, the kind is not known yet."""
         other = self._task_plugins if shelf is self._backends else self._backends
-        names = {*shelf.ready, *self._entry_points(GROUP)} - {*other.known, *other.ready}
+        names = {*shelf.ready, *self._installed[GROUP]} - {*other.known, *other.ready}
         return sorted(names - _disabled())
 
     def _rows(self, shelf: _Shelf[Any]) -> list[Listing]:
         other = self._task_plugins if shelf is self._backends else self._backends
-        installed = self._entry_points(GROUP)
+        installed = self._installed[GROUP]
         rows = [self._row(GROUP, name, found) for name, found in sorted(installed.items()) if name not in other.known]
         rows = [row for row in rows if row.status != "ready" or row.name in shelf.ready]
         rows += [
@@ -293,11 +294,14 @@ class Plugins:
 
     # Loading
 
-    @functools.cache  # noqa: B019 - one object lives as long as the process
-    def _entry_points(self, group: str) -> dict[str, tuple[EntryPoint, ...]]:
-        found: dict[str, tuple[EntryPoint, ...]] = {}
-        for entry in entry_points(group=group):
-            found[entry.name] = (*found.get(entry.name, ()), entry)
+    @functools.cached_property
+    def _installed(self) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
+        """By group and name; read once, since each look goes through the files of every installed distribution."""
+        entries = _entry_points()
+        found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}}
+        for group, names in found.items():
+            for entry in entries.select(group=group):
+                names[entry.name] = (*names.get(entry.name, ()), entry)
         return found
 
     def _load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> BaseException | None:
@@ -316,7 +320,8 @@ class Plugins:
         entry, *others = found
         if others:
             both = " and ".join(sorted(_origin((each,)) for each in found))
-            msg = f"{both} both bring it; keep one: pip uninstall {_distribution(others[-1])[0]}"
+            commands = " or ".join(sorted(f"pip uninstall {_distribution(each)[0]}" for each in found))
+            msg = f"{both} both bring it; keep one: {commands}"
             raise _Refused(msg)
         wanted = name if group == GROUP else None
         self._register(entry.load(), f"{name!r} of {_origin(found)} ({group})", entry.value, wanted)
@@ -347,6 +352,7 @@ class Plugins:
             hint = f"; take an object of it: {plugin.__name__}()" if plugin else ""
             msg = f"{plugin!r} is neither a module nor an object with hooks{hint}"
             raise _Refused(msg)
+        _check_contract(plugin)
         self._pluggy.register(plugin, label)  # refuses hooks with arguments that are not theirs
         hooks = self._pluggy.get_hookcallers(plugin)
         if not hooks:
@@ -369,7 +375,7 @@ class Plugins:
             if not shelf.fits(value):
                 msg = f"it registers {value!r} of type {type(value).__name__}, which is not {shelf.what}"
                 raise _Refused(msg)
-            owners = self._entry_points(GROUP).get(value.name, ())
+            owners = self._installed[GROUP].get(value.name, ())
             if owners and module not in [owner.value for owner in owners]:
                 msg = f"it registers {value.name!r}, a name that belongs to {_origin(owners)}"
                 raise _Refused(msg)
@@ -406,6 +412,43 @@ def offered(name: str) -> Any:
             raise  # it is installed, and something that it needs is not
         msg = f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}"
         raise ImportError(msg, name=module) from None
+
+
+def _entry_points() -> EntryPoints:
+    try:
+        return entry_points()  # type: ignore[return-value] # Python 3.11's has `select` too
+    except Exception:  # somebody's file can't be read, and so none can in one go
+        return EntryPoints(_readable_entry_points())
+
+
+def _readable_entry_points() -> Iterator[EntryPoint]:
+    seen: set[str] = set()
+    for distribution in distributions():
+        if distribution.name in seen:
+            continue  # hidden by one of the same name earlier on the path
+        seen.add(distribution.name)
+        try:
+            yield from distribution.entry_points
+        except Exception as error:
+            msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
+            logger.warning(msg, distribution.name, type(error).__name__, error)
+
+
+def _check_contract(plugin: object) -> None:
+    """Refuse a plugin made for another version of the contract, before any of its hooks is called."""
+    module = sys.modules.get(type(plugin).__module__)  # of an object with hooks, where the plugin is no module
+    unsaid = getattr(module, hookspecs.DECLARATION, 1)
+    made_for = getattr(plugin, hookspecs.DECLARATION, unsaid)
+    if isinstance(made_for, bool) or not isinstance(made_for, int):
+        msg = f"its {hookspecs.DECLARATION} must be an integer, got {made_for!r} of type {type(made_for).__name__}"
+        raise _Refused(msg)
+    if made_for != hookspecs.CONTRACT:
+        mend = "amltk-core" if made_for > hookspecs.CONTRACT else "the plugin"
+        msg = (
+            f"it was made for version {made_for} of the plugin contract, and the installed amltk-core has version "
+            f"{hookspecs.CONTRACT}; a newer release of {mend} is needed"
+        )
+        raise _Refused(msg)
 
 
 def _disabled() -> set[str]:

@@ -399,7 +399,7 @@ def test_asyncio_works_inside():
 
 
 def test_forks_draw_different_numbers():
-    numpy_random = pytest.importorskip("numpy.random")
+    numpy_random = pytest.importorskip("numpy").random
     draw = limited(numpy_random.random, wall=30)
     assert draw() != draw()
     numpy_random.seed(0)

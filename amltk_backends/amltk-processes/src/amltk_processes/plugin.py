@@ -13,6 +13,8 @@ from amltk.hookspecs import hookimpl
 if TYPE_CHECKING:
     from amltk_processes.executor import ProcessPoolExecutor
 
+AMLTK_CONTRACT = 1
+
 
 def processes(
     max_workers: int | None = None,

@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from amltk.backend import Backend, Capabilities
 from amltk.hookspecs import hookimpl
 
+AMLTK_CONTRACT = 1
+
 
 def sequential() -> Executor:
     """Run one call after the other, in the thread of the run: for debugging.

@@ -10,6 +10,8 @@ from amltk.backend import Backend, Capabilities
 from amltk.checks import check_callable, check_int, check_type
 from amltk.hookspecs import hookimpl
 
+AMLTK_CONTRACT = 1
+
 
 def threads(
     max_workers: int | None = None,

@@ -17,20 +17,23 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from amltk.display.words import call, name_of, number, settings, short_name, times
+from amltk.display.words import call, clip, name_of, number, settings, short_name, times
+from amltk.scheduling.task_plugin import TaskPlugin
 
 if TYPE_CHECKING:
     from amltk.events import Emitter, Handler
     from amltk.scheduling.call import CallFuture
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
-    from amltk.scheduling.task_plugin import TaskPlugin
 
 WIDTH = 100
 """No wider than that, however wide the terminal is: lines become hard to follow."""
 SHOWN_CALLS = 5
 SEEN_CALLS = 256
 """How many calls of the queue are looked at, so that looking costs the same however long it is."""
+
+MAX_REPR = 200
+"""How much of a plugin's own repr is shown."""
 
 GUIDES = "bright_black"
 
@@ -160,7 +163,8 @@ def _grow_events(tree: Tree, emitter: Emitter) -> None:
 
 
 def _handler(handler: Handler) -> Text:
-    text = Text(name_of(handler.callback), "cyan").append_text(_times(handler.calls))
+    by_plugin = isinstance(getattr(handler.callback, "__self__", None), TaskPlugin)
+    text = Text(name_of(handler.callback), "dim" if by_plugin else "cyan").append_text(_times(handler.calls))
     options = {"every": handler.every, "repeat": handler.repeat}
     shown: dict[str, Any] = {name: value for name, value in options.items() if value != 1}
     shown.update({n: v for n, v in (("limit", handler.limit), ("when", handler.when)) if v is not None})
@@ -169,6 +173,13 @@ def _handler(handler: Handler) -> Text:
 
 def _times(count: int) -> Text:
     return Text(f" {times(count)}", "bold yellow" if count else "dim")
+
+
+def _repr(plugin: TaskPlugin) -> str:
+    try:
+        return repr(plugin)
+    except Exception as error:
+        return f"{type(plugin).__qualname__} (its repr raised {type(error).__name__})"
 
 
 class _PluginView:
@@ -181,6 +192,9 @@ class _PluginView:
         plugin = self.plugin
         name = Text(short_name(type(plugin).__qualname__), "magenta")
         if not hasattr(plugin, "__rich__") and not hasattr(plugin, "__rich_console__"):
+            if type(plugin).__repr__ is not object.__repr__:  # who writes one says what matters
+                yield Text(clip(_repr(plugin), MAX_REPR), "magenta")
+                return
             own = {k: v for k, v in getattr(plugin, "__dict__", {}).items() if not k.startswith("_") and k != "task"}
             yield name.append(f"  {settings(own)}", "default") if own else name
             return

@@ -94,6 +94,7 @@ class Inbox:
         """Call `function` in the thread of the loop: now, or as soon as it can be."""
         if threading.get_ident() == self.thread:
             function(*args)
+            self._wake(_nothing)  # this may be a signal handler, in a loop that sleeps
         else:
             self.order(function, *args)
 
@@ -112,3 +113,7 @@ class Inbox:
             self._loop.call_soon_threadsafe(function)  # type: ignore[union-attr] # it belongs to one by then
         except RuntimeError:  # the loop is closed: the run is over
             logger.debug("Something came for a run that has ended.")
+
+
+def _nothing() -> None:
+    """Make the loop look at what has changed."""

@@ -8,6 +8,8 @@ from amltk import TaskPlugin
 from amltk.hookspecs import hookimpl
 from amltk_pynisher.pynisher_plugin import PynisherPlugin
 
+AMLTK_CONTRACT = 1
+
 
 @hookimpl
 def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
