@@ -103,7 +103,8 @@ def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
 
 def _probed(name: str, *, run: bool, limit: float) -> list[Check]:
     """Let a process of its own take the steps, and return what became of each."""
-    command = [sys.executable, "-P", "-m", "amltk.doctor.probe", name, "run" if run else "load"]
+    # -u: what a process said last is not lost when it dies.
+    command = [sys.executable, "-u", "-P", "-m", "amltk.doctor.probe", name, "run" if run else "load"]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
