@@ -194,7 +194,7 @@ class DoesNotWait(Wrong):
 
 class AlwaysWaits(Wrong):
     def shutdown(self, wait=True, *, cancel_futures=False):
-        super().shutdown(wait=True, cancel_futures=cancel_futures)
+        super().shutdown(wait=wait or not cancel_futures, cancel_futures=cancel_futures)
 
 
 class ShutsDownOnce(Wrong):

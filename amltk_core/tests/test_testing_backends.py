@@ -43,12 +43,7 @@ EXPECTED = {
     # The end
     "takes_calls_after_shutdown": ["test_after_shutdown_no_call_is_taken"],
     "does_not_wait": ["test_shutdown_waits_for_what_was_submitted", "test_the_with_block_shuts_down"],
-    "always_waits": [
-        "test_a_run_that_does_not_wait_ends_while_a_call_runs",
-        "test_a_run_works_after_one_that_was_stopped",
-        "test_shutdown_cancels_what_waits",
-        "test_shutdown_without_waiting_comes_back_at_once",
-    ],
+    "always_waits": ["test_shutdown_without_waiting_comes_back_at_once"],
     "shuts_down_once": ["test_shutdown_twice_is_once"],
     "only_one": ["test_two_schedulers_run_side_by_side"],
     "leaks_a_process": ["test_no_process_is_left"],
@@ -110,7 +105,7 @@ def scores(tmp_path_factory):
         )
     scores = {}
     for number, process in enumerate(running):
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=200)
         print(output)  # noqa: T201 - seen if a test below fails
         scores |= json.loads((folder / f"{number}.json").read_text())
     return scores
