@@ -7,8 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from amltk.testing import FakeSite, ManualExecutor
+
+# The same examples each time, and no judgement of how long one takes: machines are busy.
+settings.register_profile("amltk", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("amltk")
 
 
 @pytest.fixture
