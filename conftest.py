@@ -3,9 +3,42 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 
 def pytest_configure() -> None:
     """Undo what a shell does to programs in its background: it lets them, and all that they start, ignore Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """Fail a test, whatever else it shows, that leaves a process, thread or descriptor."""
+    import psutil  # not every environment of ours that has a test has it
+
+    def there() -> tuple[set[int], set[threading.Thread], set[str]]:
+        children = {child.pid for child in psutil.Process().children(recursive=True)}
+        return children, set(threading.enumerate()), {path.name for path in Path("/proc/self/fd").iterdir()}
+
+    before = there()
+    yield
+    assert there() == before
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until a condition holds."""
+
+    def wait(condition: Callable[[], object], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it never came true"
+            time.sleep(0.002)
+
+    return wait

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 # Workers import the functions that are not sent by value from here.
@@ -14,26 +10,5 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """Every test of this folder, whatever else it shows, leaves no process, thread or descriptor."""
-
-    def there() -> tuple[set[int], set[threading.Thread], set[str]]:
-        children = {child.pid for child in psutil.Process().children(recursive=True)}
-        return children, set(threading.enumerate()), {path.name for path in Path("/proc/self/fd").iterdir()}
-
-    before = there()
-    yield
-    assert there() == before
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], object]], None]:
-    """Wait until a condition holds."""
-
-    def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it never came true"
-            time.sleep(0.002)
-
-    return wait
+def _nothing_is_left(nothing_is_left: None) -> None:
+    """For every test of this folder."""
