@@ -37,10 +37,11 @@ from typing import Any
 
 from amltk.exceptions import AmltkError, WorkerDied
 from amltk_processes import _fork_server
-from amltk_processes._fork_server import DIED, STARTED, ForkServer
+from amltk_processes._fork_server import ForkServer
 from amltk_processes._frames import CHUNK, ERROR
 from amltk_processes._link import Call, Link
 from amltk_processes._pickling import loads, name_of
+from amltk_processes._server import DIED, STARTED
 
 _log = logging.getLogger("amltk_processes")
 
