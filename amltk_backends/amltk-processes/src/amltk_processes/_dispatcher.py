@@ -35,10 +35,11 @@ from typing import Any
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, how_it_died, killed
-from amltk_processes._fork_server import DIED, STARTED, ForkServer
+from amltk_processes._fork_server import ForkServer
 from amltk_processes._frames import CHUNK, ERROR
 from amltk_processes._link import Link
 from amltk_processes._pickling import loads, name_of
+from amltk_processes._server import DIED, STARTED
 
 
 class Dispatcher:
