@@ -7,12 +7,10 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
+from amltk_processes._call import Call
 from amltk_processes._frames import CALL, CHUNK, FUNCTION, HEADER, MOST_FUNCTIONS, NUMBER, Frame, FrameReader
-from amltk_processes._pickling import Function
 
 # A call is short if it takes less than this (microseconds): only then others are sent ahead.
 SHORT = 1000
@@ -20,15 +18,6 @@ SHORT = 1000
 MOST_CALLS = 64
 # Seconds after which a running call is no short one any more.
 STUCK = 0.01
-
-
-class Call(NamedTuple):
-    """A call, pickled, and the future that waits for it."""
-
-    future: Future[Any]
-    fn: Callable[..., Any]
-    function: Function
-    data: bytes
 
 
 class Link:
