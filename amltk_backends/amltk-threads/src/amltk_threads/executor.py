@@ -48,5 +48,6 @@ class PreparedThreads(ThreadPoolExecutor):
     def _check(self) -> None:
         if self._failures:
             first = self._failures[0]  # for all calls the same, so that a run sees that it is one breakdown
-            msg = f"The thread pool is broken and takes no more calls: its initializer raised {type(first).__name__}: {first}"
+            said = f"{type(first).__name__}: {first}"
+            msg = f"The thread pool is broken and takes no more calls: its initializer raised {said}"
             raise BrokenThreadPool(msg) from first
