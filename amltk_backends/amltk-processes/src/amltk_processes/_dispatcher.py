@@ -32,13 +32,14 @@ import signal
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 from amltk.exceptions import AmltkError, WorkerDied
 from amltk_processes import _fork_server
 from amltk_processes._fork_server import ForkServer
-from amltk_processes._frames import CHUNK, ERROR
+from amltk_processes._frames import CHUNK, ERROR, Memory
 from amltk_processes._link import Call, Link
 from amltk_processes._pickling import loads, name_of
 from amltk_processes._server import DIED, STARTED
@@ -215,7 +216,7 @@ class Dispatcher:
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
         while self._queue and len(batch) < most:
-            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+            if self._queue[0].is_large() and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
             if _begin(call.future):
@@ -259,11 +260,13 @@ class Dispatcher:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
-    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+    def _on_answer(
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+    ) -> None:
         call = link.answered(number, microseconds)
         outcome: Any
         try:
-            outcome = loads(data)
+            outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
@@ -316,9 +319,8 @@ class Dispatcher:
             self._bury(link, f"process {link.pid} had to be ended, for the fork server {_how_it_died(code)}", None)
 
     def _bury(self, link: Link, how: str, code: int | None) -> None:
-        while link.open and (answers := link.receive()):
-            for answer in answers:
-                self._on_answer(link, *answer)
+        for answer in link.receive_rest():
+            self._on_answer(link, *answer)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
