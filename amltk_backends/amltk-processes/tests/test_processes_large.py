@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import collections
-import os
 import pickle
 import socket
 import threading
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from arrays_for_processes import same, tagged
 from calls_for_processes import add
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,25 +28,6 @@ LARGE = CHUNK // 8  # so many numbers of eight bytes are sent apart
 def executor():
     with ProcessPoolExecutor(2) as executor:
         yield executor
-
-
-def same(value: Any) -> Any:
-    return value
-
-
-class Tagged(np.ndarray):
-    """A subclass with something of its own."""
-
-    tag = "none"
-
-    def __reduce__(self) -> Any:
-        return tagged, (self.tag, np.asarray(self))
-
-
-def tagged(tag: str, values: np.ndarray) -> Tagged:
-    array = values.view(Tagged)
-    array.tag = tag
-    return array
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -142,8 +124,7 @@ def test_300_mb_arrive_and_are_freed_with_the_last_reference(executor: ProcessPo
     assert array[0] + array[-1] == 7
 
     def resident() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return psutil.Process().memory_info().rss
 
     before = resident()
     del array

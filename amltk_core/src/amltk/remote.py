@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import pickle
+import platform
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ class PackedException:
     type_name: str
     text: str
     traceback: str
+    where: str
     pickled_type: bytes | None
     pickled_args: bytes | None
     pickled_state: tuple[tuple[str, bytes], ...]
@@ -54,7 +57,7 @@ class PackedException:
         """
         error = self._unpack_alone(loads)
         if self.traceback:
-            error.add_note(f"{_REMOTE_NOTE}:\n{self.traceback.rstrip()}")
+            error.add_note(f"{_REMOTE_NOTE} ({self.where}):\n{self.traceback.rstrip()}")
         return error
 
     def _unpack_alone(self, loads: Loads) -> BaseException:
@@ -163,6 +166,7 @@ def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[i
         type_name=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         text=_text(error),
         traceback=formatted,
+        where=f"process {os.getpid()} on {platform.node()}" if formatted else "",
         pickled_type=_dump_or_none(type(error), pickling),
         pickled_args=pickling.dumps(
             tuple(_sendable(f"args[{index}]", value, pickling, lost) for index, value in enumerate(args))

@@ -8,12 +8,10 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
 
+from amltk_processes._call import Call
 from amltk_processes._frames import CALL, CHUNK, FUNCTION, MOST_FUNCTIONS, NUMBER, Frame, FrameReader, Memory, pack
-from amltk_processes._pickling import Function
 
 # A call is short if it takes less than this (microseconds): only then others are sent ahead.
 SHORT = 1000
@@ -21,20 +19,6 @@ SHORT = 1000
 MOST_CALLS = 64
 # Seconds after which a running call is no short one any more.
 STUCK = 0.01
-
-
-class Call(NamedTuple):
-    """A call, pickled, and the future that waits for it."""
-
-    future: Future[Any]
-    fn: Callable[..., Any]
-    function: Function
-    data: bytes
-    buffers: Sequence[Memory]
-
-    def is_large(self) -> bool:
-        """Whether it is nothing to send ahead."""
-        return bool(self.buffers) or len(self.data) > CHUNK
 
 
 class Link:
