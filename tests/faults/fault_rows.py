@@ -45,6 +45,7 @@ class Row(NamedTuple):
 DIES = ("survives_dead_worker",)
 PICKLES = ("needs_pickling", "not own")
 MEANWHILE = ("not blocks_the_run",)
+FAR = ("crosses_machines",)
 KILLS = ("stops_running_work",)
 
 ROWS = (
@@ -75,7 +76,7 @@ ROWS = (
     Row("B8", "an exception holds a lock", "it arrives, the lock as text", ("carries_any_exception",)),
     Row("B9", "a result of 300 MB", "it arrives; callbacks and timers are served meanwhile", PICKLES),
     Row("B11", "worker and program have different versions of Python or a library",
-        "the start is refused, with both versions", needs=("crosses_machines",), waits=BATCH),
+        "the start is refused, with both versions", FAR, BATCH),
 
     Row("C1", "a call raises an ordinary exception", "its type, its message, its whole traceback"),
     Row("C2", "one with a cause, with notes, or an `ExceptionGroup`", "all parts of it", ("carries_any_exception",)),
@@ -124,8 +125,8 @@ ROWS = (
         "the others work; whoever asks for it, or calls `amltk backends`, is told why"),
     Row("G3", "an argument is named as an option of an engine (`priority`, `key`, `pure`)", "it reaches the function"),
     Row("G4", "the same function with the same arguments, twice", "it runs twice"),
-    Row("G5", "no worker ever comes", "that is said, with the batch system's words; the run can end", needs=("crosses_machines",), waits=BATCH),
-    Row("G6", "the batch system refuses the job", "`run()` raises, with command and output", needs=("crosses_machines",), waits=BATCH),
+    Row("G5", "no worker ever comes", "that is said, with the batch system's words; the run can end", FAR, BATCH),
+    Row("G6", "the batch system refuses the job", "`run()` raises, with command and output", FAR, BATCH),
     Row("G7", "an executor resolves a future twice, or never",
         "the suite for backends fails; a run takes the first, and names executor and call that never ended", ("own",)),
 )  # fmt: skip
