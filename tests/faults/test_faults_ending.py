@@ -47,10 +47,6 @@ def long_call(case):
     return task
 
 
-def open_gate(case) -> None:
-    case.gate.write_text("return", encoding="utf-8")
-
-
 def test_e1_twice(case):
     task = case.task(calls.double)
     for n in (1, 2):
@@ -116,7 +112,7 @@ def test_e7_ctrl_c(case, thread, until):
     case.at_start(lambda: thread(press))
     with pytest.raises(KeyboardInterrupt):
         case.run(wait=True)
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads + 1)  # of threads, only the calls can end it
     assert "result" not in dict(case.ended(task))
 
@@ -136,7 +132,7 @@ def test_e9_the_task_of_async_run_is_cancelled(case, until):
         long_call(case)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads)
 
 
@@ -175,7 +171,7 @@ def test_e12_nothing_can_stop_the_call(case, until, caplog):
     case.run(wait=False)
     assert case.ended(task) == [("cancelled", None)]
     assert "wait_for" in caplog.text
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads)
 
 
@@ -197,7 +193,7 @@ def test_e14_other_work_of_the_loop_goes_on(case):
         await comes_true(lambda: stopped)
         for _ in range(5):
             await asyncio.sleep(0.002)
-        open_gate(case)  # without which the run does not end
+        case.open_gate()  # without which the run does not end
         await run
 
     asyncio.run(main())
@@ -269,5 +265,5 @@ def test_e18_threads_of_yours_with_a_call_that_runs_on(case, until):
         case.run(wait=False)
         assert case.ended(task) == [("cancelled", None)]
         assert executor.submit(os.getpid).result(30) == os.getpid()
-        open_gate(case)
+        case.open_gate()
     case.open()
