@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from amltk import cli
-from amltk.doctor import Check, Diagnosis, examine, examine_all
+from amltk.doctor import Check, Diagnosis, examine, examine_all, process
 from amltk.exceptions import UnknownBackendError
 
 GOOD = """
@@ -139,7 +139,8 @@ def test_what_fails_is_reported_with_its_step(path, case):
 
 
 @pytest.mark.parametrize("case", HANGING)
-def test_what_hangs_is_ended_and_reported_with_its_step(path, case):
+def test_what_hangs_is_ended_and_reported_with_its_step(path, case, monkeypatch):
+    monkeypatch.setattr(process, "GRACE_SECONDS", 1.0)
     code, step, said = HANGING[case]
     path.add("their-good", code, backends="good")
     found = examine("good", run=True, limit=2)
