@@ -149,6 +149,15 @@ def test_what_hangs_is_ended_and_reported_with_its_step(path, case, monkeypatch)
     assert said in failure.detail
 
 
+def test_a_backend_whose_time_is_up_closes_its_executor_before_it_is_killed(path, tmp_path):
+    never = SUBMIT + "return Future()"
+    close = f"def shutdown(self, *args, **kwargs): open({str(tmp_path / 'closed')!r}, 'w').close()"
+    path.add("their-good", pool(f"{never}\n        {close}"), backends="good")
+    (failure,) = failures(examine("good", run=True, limit=2))
+    assert failure.name == "call"
+    assert (tmp_path / "closed").exists()
+
+
 @pytest.mark.parametrize(("then", "ok"), [("pass", True), ("os._exit(3)", False)])
 def test_what_a_backend_leaves_behind_holds_nobody_up(path, tmp_path, then, ok):
     leave = f"""
