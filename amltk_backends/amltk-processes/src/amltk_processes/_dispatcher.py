@@ -30,13 +30,14 @@ import selectors
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, how_it_died, killed
 from amltk_processes._fork_server import ForkServer, Report
-from amltk_processes._frames import CHUNK, ERROR
+from amltk_processes._frames import CHUNK, ERROR, Memory
 from amltk_processes._link import Link
 from amltk_processes._pickling import loads, name_of
 from amltk_processes._server import DIED, STARTED
@@ -207,7 +208,7 @@ class Dispatcher:
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
         while self._queue and len(batch) < most:
-            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+            if self._queue[0].is_large() and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
             if call.begin():
@@ -251,11 +252,13 @@ class Dispatcher:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
-    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+    def _on_answer(
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+    ) -> None:
         call = link.answered(number, microseconds)
         outcome: Any
         try:
-            outcome = loads(data)
+            outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
@@ -309,9 +312,8 @@ class Dispatcher:
             self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
     def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
-        while link.open and (answers := link.receive()):
-            for answer in answers:
-                self._on_answer(link, *answer)
+        for answer in link.receive_rest():
+            self._on_answer(link, *answer)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():

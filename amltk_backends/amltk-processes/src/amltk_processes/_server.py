@@ -127,6 +127,7 @@ class Server:
         for stream in self._streams:
             self._pass_on(stream)
         self._outlet.drain(self._grace)
+        self._control.close()
         return None
 
     def _await(self, timeout: float | None, *, requests: bool = True) -> bool:
