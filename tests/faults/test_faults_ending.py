@@ -63,7 +63,7 @@ def test_e2_twice_until_the_timeout(case):
 
 
 def test_e4_stop_from_another_thread(case, thread):
-    case.at_start(lambda: thread(case.scheduler.stop))
+    case.at_start(lambda: case.scheduler.call_later(0.02, thread, case.scheduler.stop))
     began = time.monotonic()
     assert case.run(end_on_empty=False).code is Code.STOPPED
     assert time.monotonic() - began < 5
