@@ -4,6 +4,7 @@
                       CALL      number: of the call, tag: the function (0: it is in the data)
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
                       ERROR     likewise                                data: a pickled PackedException
+                      ALIVE     first of all, when the worker is there
 
 A frame is a header and then as many bytes of data as the header says.
 """
@@ -14,7 +15,7 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<BQQQ")  # kind, number, tag, length of the data
-FUNCTION, CALL, RESULT, ERROR = range(4)
+FUNCTION, CALL, RESULT, ERROR, ALIVE = range(5)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
 # Reading more at a time is no quicker, and allocates anew each time.

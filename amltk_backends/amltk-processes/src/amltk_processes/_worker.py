@@ -14,7 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from amltk_processes._frames import CALL, CHUNK, ERROR, FUNCTION, HEADER, MOST_FUNCTIONS, NUMBER, RESULT, FrameReader
+from amltk_processes._frames import (
+    ALIVE,
+    CALL,
+    CHUNK,
+    ERROR,
+    FUNCTION,
+    HEADER,
+    MOST_FUNCTIONS,
+    NUMBER,
+    RESULT,
+    FrameReader,
+)
 from amltk_processes._pickling import describe_unpicklable, dumps, loads, name_of, unpicklable
 
 
@@ -52,6 +63,7 @@ def work(connection: socket.socket, tokens: int) -> None:
     os.register_at_fork(after_in_child=let_go)
     calls = _calls(connection)
     with contextlib.suppress(ConnectionError):  # the main process is gone
+        connection.sendall(HEADER.pack(ALIVE, 0, 0, 0))
         while token := _next_token(tokens):
             number = NUMBER.unpack(token)[0]
             # Calls whose token somebody else has taken are passed over.
