@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
+from amltk_processes._frames import CHUNK, Memory
 from amltk_processes._pickling import Function, name_of
 
 _log = logging.getLogger("amltk_processes")
@@ -65,6 +66,7 @@ class Call(NamedTuple):
         timeout: How many seconds it may run; None is no limit.
         function: The function as it is sent.
         data: The rest of the call as it is sent.
+        buffers: What is large of it, and sent apart.
     """
 
     future: Future[Any]
@@ -74,6 +76,11 @@ class Call(NamedTuple):
     timeout: float | None
     function: Function
     data: bytes
+    buffers: Sequence[Memory]
+
+    def is_large(self) -> bool:
+        """Whether it is nothing to send ahead."""
+        return bool(self.buffers) or len(self.data) > CHUNK
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""

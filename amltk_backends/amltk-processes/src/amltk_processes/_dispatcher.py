@@ -31,15 +31,15 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._endings import Endings
 from amltk_processes._errors import broken, died, how_it_died, killed, timed_out
-from amltk_processes._fork_server import ForkServer
-from amltk_processes._frames import ALIVE, CHUNK, ERROR
+from amltk_processes._fork_server import ForkServer, Report
+from amltk_processes._frames import ALIVE, CHUNK, ERROR, Memory
 from amltk_processes._link import Link
 from amltk_processes._pickling import loads, name_of
 from amltk_processes._server import DIED, STARTED
@@ -143,7 +143,7 @@ class Dispatcher:
         """Let go of everything: this process is a fork, and the pool is its parent's."""
         self._lock = threading.RLock()  # whoever held it is not here
         self._stopping = True
-        if self._thread is None:
+        if self._thread is None or self._ended:
             return
         self._selector.close()
         self._wake_reader.close()
@@ -233,7 +233,7 @@ class Dispatcher:
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
         while self._queue and len(batch) < most:
-            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+            if self._queue[0].is_large() and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
             if call.begin():
@@ -342,31 +342,28 @@ class Dispatcher:
         if events & selectors.EVENT_WRITE:
             self._flush(link)
         if events & selectors.EVENT_READ:
-            self._read_once(link)
+            answers = link.receive()
+            if answers is None:
+                self._selector.unregister(link.connection)
+                link.open = False  # soon the fork server will tell how it died
+            else:
+                for answer in answers:
+                    self._on_answer(link, *answer)
 
     def _read(self, link: Link) -> None:
-        while link.open and self._read_once(link):
-            pass
-
-    def _read_once(self, link: Link) -> bool:
-        """Take a piece of what a worker has sent; False if nothing was there."""
-        answers = link.receive()
-        if answers is None:
-            self._selector.unregister(link.connection)
-            link.open = False  # soon the fork server will tell how it died
-            return False
-        for answer in answers:
+        for answer in link.receive_all():
             self._on_answer(link, *answer)
-        return answers != ()
 
-    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+    def _on_answer(
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+    ) -> None:
         if kind == ALIVE:
             link.spoke()
             return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
-            outcome = loads(data)
+            outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
@@ -386,24 +383,28 @@ class Dispatcher:
         if reports is None:
             self._on_server_lost()
             return
-        for kind, pid, code in reports:
-            if kind == DIED:
-                link = self._by_pid.pop(pid)
+        for report in reports:
+            if report.kind == DIED:
+                link = self._by_pid.pop(report.pid)
                 if link in self._links:
-                    self._bury(link, how_it_died(code), code)
+                    self._bury(link, how_it_died(report.code, report.out_of_memory), report)
                 continue
             link = self._starting.popleft()
-            if kind == STARTED:
-                link.pid = pid
-                self._by_pid[pid] = link
+            if report.kind == STARTED:
+                link.pid = report.pid
+                self._by_pid[report.pid] = link
                 self._endings.started(link)
             else:
-                self._bury(link, "could not be started", None)
+                self._bury(link, "could not be started")
                 if not self._links:
-                    raise OSError(code, f"No worker can be started: {os.strerror(code)}")
+                    raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
     def _on_server_lost(self) -> None:
         assert self._server is not None
+        from amltk_processes._ending import end_process_trees
+
+        # Before the server is closed, for then the kernel ends workers, without what they started.
+        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._selector.unregister(self._server)
         self._server.close(now=True)
         code = self._server.exit_code
@@ -411,15 +412,12 @@ class Dispatcher:
         if not self._by_pid:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             raise RuntimeError(msg)
-        from amltk_processes._ending import end_process_trees
-
-        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self._links):
-            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}", None)
+            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
-    def _bury(self, link: Link, how: str, code: int | None) -> None:
+    def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
         if link.doomed:
             self._links.remove(link)
             if link.pid is None:
@@ -429,7 +427,7 @@ class Dispatcher:
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
-            error = died(call, link.pid, how, code)
+            error = died(call, link.pid, how, report)
             if call is self._first_call:
                 self._failure = error
             else:
