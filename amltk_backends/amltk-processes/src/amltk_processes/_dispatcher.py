@@ -39,26 +39,32 @@ from amltk_processes._call import Call
 from amltk_processes._endings import Endings
 from amltk_processes._errors import broken, died, how_it_died, killed, timed_out
 from amltk_processes._fork_server import ForkServer, Report
-from amltk_processes._frames import ALIVE, CHUNK, ERROR, Memory
+from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._link import Link
-from amltk_processes._pickling import loads, name_of
+from amltk_processes._logs import LogReceiver, levels
+from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
 
 class Dispatcher:
     """Holds the queue and the workers of one executor."""
 
-    def __init__(self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None) -> None:
+    def __init__(
+        self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None, *, forward_logs: bool
+    ) -> None:
         """Start nothing; the first call does.
 
         Args:
             max_workers: How many workers there are at most.
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+            forward_logs: Whether what workers log is handled here.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
+        self._forward_logs = forward_logs
+        self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
@@ -138,6 +144,7 @@ class Dispatcher:
         """Wait for the end, unless this is the thread that has to come to it."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+            self._logs.join()
 
     def forget(self) -> None:
         """Let go of everything: this process is a fork, and the pool is its parent's."""
@@ -219,6 +226,8 @@ class Dispatcher:
         self._starting.append(link)
         self._links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._forward_logs:
+            link.tell_levels(dumps(levels()))
         if self._first_call is not None:
             link.initialize(self._first_call)
 
@@ -360,6 +369,10 @@ class Dispatcher:
         if kind == ALIVE:
             link.spoke()
             return
+        if kind == LOG:
+            logging_call = link.calls.get(number)
+            self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
+            return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -459,6 +472,7 @@ class Dispatcher:
                 if call is not self._first_call:
                     call.fail(killed(call, pid) if self._failure is None else broken(self._failure))
             self._queue.clear()
+            self._logs.close()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
