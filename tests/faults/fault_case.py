@@ -17,6 +17,9 @@ import gc
 import os
 import platform
 import re
+import subprocess
+import sys
+import textwrap
 import time
 import traceback
 from collections import defaultdict
@@ -115,6 +118,20 @@ class Case:
         part = self.folder / "part-of-gate"
         part.write_text(word, encoding="utf-8")
         part.rename(self.gate)
+
+    def script(self, code: str) -> str:
+        """Run a program of the user's, in which SCHEDULER stands for making one; return what it printed."""
+        with self.program(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+            printed, complaints = program.communicate()
+        assert (program.returncode, complaints) == (0, "")
+        return str(printed)
+
+    def program(self, code: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a program of the user's."""
+        path = self.folder / "script.py"
+        scheduler = f"Scheduler.with_backend({self.place.name!r}, **{dict(self.place.options)!r})"
+        path.write_text(textwrap.dedent(code).replace("SCHEDULER", scheduler), encoding="utf-8")
+        return subprocess.Popen([sys.executable, path], **options)
 
     def asks_to_end(self) -> None:
         """Note that the run is asked to end now, in a way that no event tells."""

@@ -7,9 +7,6 @@ import io
 import logging
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +17,7 @@ from fault_case import comes_true, gone, send
 
 from amltk.exceptions import WrongThreadError
 from amltk.scheduling import ExitState
+from amltk_processes import ProcessPoolExecutor as AmltkPool
 
 Code = ExitState.Code
 
@@ -201,9 +199,7 @@ def test_e14_other_work_of_the_loop_goes_on(case):
 
 
 def test_e15_the_program_is_killed(case, until):
-    script = case.folder / "script.py"
-    script.write_text(
-        textwrap.dedent(f"""
+    code = f"""
         import os, pathlib, time
         from amltk import Scheduler
 
@@ -213,13 +209,11 @@ def test_e15_the_program_is_killed(case, until):
             part.rename(part.parent / "pid")
             time.sleep(60)
 
-        scheduler = Scheduler.with_backend({case.place.name!r}, **{dict(case.place.options)!r})
+        scheduler = SCHEDULER
         scheduler.on_start(lambda: scheduler.submit(work, 1))
         scheduler.run()
-        """),
-        encoding="utf-8",
-    )
-    with subprocess.Popen([sys.executable, script]) as program:
+        """
+    with case.program(code) as program:
         try:
             until((case.folder / "pid").exists)
         finally:
@@ -255,6 +249,17 @@ def test_e18_the_executor_is_yours(case):
     case.run()
     assert case.scheduler.executor_label == "ProcessPoolExecutor"
     assert case._executor.submit(calls.double, 2).result(30) == 4
+
+
+def test_e18_a_pool_of_ours_with_a_call_that_is_ended(case):
+    with AmltkPool(2) as executor:
+        case.open(executor)
+        task = long_call(case)
+        case.at_start(lambda: case.when_there(case.began, case.scheduler.stop))
+        case.run(wait=False)
+        assert case.ended(task) == [("cancelled", None)]
+        assert executor.submit(calls.double, 2).result(30) == 4
+    case.open()
 
 
 def test_e18_threads_of_yours_with_a_call_that_runs_on(case, until):
