@@ -29,6 +29,7 @@ class Link:
         calls: Those it has, by number, in the order in which it will run them.
         may_have: How many calls it may have: doubled by each short call, 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
+        has_worked: It has answered.
         open: Both ends are open, as far as one knows.
         tasks_left: How many more it may be given before it makes room for another; None is no limit.
     """
@@ -42,7 +43,7 @@ class Link:
         self.pid: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
-        self.initializing = False
+        self.initializing = self.has_worked = False
         self.open = True
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
@@ -131,6 +132,7 @@ class Link:
         """Take note that a call is over."""
         self._last_answer = time.monotonic()
         self.initializing = False
+        self.has_worked = True
         self.may_have = min(self.may_have * 2, MOST_CALLS) if microseconds < SHORT else 1
         return self.calls.pop(number)
 

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk_processes._call import Call
 from amltk_processes._dispatcher import Dispatcher
@@ -14,6 +14,9 @@ from amltk_processes._errors import BrokenProcessPool
 from amltk_processes._pickling import CallPickler
 from amltk_processes._worker import run_initializer
 from amltk_processes.plugin import check_options
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
@@ -36,6 +39,7 @@ class ProcessPoolExecutor(Executor):
         self,
         max_workers: int | None = None,
         *,
+        mp_context: BaseContext | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
@@ -45,6 +49,9 @@ class ProcessPoolExecutor(Executor):
         Args:
             max_workers: How many processes there are at most; by default one for each processor
                 that this process may use.
+            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
+                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+                `fork`: with the memory of this program as it is at the first call, and the dangers of that.
             initializer: Called in each process before its first call. If it raises, the pool is
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
@@ -55,13 +62,20 @@ class ProcessPoolExecutor(Executor):
             ValueError: A number is below 1.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
-        check_options(max_workers, initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child)
+        check_options(
+            max_workers,
+            mp_context=mp_context,
+            initializer=initializer,
+            initargs=initargs,
+            max_tasks_per_child=max_tasks_per_child,
+        )
         self._pickler = CallPickler()
         first = None
         if initializer is not None:
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
             first = Call(Future(), initializer, initargs, {}, function, data, buffers)
-        self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child)
+        start_method = "forkserver" if mp_context is None else mp_context.get_start_method()
+        self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child, start_method)
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
 
