@@ -43,6 +43,7 @@ class ProcessPoolExecutor(Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        forward_logs: bool = True,
     ) -> None:
         """Start nothing yet: processes are started by the calls that need them.
 
@@ -56,6 +57,7 @@ class ProcessPoolExecutor(Executor):
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
             max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+            forward_logs: Log records and warnings of calls are handled by this process's loggers.
 
         Raises:
             TypeError: An option is of a wrong type.
@@ -68,14 +70,20 @@ class ProcessPoolExecutor(Executor):
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_child=max_tasks_per_child,
+            forward_logs=forward_logs,
         )
         self._pickler = CallPickler()
         first = None
         if initializer is not None:
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
             first = Call(Future(), initializer, initargs, {}, function, data, buffers)
-        start_method = "forkserver" if mp_context is None else mp_context.get_start_method()
-        self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child, start_method)
+        self._dispatcher = Dispatcher(
+            max_workers or _usable_processors(),
+            first,
+            max_tasks_per_child,
+            start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
+            forward_logs=forward_logs,
+        )
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
 
