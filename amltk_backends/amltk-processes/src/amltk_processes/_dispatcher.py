@@ -45,6 +45,9 @@ from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
+# So many workers in a row may die before they have done anything. It is the machine's fault then, not a call's.
+MOST_DEAD_ON_ARRIVAL = 5
+
 
 class Dispatcher:
     """Holds the queue and the workers of one executor."""
@@ -55,8 +58,9 @@ class Dispatcher:
         first_call: Call | None,
         max_tasks_per_child: int | None,
         *,
-        forward_logs: bool,
+        start_method: str,
         heartbeat_timeout: float | None,
+        forward_logs: bool,
     ) -> None:
         """Start nothing; the first call does.
 
@@ -65,11 +69,13 @@ class Dispatcher:
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
             heartbeat_timeout: How many seconds a worker may give no sign of life; None is no limit.
+            start_method: How workers are started (see `ForkServer`).
             forward_logs: Whether what workers log is handled here.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
+        self._start_method = start_method
         self._forward_logs = forward_logs
         self._heartbeat_timeout = heartbeat_timeout
         self._next_look = 0.0
@@ -86,6 +92,7 @@ class Dispatcher:
         self._woken = False
         # The thread's own.
         self._server: ForkServer | None = None
+        self._dead_on_arrival = 0
         self._links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
@@ -110,6 +117,8 @@ class Dispatcher:
         with self._lock:
             self.check_open()
             if self._thread is None:
+                if self._start_method == "fork":
+                    self._fork_here()
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
                 self._waker.setblocking(False)
@@ -120,6 +129,14 @@ class Dispatcher:
             self._any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
+
+    def _fork_here(self) -> None:
+        """Start the server in the caller's thread, while ours is not there: a fork has only the one that forks."""
+        try:
+            self._server = ForkServer(self._start_method)
+        except OSError as error:
+            self._failure = error
+            raise broken(error) from error
 
     def end_cancelled(self) -> None:
         """End those calls that run and whose futures are cancelled; does not wait for it."""
@@ -227,7 +244,8 @@ class Dispatcher:
 
     def _start_worker(self) -> None:
         if self._server is None:
-            self._server = ForkServer()
+            self._server = ForkServer(self._start_method)
+        if self._server.fileno() not in self._selector.get_map():
             self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
         link = Link(self._max_tasks)
         self._server.start_worker(link.theirs, link.tokens)
@@ -404,6 +422,7 @@ class Dispatcher:
             logging_call = link.calls.get(number)
             self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
+        self._dead_on_arrival = 0
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -432,6 +451,7 @@ class Dispatcher:
                 link = self._by_pid.pop(report.pid)
                 if link in self._links:
                     self._bury(link, how_it_died(report.code, report.out_of_memory), report)
+                    self._check_arrivals(link, report)
                 continue
             link = self._starting.popleft()
             if report.kind == STARTED:
@@ -442,6 +462,14 @@ class Dispatcher:
                 self._bury(link, "could not be started")
                 if not self._links:
                     raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
+
+    def _check_arrivals(self, link: Link, report: Report) -> None:
+        """Give up when workers die one after the other before they have done anything."""
+        self._dead_on_arrival += not link.calls and not link.has_worked
+        if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
+            msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
+            msg += f"{how_it_died(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
+            raise RuntimeError(msg)
 
     def _on_server_lost(self) -> None:
         assert self._server is not None

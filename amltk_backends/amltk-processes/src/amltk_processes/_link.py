@@ -43,9 +43,9 @@ class Link:
         calls: Those it has, by number, in the order in which it will run them.
         may_have: How many calls it may have: doubled by each short call, 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
+        has_worked: It has answered.
         open: Both ends are open, as far as one knows.
         ready: It has said its first word.
-        beating: It gives signs of life even when idle, if it was asked to: it has read that with its first call.
         silent: How often one has looked in vain for a sign of life.
         doomed: It is being ended, and holds only its place.
         since: From when on the first of its calls may have been running, by the monotonic clock.
@@ -62,9 +62,9 @@ class Link:
         self.pid: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
-        self.initializing = False
+        self.initializing = self.has_worked = False
         self.open = True
-        self.ready = self.beating = self.doomed = False
+        self.ready = self.doomed = False
         self.silent = 0
         self.since = time.monotonic()
         self.tasks_left = max_tasks
@@ -167,7 +167,7 @@ class Link:
         """Take note that a call is over."""
         self.since = time.monotonic()
         self.initializing = False
-        self.beating = True
+        self.has_worked = True
         self.may_have = min(self.may_have * 2, MOST_CALLS) if microseconds < SHORT else 1
         return self.calls.pop(number)
 
@@ -187,8 +187,9 @@ class Link:
         return None if call is None or call.timeout is None or not self.ready else self.since + call.timeout
 
     def is_silent(self) -> bool:
-        """Count one more look for a sign of life, where there should be one; True when it was one too many."""
-        self.silent = self.silent + 1 if self.pid is not None and (self.calls or self.beating) else 0
+        """Count one more look for a sign of life; True when it was one too many."""
+        # It learns with its first call that there should be some.
+        self.silent = self.silent + 1 if self.pid is not None and (self.calls or self.has_worked) else 0
         return self.silent > LOOKS
 
     def is_idle(self) -> bool:
