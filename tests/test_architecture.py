@@ -31,6 +31,8 @@ FLOORS = [
         "amltk.scheduling.inbox",
         "amltk.scheduling.interrupt",
         "amltk.scheduling.policy",
+        "amltk.scheduling.retry",
+        "amltk.scheduling.supply",
         "amltk.scheduling.task_plugin",
     },
     {

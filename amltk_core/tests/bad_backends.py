@@ -40,6 +40,11 @@ class NoFuture(Wrong):
         return super().submit(fn, *args, **kwargs).result()
 
 
+class EnforcesNothing(Wrong):
+    def submit_with_timeout(self, timeout, fn, /, *args, **kwargs):
+        return self.submit(fn, *args, **kwargs)
+
+
 class NeverResolves(Wrong):
     def submit(self, fn, /, *args, **kwargs):
         return Future()
@@ -333,6 +338,11 @@ BACKENDS = [
     backend(
         "lies_survives_dead_worker",
         capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, survives_dead_worker=True),
+    ),
+    backend(
+        "lies_enforces_timeouts",
+        EnforcesNothing,
+        Capabilities(takes_any_function=True, carries_any_exception=True, enforces_timeouts=True),
     ),
     of_class("lies_needs_pickling", Pickles, Capabilities(carries_any_exception=True)),
     backend(

@@ -1063,3 +1063,31 @@ def test_many_calls_each_end_once():
     scheduler.run()
     assert sorted(results) == [2 * x for x in range(5000)]
     assert task.n_running == 0
+
+
+# Callbacks that hold everything up
+
+
+@pytest.mark.parametrize("how", ["event", "call_later"])
+def test_a_callback_that_blocks_is_named_in_a_warning(scheduler, caplog, monkeypatch, how):
+    monkeypatch.setattr("amltk.events.BLOCKING_SECONDS", 0.05)
+
+    def dawdle():
+        time.sleep(0.1)
+
+    scheduler.on_start(dawdle if how == "event" else lambda: scheduler.call_later(0, dawdle))
+    scheduler.on_finished(lambda: None)
+    scheduler.run()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "dawdle" in record.message
+    assert ("'on_start'" if how == "event" else "'call_later'") in record.message
+    assert "took 0." in record.message
+
+
+def test_callbacks_that_are_quick_and_many_are_not_warned_of(scheduler, caplog, monkeypatch):
+    monkeypatch.setattr("amltk.events.BLOCKING_SECONDS", 10)
+    for _ in range(3):
+        scheduler.on_start(lambda: time.sleep(0.01))
+    scheduler.run()
+    assert caplog.records == []

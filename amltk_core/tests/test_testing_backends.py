@@ -54,6 +54,7 @@ EXPECTED = {
     "lies_stops_running_work": ["test_stop_now_ends_children_of_calls", "test_stop_now_ends_what_runs"],
     "leaves_children": ["test_stop_now_ends_children_of_calls"],
     "lies_survives_dead_worker": ["test_other_calls_survive_a_dead_worker"],
+    "lies_enforces_timeouts": ["test_a_call_that_takes_too_long_is_ended"],
     "lies_needs_pickling": ["test_needs_pickling_is_true"],
     "lies_crosses_machines": ["test_crosses_machines_is_true"],
     "lies_takes_any_function": ["test_functions_as_arguments_run", "test_lambdas_and_closures_run"],
@@ -61,7 +62,7 @@ EXPECTED = {
 }
 QUICKLY = {
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
-    *("leaks_a_thread", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
+    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
 }
 """What waits in vain, and need not do so for long."""
 

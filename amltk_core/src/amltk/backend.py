@@ -23,6 +23,9 @@ class Capabilities:
         carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
             class is made.
         blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
+        enforces_timeouts: The executor has `submit_with_timeout(timeout, fn, /, *args, **kwargs)`, which ends
+            the call when it has run for `timeout` seconds, whatever it does: its future fails with
+            `CallTimeoutError`.
     """
 
     stops_running_work: bool = False
@@ -32,6 +35,7 @@ class Capabilities:
     takes_any_function: bool = False
     carries_any_exception: bool = False
     blocks_the_run: bool = False
+    enforces_timeouts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

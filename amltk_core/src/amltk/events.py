@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from time import monotonic
 from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -29,6 +30,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _ONCE = (0,)
+
+BLOCKING_SECONDS = 1.0
+"""A callback that takes longer is reported: while it runs, no other is called and no result delivered."""
 
 Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
 
@@ -88,6 +92,9 @@ class Supervisor(Protocol):
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
         """See that the `coroutine` of an `async def` callback is awaited."""
+
+    def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
+        """Hear of a callback that took so long that nothing else could happen meanwhile."""
 
 
 class Handler:
@@ -394,6 +401,7 @@ class Emitter:
         self, event: Event[...], handlers: Iterable[Handler], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         supervisor = self._supervisor() or _Unsupervised(self)
+        begun = monotonic()
         for handler in handlers:
             try:
                 for _ in _ONCE if handler.always else range(handler.due()):
@@ -405,6 +413,10 @@ class Emitter:
                         supervisor.callback_started(event, handler, outcome)
             except BaseException as error:
                 supervisor.callback_failed(event, handler, error)
+            ended = monotonic()
+            if ended - begun > BLOCKING_SECONDS:
+                supervisor.callback_blocked(event, handler, ended - begun)
+            begun = ended
         if isinstance(supervisor, _Unsupervised):
             supervisor.raise_errors(event)
 
@@ -443,6 +455,9 @@ class _Unsupervised:
             "runs."
         )
         raise TypeError(msg)
+
+    def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
+        """Nobody waits meanwhile who could not see it."""
 
     def raise_errors(self, event: Event[...]) -> None:
         if len(self._errors) == 1:

@@ -13,8 +13,11 @@
     ├── BackendError
     │   ├── UnknownBackendError       (AttributeError)  nobody offers a backend of that name
     │   ├── BackendNotInstalledError  (ImportError)     known, but its distribution is missing
-    │   └── BrokenBackendError                          installed, but it fails to load
+    │   ├── BrokenBackendError                          installed, but it fails to load
+    │   └── NotSupportedError         (ValueError)      it cannot do what is asked of it
     ├── WorkerDied                                      the process that ran a call is gone
+    │   └── WorkerLost                                  it did not answer any more, and was ended
+    ├── CallTimeoutError              (TimeoutError)    a call took longer than it may, and was ended
     └── RemoteError                                     stands in for an error that cannot be carried
 
 Bad arguments raise the ordinary `TypeError` and `ValueError`.
@@ -84,6 +87,10 @@ class BrokenBackendError(BackendError):
     """The backend is installed, but it fails to load; the cause is chained."""
 
 
+class NotSupportedError(BackendError, ValueError):
+    """The backend, or the executor, cannot do what is asked of it."""
+
+
 class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, named as the field names it
     """The process that ran a call ended before the call did.
 
@@ -91,13 +98,25 @@ class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, nam
         pid: The id of the process that died.
         exit_code: Its exit code; negative is the number of the signal that killed it; None where
             neither is known.
+        out_of_memory: Whether it was killed because memory ran out. False is said where that can't be known.
+        stderr: The last lines that it wrote to stderr, where the backend keeps them.
     """
 
-    def __init__(self, message: str, *, pid: int | None = None, exit_code: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        pid: int | None = None,
+        exit_code: int | None = None,
+        out_of_memory: bool = False,
+        stderr: str = "",
+    ) -> None:
         """Describe a death: `message` says what ran and what happened."""
         super().__init__(message)
         self.pid = pid
         self.exit_code = exit_code
+        self.out_of_memory = out_of_memory
+        self.stderr = stderr
 
     @property
     def signal(self) -> signal.Signals | int | None:
@@ -108,6 +127,25 @@ class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, nam
             return signal.Signals(-self.exit_code)
         except ValueError:  # a real-time signal
             return -self.exit_code
+
+
+class WorkerLost(WorkerDied):
+    """The process that ran a call did not answer within the time set for that, and was ended."""
+
+
+class CallTimeoutError(AmltkError, TimeoutError):
+    """A call took longer than its task allows, and was ended by its backend.
+
+    Attributes:
+        timeout: How long it was allowed to take, in seconds.
+        pid: The id of the process that ran it, where it was one.
+    """
+
+    def __init__(self, message: str, *, timeout: float, pid: int | None = None) -> None:
+        """Describe it: `message` says what ran."""
+        super().__init__(message)
+        self.timeout = timeout
+        self.pid = pid
 
 
 class RemoteError(AmltkError):

@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import pickle
+import platform
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ class PackedException:
     type_name: str
     text: str
     traceback: str
+    where: str
     pickled_type: bytes | None
     pickled_args: bytes | None
     pickled_state: tuple[tuple[str, bytes], ...]
@@ -54,7 +57,7 @@ class PackedException:
         """
         error = self._unpack_alone(loads)
         if self.traceback:
-            error.add_note(f"{_REMOTE_NOTE}:\n{self.traceback.rstrip()}")
+            error.add_note(f"{_REMOTE_NOTE} ({self.where}):\n{self.traceback.rstrip()}")
         return error
 
     def _unpack_alone(self, loads: Loads) -> BaseException:
@@ -163,6 +166,7 @@ def _pack(error: BaseException, pickling: _Pickling, formatted: str, seen: set[i
         type_name=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         text=_text(error),
         traceback=formatted,
+        where=f"process {os.getpid()} on {platform.node()}" if formatted else "",
         pickled_type=_dump_or_none(type(error), pickling),
         pickled_args=pickling.dumps(
             tuple(_sendable(f"args[{index}]", value, pickling, lost) for index, value in enumerate(args))
@@ -211,9 +215,14 @@ def _sendable(name: str, value: object, pickling: _Pickling, lost: list[str]) ->
         return f"<{type(value).__name__}>"
 
 
-def loads(data: bytes | bytearray | memoryview) -> Any:
-    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are."""
-    return _Unpickler(io.BytesIO(data)).load()
+def loads(data: bytes | bytearray | memoryview, buffers: Iterable[Any] | None = None) -> Any:
+    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are.
+
+    Args:
+        data: The pickle.
+        buffers: What pickle's `buffer_callback` was given there, as for `pickle.loads`.
+    """
+    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
 
 
 class _Unpickler(pickle.Unpickler):

@@ -25,28 +25,22 @@ import atexit
 import collections
 import contextlib
 import functools
-import logging
 import os
 import selectors
-import signal
 import socket
 import threading
 import weakref
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Sequence
 from typing import Any
 
-from amltk.exceptions import AmltkError, WorkerDied
 from amltk_processes import _fork_server
-from amltk_processes._fork_server import DIED, STARTED, ForkServer
-from amltk_processes._frames import CHUNK, ERROR
-from amltk_processes._link import Call, Link
+from amltk_processes._call import Call
+from amltk_processes._errors import broken, died, how_it_died, killed
+from amltk_processes._fork_server import ForkServer
+from amltk_processes._frames import CHUNK, ERROR, Memory
+from amltk_processes._link import Link
 from amltk_processes._pickling import loads, name_of
-
-_log = logging.getLogger("amltk_processes")
-
-
-class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
-    """The pool can't go on: its initializer failed, or no process can be started. The cause is chained."""
+from amltk_processes._server import DIED, STARTED
 
 
 class Dispatcher:
@@ -86,7 +80,7 @@ class Dispatcher:
             BrokenProcessPool: It is broken.
         """
         if self._failure is not None:
-            raise _broken(self._failure)
+            raise broken(self._failure)
         if self._stopping:
             msg = "This ProcessPoolExecutor was shut down and takes no more calls; make a new one."
             raise RuntimeError(msg)
@@ -214,10 +208,10 @@ class Dispatcher:
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
         while self._queue and len(batch) < most:
-            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+            if self._queue[0].is_large() and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
-            if _begin(call.future):
+            if call.begin():
                 batch.append(call)
         return batch
 
@@ -234,7 +228,7 @@ class Dispatcher:
         for _ in range(len(self._queue)):
             call = self._queue.popleft()
             if call.future.cancel():
-                _begin(call.future)  # which tells those who wait
+                call.begin()  # which tells those who wait
             else:
                 self._queue.append(call)  # one that was taken back from a worker
 
@@ -258,11 +252,13 @@ class Dispatcher:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
-    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+    def _on_answer(
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+    ) -> None:
         call = link.answered(number, microseconds)
         outcome: Any
         try:
-            outcome = loads(data)
+            outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
@@ -272,9 +268,9 @@ class Dispatcher:
             if kind == ERROR:
                 self._failure = outcome
         elif kind == ERROR:
-            _settle(call.future, outcome)
+            call.fail(outcome)
         else:
-            _settle(call.future, None, outcome)
+            call.succeed(outcome)
 
     def _on_report(self, _: int) -> None:
         assert self._server is not None
@@ -286,7 +282,7 @@ class Dispatcher:
             if kind == DIED:
                 link = self._by_pid.pop(pid)
                 if link in self._links:
-                    self._bury(link, f"process {pid} {_how_it_died(code)}", code)
+                    self._bury(link, how_it_died(code), code)
                 continue
             link = self._starting.popleft()
             if kind == STARTED:
@@ -312,20 +308,19 @@ class Dispatcher:
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self._links):
-            self._bury(link, f"process {link.pid} had to be ended, for the fork server {_how_it_died(code)}", None)
+            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}", None)
 
     def _bury(self, link: Link, how: str, code: int | None) -> None:
-        while link.open and (answers := link.receive()):
-            for answer in answers:
-                self._on_answer(link, *answer)
+        for answer in link.receive_rest():
+            self._on_answer(link, *answer)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
-            error = WorkerDied(f"{name_of(call.fn)} ended with its worker: {how}.", pid=link.pid, exit_code=code)
+            error = died(call, link.pid, how, code)
             if call is self._first_call:
                 self._failure = error
             else:
-                _settle(call.future, error)
+                call.fail(error)
 
     def _remove(self, link: Link) -> None:
         self._links.remove(link)
@@ -345,52 +340,14 @@ class Dispatcher:
         finally:
             if self._failure is None:
                 self._cancel_queue()
-            unfinished += [(call, None) for call in self._queue if _begin(call.future)]
+            unfinished += [(call, None) for call in self._queue if call.begin()]
             for call, pid in unfinished:
-                ended = f"{name_of(call.fn)} was ended by kill_workers()" + (f", in process {pid}." if pid else ".")
-                error = WorkerDied(ended, pid=pid) if self._failure is None else _broken(self._failure)
                 if call is not self._first_call:
-                    _settle(call.future, error)
+                    call.fail(killed(call, pid, "kill_workers()") if self._failure is None else broken(self._failure))
             self._queue.clear()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
-
-
-def _begin(future: Future[Any]) -> bool:
-    """Mark a future as running; False if nobody wants its result any more."""
-    # One whose call was taken back from a worker is running already, for whoever asks it.
-    with contextlib.suppress(RuntimeError):  # somebody else has settled it
-        return future.running() or future.set_running_or_notify_cancel()
-    return False
-
-
-def _settle(future: Future[Any], error: BaseException | None, result: object = None) -> None:
-    try:
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-    except BaseException:  # a callback of the user's that exits, or somebody else has settled it
-        _log.exception("A callback of a future failed, or the future was settled by somebody else: %r", future)
-
-
-def _broken(cause: BaseException) -> BrokenProcessPool:
-    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {cause}")
-    error.__cause__ = cause
-    return error
-
-
-def _how_it_died(code: int | None) -> str:
-    if code is None:
-        return "is gone"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from amltk import events
 from amltk.events import Event, Handler
 from amltk.exceptions import SchedulerNotRunningError
 from amltk.scheduling.policy import Action
@@ -58,16 +60,27 @@ class Callbacks:
 
     def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
         """Deal with what a callback raised, by the policy of the run."""
+        self.failed(f"The callback {handler.name} of {str(event)!r}", error)
+
+    def failed(self, who: str, error: BaseException) -> None:
+        """Deal with what `who`, code of the user's, raised in the thread of the run."""
         if isinstance(error, SchedulerNotRunningError) and not self.run.accepting:
             return  # the run was ending already: no fault of the callback's
-        error.add_note(f"Raised by the callback {handler.name} of {str(event)!r}.")
+        error.add_note(f"Raised by {who[0].lower()}{who[1:]}.")
         if isinstance(error, KeyboardInterrupt):
             self.run.interrupted(error)
         elif isinstance(error, SystemExit):
             self.run.fail(error)
         elif self.run.apply_policy(error) is Action.IGNORE:
-            msg = "The callback %s of %r raised; the run goes on, as on_exception= says."
-            logger.error(msg, handler.name, str(event), exc_info=error)
+            logger.error("%s raised; the run goes on, as on_exception= says.", who, exc_info=error)
+
+    def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
+        """Say which callback holds everything up: whoever looks at the run sees that it stands still, but not why."""
+        logger.warning(
+            "The callback %s of %r took %.1f s. While it runs, no other callback is called and no result delivered: "
+            "submit such work as a task, or make the callback 'async def' and await what it waits for.",
+            handler.name, str(event), seconds,
+        )  # fmt: skip
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Await an `async def` callback."""
@@ -115,10 +128,13 @@ class Callbacks:
 
     def _due(self, timer: Timer) -> None:
         self.timers.discard(timer)
+        begun = monotonic()
         try:
             outcome = timer.handler.callback(*timer.args, **timer.kwargs)
             if type(outcome) is CoroutineType:
                 self.callback_started(_CALL_LATER, timer.handler, outcome)
         except BaseException as error:
             self.callback_failed(_CALL_LATER, timer.handler, error)
+        if (seconds := monotonic() - begun) > events.BLOCKING_SECONDS:
+            self.callback_blocked(_CALL_LATER, timer.handler, seconds)
         self.run.check_idle()

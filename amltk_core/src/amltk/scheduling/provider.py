@@ -25,12 +25,14 @@ class Provider:
         label: What it is, for people: `with_processes(max_workers=2)`.
         open: Gives the executor.
         owned: Whether the run closes it; an executor that the user passed in stays the user's.
+        enforces_timeouts: Whether it has `submit_with_timeout`.
         kill: Ends what runs in it; None where that can't be done.
     """
 
     label: str
     open: Callable[[], Executor]
     owned: bool
+    enforces_timeouts: bool
     kill: Callable[[Executor], None] | None = field(default=None)
 
 
@@ -60,6 +62,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         label=f"{constructor}({shown})",
         open=functools.partial(_open, backend, args, options),
         owned=True,
+        enforces_timeouts=backend.capabilities.enforces_timeouts,
         kill=backend.kill,
     )
 
@@ -92,11 +95,20 @@ def from_executor(executor: Executor) -> Provider:
         )
         raise TypeError(msg)
     kill: Callable[[Executor], None] | None = None
-    if callable(getattr(executor, "kill_workers", None)):  # as the standard pool has it from Python 3.14 on
+    if callable(getattr(executor, "kill_calls", None)):  # which leaves it to its owner as it was
+        kill = _kill_calls
+    elif callable(getattr(executor, "kill_workers", None)):  # as the standard pool has it from Python 3.14 on
         kill = _kill_workers
     elif isinstance(executor, ProcessPoolExecutor):
         kill = _kill_processes
-    return Provider(label=type(executor).__name__, open=lambda: executor, owned=False, kill=kill)
+    timed = callable(getattr(executor, "submit_with_timeout", None))
+    return Provider(
+        label=type(executor).__name__, open=lambda: executor, owned=False, enforces_timeouts=timed, kill=kill
+    )
+
+
+def _kill_calls(executor: Executor) -> None:
+    executor.kill_calls()  # type: ignore[attr-defined] # looked for above
 
 
 def _kill_workers(executor: Executor) -> None:

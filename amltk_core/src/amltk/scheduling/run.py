@@ -32,6 +32,8 @@ from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.policy import Action, Policy
+from amltk.scheduling.retry import runs_again
+from amltk.scheduling.supply import Supply
 
 if TYPE_CHECKING:
     from amltk.scheduling.provider import Provider
@@ -98,6 +100,7 @@ class Run:
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
+        self._supplies: list[Supply] = []
         self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
         self.callbacks = Callbacks(self)
         self._provider = provider
@@ -135,13 +138,11 @@ class Run:
             Exception: What the executor's `submit` raises; the call was not accepted then.
         """
         future: CallFuture[R] = CallFuture(loop=self._loop)
-        source = self._executor.submit(function, *args, **kwargs)  # type: ignore[union-attr] # accepting, so it is there
-        future.source = source
         future.task = task
         future.function = function
         future.args = args
         future.kwargs = kwargs or _NONE
-        self.waiting[source] = future
+        source = self._hand_over(future)
         if task is not None:
             task.n_submitted += 1
             task.n_running += 1
@@ -150,6 +151,36 @@ class Run:
             task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
         source.add_done_callback(self._arrived)
         return future
+
+    def send_again(self, future: CallFuture[Any]) -> None:
+        """Hand a call that was accepted before to the executor once more."""
+        try:
+            self._hand_over(future).add_done_callback(self._arrived)
+        except Exception as error:
+            self._tell_exception(future, error)
+            self._after_one()
+
+    def _hand_over(self, future: CallFuture[R]) -> Future[R]:
+        executor, task = self._executor, future.task
+        assert executor is not None  # calls are accepted, so it is there
+        source: Future[R]
+        if task is None or task.timeout is None:
+            source = executor.submit(future.function, *future.args, **future.kwargs)
+        else:
+            limited = executor.submit_with_timeout  # type: ignore[attr-defined] # the task could not be made without
+            source = limited(task.timeout, future.function, *future.args, **future.kwargs)
+        future.source = source
+        self.waiting[source] = future
+        return source
+
+    def supply(self, supply: Supply) -> None:
+        """Submit calls of `task.map`: as many as there may be now, the others as calls end.
+
+        Raises:
+            Exception: What an iterable raises, or what submitting does.
+        """
+        if supply.submit(self):
+            self._supplies.append(supply)
 
     def refuse(self) -> NoReturn:
         """Say why no call can be submitted now, or here.
@@ -321,6 +352,7 @@ class Run:
             self._exception = exception
         if self.accepting:
             self.accepting = False
+            self._supplies.clear()
             self._drop_what_waits()
             self._ending.set()
 
@@ -332,7 +364,8 @@ class Run:
         if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
         for source in list(self.waiting):
-            source.cancel()
+            if not source.running():  # there are executors that can stop those too
+                source.cancel()
 
     def _stop(self, message: str, exception: BaseException | None) -> None:
         if self.accepting:
@@ -352,16 +385,29 @@ class Run:
 
     def _ended(self, source: Future[Any]) -> None:
         self._deliver(source)
+        self._after_one()
+
+    def _after_one(self) -> None:
+        if self._supplies:
+            self._resupply()
         if not self.waiting:
             self._ran_empty()
+
+    def _resupply(self) -> None:
+        for supply in list(self._supplies):
+            try:
+                more = supply.submit(self)
+            except BaseException as error:
+                self.callbacks.failed(f"An iterable given to map of {supply.task!r}", error)
+                more = False
+            if not more and supply in self._supplies:
+                self._supplies.remove(supply)
 
     def _deliver(self, source: Future[Any], *, abandoned: bool = False) -> None:
         """End a call: the queues first, then the scheduler's events, then the task's, then the policy."""
         future = self.waiting.pop(source, None)
         if future is None:
             return  # abandoned, or resolved a second time
-        if future.task is not None:
-            future.task.n_running -= 1
         if abandoned:
             self._tell_cancelled(future)
             return
@@ -371,35 +417,43 @@ class Run:
             if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
                 self._tell_cancelled(future)
             elif error is source.exception():
-                self._tell_exception(future, error)
+                if not runs_again(self, future, error):
+                    self._tell_exception(future, error)
             else:
                 raise  # not what the call raised, but a second Ctrl-C just now
         else:
             self._tell_result(future, result)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
+        if (task := future.task) is not None:
+            task.n_running -= 1
         future.mark_cancelled()
         self.scheduler.emit(self.scheduler.FUTURE_CANCELLED, future)
-        if (task := future.task) is not None:
+        if task is not None:
             task.emit(task.CANCELLED, future)
 
     def _tell_result(self, future: CallFuture[Any], result: Any) -> None:
+        if (task := future.task) is not None:
+            task.n_running -= 1
         if not future.done():
             future.set_result(result)
         scheduler = self.scheduler
         scheduler.emit(scheduler.FUTURE_DONE, future)
         scheduler.emit(scheduler.FUTURE_RESULT, future, result)
-        if (task := future.task) is not None:
+        if task is not None:
             task.emit(task.DONE, future)
             task.emit(task.RESULT, future, result)
 
     def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
+        if (task := future.task) is not None:
+            task.n_running -= 1
+        _add_note(error, f"The call: {future.describe()}")
         if not future.done():
             _set_exception(future, error)
         scheduler = self.scheduler
         scheduler.emit(scheduler.FUTURE_DONE, future)
         scheduler.emit(scheduler.FUTURE_EXCEPTION, future, error)
-        if (task := future.task) is not None:
+        if task is not None:
             task.emit(task.DONE, future)
             task.emit(task.EXCEPTION, future, error)
         self.apply_policy(error)
@@ -438,6 +492,11 @@ async def _keep_up_to_date(view: View) -> None:
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         view.refresh()
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    if note not in getattr(error, "__notes__", ()):  # one exception may end several calls
+        error.add_note(note)
 
 
 def _set_exception(future: CallFuture[Any], error: BaseException) -> None:

@@ -279,6 +279,11 @@ class Scheduler(Emitter, Constructors):
         """Where calls run, for people: `with_processes(max_workers=2)`, or the class of your executor."""
         return self._provider.label
 
+    @property
+    def enforces_timeouts(self) -> bool:
+        """Whether calls can be ended that take longer than `task.timeout` allows."""
+        return self._provider.enforces_timeouts
+
     def accepting_run(self) -> Run:
         """Return the run under way, for a call that is about to be submitted.
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from amltk.checks import check_function
+from amltk.checks import check_function, check_int, check_seconds
 from amltk.events import Emitter, Event, Subscriber, Supervisor
-from amltk.exceptions import PluginAttachedError
+from amltk.exceptions import NotSupportedError, PluginAttachedError
+from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Task(Emitter, Generic[P, R]):
         """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
+        self._timeout: float | None = None
         try:
             for plugin in self.plugins:
                 self._attach(plugin)
@@ -123,6 +125,59 @@ class Task(Emitter, Generic[P, R]):
         return run.submit(self, function, to_send, to_send_by_name, args, kwargs)
 
     __call__ = submit  # not a method that calls it: every call of the user's comes by here
+
+    def map(self, /, *iterables: Iterable[Any], buffersize: int) -> None:
+        """Submit a call for the items of `iterables`, taken only as there is room for it.
+
+        As `map(function, *iterables)` does, each call takes one item of each, until the shortest
+        ends. There are never more than `buffersize` calls of the task under way: so inputs that
+        are large, or without end, can come from a generator. That runs in the thread of the run,
+        and should not take long. The run does not end for lack of work before it has ended. A call
+        that a plugin refuses is tried again when another one has ended, if one is under way.
+
+        Args:
+            *iterables: One for each positional argument of the function.
+            buffersize: How many calls of the task may be under way, waiting for a worker or
+                running; twice the number of workers keeps them busy. (The name is that of
+                `concurrent.futures.Executor.map`.)
+
+        Raises:
+            SchedulerNotRunningError: The scheduler does not run, or is about to end.
+            WrongThreadError: Called from outside the thread of the run.
+            TypeError: There is no iterable, one can't be iterated, or `buffersize` is not an integer.
+            ValueError: `buffersize` is below 1.
+            Exception: What an iterable raises now; later it counts as raised by a callback.
+        """
+        check_int("buffersize", buffersize, at_least=1)
+        if not iterables:
+            msg = f"map of {self!r} needs an iterable for each argument of the function; got none."
+            raise TypeError(msg)
+        self.scheduler.accepting_run().supply(Supply(self, zip(*iterables, strict=False), buffersize))
+
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds each call may run before its backend ends it; None, the default, is no limit.
+
+        Set it in `attach_task` of a plugin. It counts from when a worker begins a call, and holds for
+        the calls that are submitted afterwards: they fail with `CallTimeoutError`.
+
+        Raises:
+            TypeError: When set: it is not a number.
+            ValueError: When set: it is not above 0.
+            NotSupportedError: When set: the backend can't end a call that takes too long.
+        """
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        check_seconds("timeout", seconds, or_none=True, zero=False)
+        if seconds is not None and not self.scheduler.enforces_timeouts:
+            msg = (
+                f"{self.scheduler.executor_label} cannot end a call that takes too long, as timeout={seconds:g} "
+                f"of {self!r} asks. A backend that claims enforces_timeouts can: Scheduler.with_processes(), say."
+            )
+            raise NotSupportedError(msg)
+        self._timeout = seconds
 
     @property
     def queue(self) -> tuple[asyncio.Future[R], ...]:

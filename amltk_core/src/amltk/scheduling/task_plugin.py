@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from amltk.events import Event, events_of
 
 if TYPE_CHECKING:
+    from amltk.scheduling.call import CallFuture
     from amltk.scheduling.task import Task
 
 Submission = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
@@ -53,3 +54,19 @@ class TaskPlugin:
             that refuses says why by an event of its own: `self.task.emit(...)`.
         """
         return function, args, kwargs
+
+    def retry_after(self, future: CallFuture[Any], error: BaseException) -> float | None:  # noqa: ARG002
+        """Say whether a call that failed is to be run again.
+
+        Asked before anybody is told of the failure. The call stays one: while it waits and runs
+        again its future is pending, and only what comes of it in the end is an event. The plugins
+        are asked in their order until one says yes; none is asked when the run is ending.
+
+        Args:
+            future: The call: what was submitted is in its `function`, `args` and `kwargs`.
+            error: What it raised, or a `WorkerDied`, `CallTimeoutError` ...
+
+        Returns:
+            Seconds to wait before the same is submitted again; None, as by default, to let the call fail.
+        """
+        return None

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
+from amltk.exceptions import CallTimeoutError
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite, Claim
 from amltk.testing.backend_runs import Stopping
@@ -170,6 +171,28 @@ class Claims(Stopping):
             psutil.Process(pid).kill()
         (folder / "gate").touch()
         self._judge("stops_running_work", "" if gone else f"the process {pid}, a child of the call, was left")
+
+    def test_a_call_that_takes_too_long_is_ended(self, folder: Path) -> None:
+        """`enforces_timeouts`: it fails with `CallTimeoutError` and has stopped; one that is quick returns."""
+        with self.executor() as executor:
+            submit: Any = getattr(executor, "submit_with_timeout", None)
+            if submit is None:
+                if self.claims("enforces_timeouts"):
+                    fail("enforces_timeouts is claimed, but the executor has no submit_with_timeout")
+                not_applicable("enforces_timeouts is not claimed")
+            endless = submit(0.5, calls.tick, folder, folder / "gate")
+            self.wait(endless)
+            error = endless.exception()
+            before = (folder / "ticks").stat().st_size
+            time.sleep(0.3)  # sixty ticks
+            running = (folder / "ticks").stat().st_size > before
+            (folder / "gate").touch()
+            problem = "the call ran on after its timeout" if running else ""
+            if not isinstance(error, CallTimeoutError):
+                problem = f"a call that took too long ended with {error!r}, not with a CallTimeoutError"
+            if not problem and self.result(submit(float(self.seconds), calls.add, 1)) != 2:
+                problem = "a call that was quick enough did not return what it should"
+        self._judge("enforces_timeouts", problem)
 
     def test_needs_pickling_is_true(self) -> None:
         """`needs_pickling`: not claimed, objects of any kind reach the function as they are."""

@@ -1,0 +1,54 @@
+"""Runs a call again that failed, where a plugin of its task asks for that.
+
+    source failed ──> retry_after of the task's plugins ──seconds──> a stand-in waits in its place
+                               └── None: the call has failed            └──> a new source
+
+The call stays one: its future is pending all the while, and it is `waiting` under whatever stands for it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from amltk.checks import check_seconds
+
+if TYPE_CHECKING:
+    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.run import Run
+
+
+def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
+    """Have a call that failed run again, if a plugin of its task says so; in the thread of the loop."""
+    if future.task is None or not run.accepting:
+        return False
+    for plugin in future.task.plugins:
+        try:
+            seconds = plugin.retry_after(future, error)
+            check_seconds(f"what retry_after of {type(plugin).__name__} returned", seconds, or_none=True)
+        except BaseException as failure:
+            run.callbacks.failed(f"The method retry_after of {type(plugin).__name__}", failure)
+            return False
+        if seconds is not None:
+            _put_off(run, future, seconds)
+            return True
+    return False
+
+
+def _put_off(run: Run, future: CallFuture[Any], seconds: float) -> None:
+    stand_in: Future[Any] = Future()  # can be cancelled, by whoever may cancel the call
+    future.source = stand_in
+    run.waiting[stand_in] = future
+
+    def due() -> None:
+        if not stand_in.cancelled():
+            del run.waiting[stand_in]
+            run.send_again(future)
+
+    timer = future.get_loop().call_later(seconds, due)
+
+    def cancelled(source: Future[Any]) -> None:
+        timer.cancel()
+        run.inbox.arrived(source)
+
+    stand_in.add_done_callback(cancelled)
