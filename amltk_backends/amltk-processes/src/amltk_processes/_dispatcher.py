@@ -36,27 +36,33 @@ from typing import Any
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, how_it_died, killed
-from amltk_processes._fork_server import ForkServer
-from amltk_processes._frames import CHUNK, ERROR, Memory
+from amltk_processes._fork_server import ForkServer, Report
+from amltk_processes._frames import CHUNK, ERROR, LOG, Memory
 from amltk_processes._link import Link
-from amltk_processes._pickling import loads, name_of
+from amltk_processes._logs import LogReceiver, levels
+from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
 
 class Dispatcher:
     """Holds the queue and the workers of one executor."""
 
-    def __init__(self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None) -> None:
+    def __init__(
+        self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None, *, forward_logs: bool
+    ) -> None:
         """Start nothing; the first call does.
 
         Args:
             max_workers: How many workers there are at most.
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+            forward_logs: Whether what workers log is handled here.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
+        self._forward_logs = forward_logs
+        self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
@@ -112,6 +118,7 @@ class Dispatcher:
         """Wait for the end, unless this is the thread that has to come to it."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+            self._logs.join()
 
     def forget(self) -> None:
         """Let go of everything: this process is a fork, and the pool is its parent's."""
@@ -194,6 +201,8 @@ class Dispatcher:
         self._starting.append(link)
         self._links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._forward_logs:
+            link.tell_levels(dumps(levels()))
         if self._first_call is not None:
             link.initialize(self._first_call)
 
@@ -255,6 +264,10 @@ class Dispatcher:
     def _on_answer(
         self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
     ) -> None:
+        if kind == LOG:
+            logging_call = link.calls.get(number)
+            self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
+            return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -278,23 +291,27 @@ class Dispatcher:
         if reports is None:
             self._on_server_lost()
             return
-        for kind, pid, code in reports:
-            if kind == DIED:
-                link = self._by_pid.pop(pid)
+        for report in reports:
+            if report.kind == DIED:
+                link = self._by_pid.pop(report.pid)
                 if link in self._links:
-                    self._bury(link, how_it_died(code), code)
+                    self._bury(link, how_it_died(report.code, report.out_of_memory), report)
                 continue
             link = self._starting.popleft()
-            if kind == STARTED:
-                link.pid = pid
-                self._by_pid[pid] = link
+            if report.kind == STARTED:
+                link.pid = report.pid
+                self._by_pid[report.pid] = link
             else:
-                self._bury(link, "could not be started", None)
+                self._bury(link, "could not be started")
                 if not self._links:
-                    raise OSError(code, f"No worker can be started: {os.strerror(code)}")
+                    raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
     def _on_server_lost(self) -> None:
         assert self._server is not None
+        from amltk_processes._ending import end_process_trees
+
+        # Before the server is closed, for then the kernel ends workers, without what they started.
+        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._selector.unregister(self._server)
         self._server.close(now=True)
         code = self._server.exit_code
@@ -302,21 +319,18 @@ class Dispatcher:
         if not self._by_pid:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             raise RuntimeError(msg)
-        from amltk_processes._ending import end_process_trees
-
-        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self._links):
-            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}", None)
+            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
-    def _bury(self, link: Link, how: str, code: int | None) -> None:
+    def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
         for answer in link.receive_rest():
             self._on_answer(link, *answer)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
-            error = died(call, link.pid, how, code)
+            error = died(call, link.pid, how, report)
             if call is self._first_call:
                 self._failure = error
             else:
@@ -345,6 +359,7 @@ class Dispatcher:
                 if call is not self._first_call:
                     call.fail(killed(call, pid, "kill_workers()") if self._failure is None else broken(self._failure))
             self._queue.clear()
+            self._logs.close()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
