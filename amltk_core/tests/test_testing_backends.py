@@ -78,6 +78,7 @@ EXPECTED = {
     "lies_carries_any_exception": ["test_an_exception_arrives_whatever_it_holds"],
 }
 QUICKLY = {
+    *("leaves_a_daemon", "submit_hangs"),
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
     *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
 }
@@ -133,7 +134,7 @@ def scores(tmp_path_factory):
         )
     scores = {}
     for number, process in enumerate(running):
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=280)
         print(output)  # noqa: T201 - seen if a test below fails
         scores |= json.loads((folder / f"{number}.json").read_text())
     return scores
@@ -143,7 +144,7 @@ def plain(name):
     return re.sub(r"\[.*", "", name.rpartition("::")[2])
 
 
-@pytest.mark.timeout(250)
+@pytest.mark.timeout(330)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_is_found_by_name(name, scores):
     failed = {
