@@ -80,7 +80,8 @@ EXPECTED = {
 QUICKLY = {
     *("leaves_a_daemon", "submit_hangs"),
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
-    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
+    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "says_cancelled", "shuts_down_once"),
+    "worker_ends_with_the_program",
 }
 """What waits in vain, and need not do so for long."""
 
