@@ -66,8 +66,8 @@ ROWS = (
     Row("A10", "a worker is asked to go (SIGTERM, SIGUSR1), as batch systems do",
         "`WorkerDied` says that, and speaks of no crash", DIES),
 
-    Row("B1", "the function is a lambda, nested, or of the script", "it works, without a `__main__` guard",
-        ("takes_any_function",)),
+    Row("B1", "the function is a lambda, nested, or of the script",
+        "it works, however workers are started, without a `__main__` guard", ("takes_any_function",)),
     Row("B2", "an argument cannot be pickled", "the error of that call names the place: `args[0].lock`", PICKLES),
     Row("B3", "an argument raises when it is pickled", "that error, for that call alone", PICKLES),
     Row("B4", "an argument raises when it is unpickled in the worker", "that error, for that call alone", PICKLES),

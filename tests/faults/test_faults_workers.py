@@ -87,7 +87,7 @@ def test_a4_memory_ran_out(case, small_cgroup):
             while True:
                 hoard.append(b"x" * (10 << 20))
 
-        scheduler = SCHEDULER
+        scheduler = Scheduler.with_backend(NAME, **OPTIONS)
         task, others = scheduler.task(eat), scheduler.task(abs)
 
         @scheduler.on_start
