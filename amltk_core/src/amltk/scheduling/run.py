@@ -408,21 +408,16 @@ class Run:
         future = self.waiting.pop(source, None)
         if future is None:
             return  # abandoned, or resolved a second time
-        if abandoned:
+        if abandoned or source.cancelled():
             self._tell_cancelled(future)
             return
-        try:
-            result = source.result()
-        except BaseException as error:
-            if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
-                self._tell_cancelled(future)
-            elif error is source.exception():
-                if not runs_again(self, future, error):
-                    self._tell_exception(future, error)
-            else:
-                raise  # not what the call raised, but a second Ctrl-C just now
-        else:
-            self._tell_result(future, result)
+        error = source.exception()  # not raised here: its traceback would keep our frames, and so the call, alive
+        if error is None:
+            self._tell_result(future, source.result())
+        elif self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
+            self._tell_cancelled(future)
+        elif not runs_again(self, future, error):
+            self._tell_exception(future, error)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:
