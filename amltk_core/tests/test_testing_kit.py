@@ -283,7 +283,7 @@ def test_a_manual_executor_is_told_of_timeouts():
     executor = ManualExecutor()
     scheduler = Scheduler(executor)
     limited, free = scheduler.task(max, plugins=Limit()), scheduler.task(max)
-    scheduler.on_start(lambda: [limited(1, 2), free(3, 4), executor.finish(0), executor.finish(1)] and None)
+    scheduler.on_start(lambda: (limited(1, 2), free(3, 4), executor.finish(0), executor.finish(1)))
     scheduler.run()
     assert [(call.timeout, call.future.result()) for call in executor.calls] == [(1.5, 2), (None, 4)]
     executor.shutdown()
