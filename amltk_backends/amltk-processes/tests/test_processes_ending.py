@@ -246,6 +246,22 @@ def test_nothing_outlives_the_main_process(end: str, tmp_path: Path, until) -> N
         until(lambda: not alive(noted(tmp_path) | family))
 
 
+def test_nothing_outlives_the_main_process_and_the_fork_server_when_both_are_killed(tmp_path: Path, until) -> None:
+    for _ in range(3):
+        with start(SCRIPT_BUSY + "time.sleep(600)", tmp_path) as main:
+            assert main.stdout.readline() == "ready\n"
+            (server,) = psutil.Process(main.pid).children()
+            family = {main.pid, *(p.pid for p in psutil.Process(main.pid).children(recursive=True))}
+            for process in (server, psutil.Process(main.pid)):
+                process.suspend()  # so that none of them has time to do anything
+            server.kill()
+            main.kill()
+            main.wait()
+            until(lambda family=family: not alive(noted(tmp_path) | family))
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
 def test_a_fork_of_the_main_process_does_not_keep_the_workers_of_a_killed_one(tmp_path: Path, until) -> None:
     script = SCRIPT_BUSY.replace(
         'print("ready"', 'child = os.fork() or time.sleep(600)\nprint(child, flush=True)\nprint("ready"'

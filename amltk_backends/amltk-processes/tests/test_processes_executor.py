@@ -101,7 +101,7 @@ DEATHS = {
     "kill": (
         lambda: __import__("os").kill(__import__("os").getpid(), 9),
         -signal.SIGKILL,
-        "SIGKILL, perhaps because memory",
+        "SIGKILL",
     ),
 }
 
@@ -163,7 +163,6 @@ def test_a_worker_that_the_user_asks_to_end_is_no_end_of_the_pool(tmp_path: Path
         error = future.exception()
         assert isinstance(error, WorkerDied)
         assert error.signal is signal.SIGTERM
-        assert "memory" not in str(error)
         assert executor.submit(add, 1).result() == 2
 
 
@@ -362,7 +361,7 @@ def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
         (tmp_path / "gate").touch()
         wait(first)
     kinds = sorted(name.split(":")[0] for name in last if not name.startswith("/proc"))
-    assert kinds == ["pipe", "socket"]
+    assert kinds == ["pipe", "pipe", "socket"]  # tokens, lifeline, calls
     assert "socket" not in child
 
 

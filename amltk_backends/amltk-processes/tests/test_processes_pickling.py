@@ -317,7 +317,7 @@ def test_modules_beside_the_script_and_output_of_calls(tmp_path: Path) -> None:
 def test_a_function_of_main_costs_what_an_imported_one_does(executor: ProcessPoolExecutor) -> None:
     pickler = executor._pickler
     function = lambda: None  # noqa: E731
-    first, _ = pickler.pickle(function, (), {})
-    again, data = pickler.pickle(function, (), {})
+    first, _, _ = pickler.pickle(function, (), {})
+    again, data, _ = pickler.pickle(function, (), {})
     assert again is first
     assert len(data) < 50

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
 
@@ -83,18 +84,23 @@ def test_no_call_runs_in_the_thread_of_the_run():
     assert ident != threading.get_ident()
 
 
-def test_an_initializer_that_raises_ends_in_an_error(caplog):
-    from concurrent.futures.thread import BrokenThreadPool
-
+def test_an_initializer_that_raises_breaks_the_pool_once():
     def fail():
         msg = "no place"
         raise OSError(msg)
 
-    scheduler = Scheduler.with_threads(1, initializer=fail)
-    scheduler.on_start(lambda: scheduler.submit(abs, -1))
-    with pytest.raises(BrokenThreadPool):
+    scheduler = Scheduler.with_threads(2, initializer=fail)
+    scheduler.on_start(lambda: [scheduler.submit(abs, -1) for _ in range(5)])
+    with pytest.raises(BrokenThreadPool, match="no place") as info:
         scheduler.run()
-    assert "no place" in str(caplog.records[0].exc_info[1])
+    assert isinstance(info.value.__cause__, OSError)
+
+
+def test_the_initializer_runs_once_in_each_thread():
+    prepared = []
+    scheduler = Scheduler.with_threads(1, initializer=prepared.append, initargs=(1,))
+    assert results_of(scheduler, (abs, -1), (abs, -2)) == [1, 2]
+    assert prepared == [1]
 
 
 # What it can't do

@@ -215,9 +215,14 @@ def _sendable(name: str, value: object, pickling: _Pickling, lost: list[str]) ->
         return f"<{type(value).__name__}>"
 
 
-def loads(data: bytes | bytearray | memoryview) -> Any:
-    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are."""
-    return _Unpickler(io.BytesIO(data)).load()
+def loads(data: bytes | bytearray | memoryview, buffers: Iterable[Any] | None = None) -> Any:
+    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are.
+
+    Args:
+        data: The pickle.
+        buffers: What pickle's `buffer_callback` was given there, as for `pickle.loads`.
+    """
+    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
 
 
 class _Unpickler(pickle.Unpickler):

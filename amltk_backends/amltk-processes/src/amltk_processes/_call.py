@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from amltk_processes._frames import CHUNK, Memory
 from amltk_processes._pickling import Function, name_of
 
 _log = logging.getLogger("amltk_processes")
@@ -27,6 +28,7 @@ class Call(NamedTuple):
         kwargs: See above.
         function: The function as it is sent.
         data: The rest of the call as it is sent.
+        buffers: What is large of it, and sent apart.
     """
 
     future: Future[Any]
@@ -35,6 +37,11 @@ class Call(NamedTuple):
     kwargs: Mapping[str, Any]
     function: Function
     data: bytes
+    buffers: Sequence[Memory]
+
+    def is_large(self) -> bool:
+        """Whether it is nothing to send ahead."""
+        return bool(self.buffers) or len(self.data) > CHUNK
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""

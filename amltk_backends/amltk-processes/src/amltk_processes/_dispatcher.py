@@ -30,13 +30,14 @@ import selectors
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, how_it_died, killed
-from amltk_processes._fork_server import ForkServer
-from amltk_processes._frames import CHUNK, ERROR
+from amltk_processes._fork_server import ForkServer, Report
+from amltk_processes._frames import CHUNK, ERROR, Memory
 from amltk_processes._link import Link
 from amltk_processes._pickling import loads, name_of
 from amltk_processes._server import DIED, STARTED
@@ -207,7 +208,7 @@ class Dispatcher:
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
         while self._queue and len(batch) < most:
-            if len(self._queue[0].data) > CHUNK and (batch or not alone):
+            if self._queue[0].is_large() and (batch or not alone):
                 break  # nothing big is sent ahead
             call = self._queue.popleft()
             if call.begin():
@@ -251,11 +252,13 @@ class Dispatcher:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
-    def _on_answer(self, link: Link, kind: int, number: int, microseconds: int, data: memoryview) -> None:
+    def _on_answer(
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+    ) -> None:
         call = link.answered(number, microseconds)
         outcome: Any
         try:
-            outcome = loads(data)
+            outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
@@ -275,23 +278,27 @@ class Dispatcher:
         if reports is None:
             self._on_server_lost()
             return
-        for kind, pid, code in reports:
-            if kind == DIED:
-                link = self._by_pid.pop(pid)
+        for report in reports:
+            if report.kind == DIED:
+                link = self._by_pid.pop(report.pid)
                 if link in self._links:
-                    self._bury(link, how_it_died(code), code)
+                    self._bury(link, how_it_died(report.code, report.out_of_memory), report)
                 continue
             link = self._starting.popleft()
-            if kind == STARTED:
-                link.pid = pid
-                self._by_pid[pid] = link
+            if report.kind == STARTED:
+                link.pid = report.pid
+                self._by_pid[report.pid] = link
             else:
-                self._bury(link, "could not be started", None)
+                self._bury(link, "could not be started")
                 if not self._links:
-                    raise OSError(code, f"No worker can be started: {os.strerror(code)}")
+                    raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
     def _on_server_lost(self) -> None:
         assert self._server is not None
+        from amltk_processes._ending import end_process_trees
+
+        # Before the server is closed, for then the kernel ends workers, without what they started.
+        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._selector.unregister(self._server)
         self._server.close(now=True)
         code = self._server.exit_code
@@ -299,22 +306,18 @@ class Dispatcher:
         if not self._by_pid:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             raise RuntimeError(msg)
-        from amltk_processes._ending import end_process_trees
-
-        end_process_trees(self._by_pid, _fork_server.GRACE)
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self._links):
-            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}", None)
+            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
-    def _bury(self, link: Link, how: str, code: int | None) -> None:
-        while link.open and (answers := link.receive()):
-            for answer in answers:
-                self._on_answer(link, *answer)
+    def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
+        for answer in link.receive_rest():
+            self._on_answer(link, *answer)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
-            error = died(call, link.pid, how, code)
+            error = died(call, link.pid, how, report)
             if call is self._first_call:
                 self._failure = error
             else:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import platform
 import signal
+import textwrap
 from concurrent.futures import BrokenExecutor
 
 from amltk.exceptions import AmltkError, WorkerDied
 from amltk_processes._call import Call
+from amltk_processes._fork_server import Report
 
+# People and batch systems end programs in these ways, which are no crashes.
+_ASKED = "was asked to end by {name}, as batch systems do when the time is up or the machine is needed"
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
 
 
@@ -23,10 +27,23 @@ def broken(cause: BaseException) -> BrokenProcessPool:
     return error
 
 
-def died(call: Call, pid: int | None, how: str, code: int | None) -> WorkerDied:
-    """Return the error of a call whose worker is gone, `how` being what became of the worker."""
+def died(call: Call, pid: int | None, how: str, report: Report | None) -> WorkerDied:
+    """Return the error of a call whose worker is gone.
+
+    Args:
+        call: The call that it ran.
+        pid: Of the worker.
+        how: What became of the worker, as the end of a sentence about it.
+        report: The fork server's, if it could tell.
+    """
     message = f"{call.describe()} ended with its worker, process {pid} on {platform.node()}, which {how}. {_AGAIN}"
-    return WorkerDied(message, pid=pid, exit_code=code)
+    if report is None:
+        return WorkerDied(message, pid=pid)
+    if report.stderr:
+        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(report.stderr, '    ')}"
+    return WorkerDied(
+        message, pid=pid, exit_code=report.code, out_of_memory=report.out_of_memory is True, stderr=report.stderr
+    )
 
 
 def killed(call: Call, pid: int | None, by: str) -> WorkerDied:
@@ -35,14 +52,33 @@ def killed(call: Call, pid: int | None, by: str) -> WorkerDied:
     return WorkerDied(f"{call.describe()} was ended by {by}{where}.", pid=pid)
 
 
-def how_it_died(code: int | None) -> str:
-    """Return what an exit code tells of a process, as the end of a sentence about it."""
+_WHY = {
+    **dict.fromkeys(("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT"), _ASKED),
+    "SIGXCPU": "was ended by {name}: its limit of CPU time was used up",
+    **dict.fromkeys(("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS"), "crashed ({name}: {text})"),
+}
+_WHY_KILLED = {
+    True: "was killed by SIGKILL because memory ran out: have fewer workers or smaller calls, or ask for more memory",
+    False: "was killed by SIGKILL, which somebody sent: the kernel reports no lack of memory",
+    None: "was killed by SIGKILL, perhaps because memory ran out",
+}
+
+
+def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
+    """Return what is known of the end of a process, as the end of a sentence about it.
+
+    Args:
+        code: Its exit code, negative for a signal; None if it isn't known.
+        out_of_memory: Whether the kernel killed it because memory ran out; None if that can't be known.
+    """
     if code is None:
         return "is gone"
     if code >= 0:
         return f"exited with code {code}"
+    if -code == signal.SIGKILL:
+        return _WHY_KILLED[out_of_memory]
     try:
         name = signal.Signals(-code).name
     except ValueError:  # a real-time signal
         name = f"signal {-code}"
-    return f"was killed by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
+    return _WHY.get(name, "was killed by {name}").format(name=name, text=signal.strsignal(-code))

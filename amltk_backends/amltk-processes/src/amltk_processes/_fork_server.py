@@ -3,7 +3,8 @@
     main process: ForkServer                           fork server: _server.py            worker: work()
       start_worker(socket, tokens) ──both, as descriptors──>  fork() ────────────────────────> runs
       reports()            <──── STARTED pid ──────────────┘
-                           <──── DIED pid, exit code ────── waits for its children <─────────── ends
+                           <──── DIED pid, exit code, ───── waits for its children <─────────── ends
+                                 last lines of stderr       passes stderr on <────────────────── writes
       close()              ──── end of file ──────────────> ends what is left, then itself
 
 It starts as a fresh interpreter that does not know the user's script. So threads of the main
@@ -14,19 +15,23 @@ the end of file comes too. This module and _server.py are the only ones that kno
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import socket
 import subprocess
 import sys
 from typing import NamedTuple
 
-from amltk_processes._server import BYE, REPORT, START
+from amltk_processes._server import BYE, MEMORY, REPORT, START
+from amltk_processes._stderr import last_lines
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
 GRACE = 2.0
 # Seconds beyond that, after which the server itself seems to be stuck.
 PATIENCE = 5.0
 
-_BOOT = "import sys; sys.path[:] = {path!r}; from amltk_processes._server import main; main({fd}, {grace})"
+_PATH = "import sys; sys.path[:] = {path!r}; "
+_SERVER = _PATH + "from amltk_processes._server import main; main({control}, {lifeline}, {grace}, {command})"
 
 
 class Report(NamedTuple):
@@ -36,11 +41,15 @@ class Report(NamedTuple):
         kind: STARTED and NOT_STARTED come in the order of the requests, DIED at any time after.
         pid: Of the worker.
         code: The exit code of a dead worker, negative for a signal; the errno of a fork that failed.
+        out_of_memory: Whether a dead worker was killed because memory ran out; None if that can't be known.
+        stderr: The last lines that a dead worker, or what it started, wrote there.
     """
 
     kind: int
     pid: int
     code: int
+    out_of_memory: bool | None
+    stderr: str
 
 
 class ForkServer:
@@ -53,17 +62,29 @@ class ForkServer:
             OSError: The system starts no more processes, or the interpreter can't be found.
         """
         self._control, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
         path = [entry for entry in sys.path if isinstance(entry, str)]
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        boot = _BOOT.format(path=path, fd=theirs.fileno(), grace=GRACE)
-        with theirs:
+        # Above the standard ones, each of which may be closed, and which the server makes sure to have.
+        for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), lifeline, self._lifeline)]
+        theirs.close()
+        os.close(lifeline)
+        boot = _SERVER.format(path=path, control=for_server[0], lifeline=tuple(for_server[1:]), grace=GRACE, command=())
+        try:
             # A session of its own: Ctrl-C is the main process's business, which then decides.
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", boot],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=for_server,
                 start_new_session=True,
             )
+        except BaseException:
+            self._control.close()
+            os.close(self._lifeline)
+            raise
+        finally:
+            for fd in for_server:
+                os.close(fd)
         self._received = b""
 
     @property
@@ -94,9 +115,16 @@ class ForkServer:
         if not received:
             return None
         data = self._received + received
-        complete = len(data) - len(data) % REPORT.size
-        self._received = data[complete:]
-        return [Report(*fields) for fields in REPORT.iter_unpack(data[:complete])]
+        reports = []
+        while len(data) >= REPORT.size:
+            kind, pid, code, memory, length = REPORT.unpack_from(data)
+            end = REPORT.size + length
+            if len(data) < end:
+                break
+            reports.append(Report(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            data = data[end:]
+        self._received = data
+        return reports
 
     def close(self, *, now: bool) -> None:
         """End the server, its workers, and what these have started; wait until everything is gone.
@@ -118,8 +146,10 @@ class ForkServer:
             end_process_trees([self.pid], 0)
         self._process.wait()
         self._control.close()
+        os.close(self._lifeline)
 
     def forget(self) -> None:
         """Close this process's descriptors only: it is a fork, and the server is its parent's."""
         self._control.close()
+        os.close(self._lifeline)
         self._process.returncode = 0

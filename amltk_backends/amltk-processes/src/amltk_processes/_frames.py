@@ -5,49 +5,119 @@
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
                       ERROR     likewise                                data: a pickled PackedException
 
-A frame is a header and then as many bytes of data as the header says.
+A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
+the data because it is large (protocol 5). Each of them is received in memory of its own, in which
+it stays: the array that was sent becomes one around that memory.
 """
 
 from __future__ import annotations
 
+import collections
+import mmap
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-HEADER = struct.Struct("<BQQQ")  # kind, number, tag, length of the data
+HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
 FUNCTION, CALL, RESULT, ERROR = range(4)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
-# Reading more at a time is no quicker, and allocates anew each time.
+# Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.
 CHUNK = 1 << 16
+# From this size on the system gives fresh memory anyway; a bytearray would first fill it with zeros, under the GIL.
+_MAPPED = 1 << 25
 # Both sides forget all functions when so many are known, so that endless lambdas fill no memory.
 MOST_FUNCTIONS = 256
 
-Frame = tuple[int, int, int, memoryview]
+Memory = bytes | bytearray | memoryview
+Frame = tuple[int, int, int, memoryview, Sequence[Memory]]
+
+
+def pack(kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory] = ()) -> list[Memory]:
+    """Return what to send, in pieces, without a copy of what is large."""
+    head = HEADER.pack(kind, number, tag, len(data), len(buffers))
+    if buffers:
+        head += struct.pack(f"<{len(buffers)}Q", *map(len, buffers))
+    return [head + data, *buffers] if len(data) < CHUNK else [head, data, *buffers]
 
 
 class FrameReader:
     """Puts frames together from what comes out of a socket, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         """Start at the beginning of a frame."""
-        self._buffer = bytearray()
+        self._connection = connection
+        self._rest = b""  # the beginning of a small frame, or of the head of a large one
+        self._large: Frame | None = None
+        self._missing: collections.deque[memoryview] = collections.deque()  # where what is left of it goes
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are complete now, each without a copy of its data."""
-        buffer = self._buffer
-        buffer += data
-        whole, at = len(buffer), 0
-        frames = []
-        while at + HEADER.size <= whole:
-            kind, number, tag, length = HEADER.unpack_from(buffer, at)
+    def read(self) -> list[Frame] | None:
+        """Read once, and return the frames that are complete now; None at the end of the file.
+
+        Raises:
+            OSError: The connection is broken, or does not block and nothing is there.
+        """
+        if self._missing:
+            return self._read_large()
+        received = self._connection.recv(CHUNK)
+        if not received:
+            return None
+        data = self._rest + received if self._rest else received
+        view = memoryview(data)
+        frames: list[Frame] = []
+        at, whole = 0, len(data)
+        while whole - at >= HEADER.size:
+            kind, number, tag, length, count = HEADER.unpack_from(data, at)
             start = at + HEADER.size
-            if start + length > whole:
+            if not count and start + length <= whole:
+                frames.append((kind, number, tag, view[start : start + length], ()))
+                at = start + length
+                continue
+            sizes_end = start + 8 * count
+            if whole < sizes_end or (not count and length <= CHUNK):
                 break
-            frames.append((kind, number, tag, start, start + length))
-            at = start + length
-        if frames:
-            # The views keep this buffer, and a buffer with views can't grow: go on with a new one.
-            self._buffer = buffer[at:]
-            view = memoryview(buffer)
-            for kind, number, tag, start, end in frames:
-                yield kind, number, tag, view[start:end]
+            sizes = struct.unpack_from(f"<{count}Q", data, start)
+            at = self._begin_large((kind, number, tag), (length, *sizes), view, sizes_end)
+            if not self._missing:
+                frames += self._end_large()
+        self._rest = data[at:]
+        return frames
+
+    def _begin_large(self, head: tuple[int, int, int], sizes: tuple[int, ...], view: memoryview, at: int) -> int:
+        parts = [_allocate(size) for size in sizes]
+        self._large = (*head, memoryview(parts[0]), parts[1:])
+        self._missing.extend(memoryview(part) for part in parts if part)
+        while self._missing and at < len(view):
+            received = view[at : at + len(self._missing[0])]
+            self._missing[0][: len(received)] = received
+            at += len(received)
+            self._received(len(received))
+        return at
+
+    def _read_large(self) -> list[Frame] | None:
+        length = self._connection.recv_into(self._missing[0])
+        if not length:
+            return None
+        self._received(length)
+        return [] if self._missing else self._end_large()
+
+    def _received(self, length: int) -> None:
+        rest = self._missing[0][length:]
+        if rest:
+            self._missing[0] = rest
+        else:
+            self._missing.popleft()
+
+    def _end_large(self) -> list[Frame]:
+        assert self._large is not None
+        frames, self._large = [self._large], None
+        return frames
+
+
+def _allocate(size: int) -> bytearray | memoryview:
+    if size < _MAPPED:
+        return bytearray(size)
+    memory = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
-from amltk_processes._frames import CALL, CHUNK, FUNCTION, HEADER, MOST_FUNCTIONS, NUMBER, Frame, FrameReader
+from amltk_processes._frames import CALL, CHUNK, FUNCTION, MOST_FUNCTIONS, NUMBER, Frame, FrameReader, Memory, pack
 
 # A call is short if it takes less than this (microseconds): only then others are sent ahead.
 SHORT = 1000
@@ -47,7 +48,7 @@ class Link:
         self._numbers = itertools.count()
         self._functions: set[int] = set()
         self._out: collections.deque[memoryview] = collections.deque()
-        self._frames = FrameReader()
+        self._frames = FrameReader(self.connection)
         self._last_answer = time.monotonic()
 
     def room(self) -> int:
@@ -68,7 +69,7 @@ class Link:
         """Send calls, as far as the socket takes them at once; `flush` sends the rest."""
         if not self.calls:
             self._last_answer = time.monotonic()
-        small = bytearray()
+        pieces: list[Memory] = []
         tokens = bytearray()
         for call in calls:
             number = next(self._numbers)
@@ -79,16 +80,17 @@ class Link:
                 if len(self._functions) >= MOST_FUNCTIONS:
                     self._functions.clear()
                 self._functions.add(function.number)
-                small += HEADER.pack(FUNCTION, 0, function.number, len(function.data))
-                small += function.data
-            small += HEADER.pack(CALL, number, function.number, len(call.data))
-            if len(call.data) < CHUNK:
-                small += call.data
-            else:  # worth a way around the copy
-                self._out += [memoryview(small), memoryview(call.data)]
-                small = bytearray()
+                pieces += pack(FUNCTION, 0, function.number, function.data)
+            pieces += pack(CALL, number, function.number, call.data, call.buffers)
         if self.tasks_left is not None:
             self.tasks_left -= len(tokens) // NUMBER.size
+        small = bytearray()
+        for piece in pieces:
+            if len(piece) < CHUNK:
+                small += piece
+            else:  # worth a way around the copy
+                self._out += [memoryview(small), memoryview(piece)]
+                small = bytearray()
         if small:
             self._out.append(memoryview(small))
         self.flush()
@@ -110,15 +112,20 @@ class Link:
                 self._out.popleft()
         return True
 
-    def receive(self) -> Iterable[Frame] | None:
-        """Return the answers that are there; None when it closed its end."""
+    def receive(self) -> list[Frame] | None:
+        """Return the answers that are complete now; None when it closed its end."""
         try:
-            data = self.connection.recv(CHUNK)
+            return self._frames.read()
         except BlockingIOError:
-            return ()
+            return []
         except ConnectionError:
             return None
-        return self._frames.feed(data) if data else None
+
+    def receive_rest(self) -> Iterator[Frame]:
+        """Yield the answers that are still there of a worker that is dead."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while self.open and (frames := self._frames.read()) is not None:
+                yield from frames
 
     def answered(self, number: int, microseconds: int) -> Call:
         """Take note that a call is over."""

@@ -6,32 +6,51 @@ A worker is a fresh interpreter which does not import the user's script. So what
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from amltk import remote
+from amltk_processes._frames import CHUNK, Memory
 
 _PROTOCOL = 5
 # Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
 _BY_VALUE = b"v"
 
 
-def dumps(value: object) -> bytes:
-    """Pickle `value`; functions and classes of `__main__`, lambdas and closures by value."""
-    with contextlib.suppress(Exception):  # cloudpickle knows more; what it does not know either, it says
-        data = pickle.dumps(value, _PROTOCOL)
+def dumps(value: object, buffers: list[memoryview] | None = None) -> bytes:
+    """Pickle `value`; functions and classes of `__main__`, lambdas and closures by value.
+
+    Args:
+        value: What is pickled.
+        buffers: Gets what is large of arrays and the like, as it lies in memory; None has it copied
+            into the pickle.
+    """
+    apart = None if buffers is None else functools.partial(_take_apart, buffers)
+    try:
+        data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
         if b"__main__" not in data:
             return data
+    except Exception:  # noqa: S110 - cloudpickle knows more; what it does not know either, it says
+        pass
+    if buffers is not None:
+        buffers.clear()
     import cloudpickle
 
-    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL)
+    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL, buffer_callback=apart)
     return by_value + _BY_VALUE
+
+
+def _take_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+    memory = buffer.raw()
+    if memory.nbytes < CHUNK:
+        return True  # pickle keeps it
+    buffers.append(memory)
+    return False
 
 
 class Function(NamedTuple):
@@ -60,20 +79,22 @@ class CallPickler:
 
     def pickle(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[Function, bytes]:
-        """Return the function, and the call's data.
+    ) -> tuple[Function, bytes, Sequence[Memory]]:
+        """Return the function, the call's data, and its buffers, which are copies: the caller may go on with his.
 
         Raises:
             pickle.PicklingError: Something in it can't be pickled; the message says what.
             Exception: Whatever the user's own `__reduce__` or `__getstate__` raises.
         """
+        buffers: list[memoryview] = []
         try:
             if type(fn) is not FunctionType:
-                return IN_THE_CALL, dumps((fn, args, kwargs))
-            function = self._functions.get(fn)
-            if function is None:
-                function = self._functions[fn] = Function(next(self._numbers), dumps(fn))
-            return function, dumps((args, kwargs))
+                function, data = IN_THE_CALL, dumps((fn, args, kwargs), buffers)
+            else:
+                known = self._functions.get(fn)
+                function = known or self._functions.setdefault(fn, Function(next(self._numbers), dumps(fn)))
+                data = dumps((args, kwargs), buffers)
+            return function, data, [bytes(buffer) for buffer in buffers]
         except Exception as error:
             parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
             where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
@@ -127,6 +148,8 @@ def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
         yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())
 
 
-def loads(data: bytes | memoryview) -> Any:
+def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
-    return remote.loads(data) if data[-1:] == _BY_VALUE else pickle.loads(data)
+    if data[-1:] == _BY_VALUE:
+        return remote.loads(data, buffers)
+    return pickle.loads(data, buffers=buffers)

@@ -1,8 +1,10 @@
-"""The fork server's own side: it starts workers, waits for them, and says how they died (see _fork_server.py)."""
+"""The fork server's own side: it starts workers, passes their stderr on, and says how they died."""
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import fcntl
 import gc
 import os
 import select
@@ -10,38 +12,87 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from amltk_processes._memory import MemoryKills
+from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
 
 START, BYE = b"s", b"b"
 STARTED, NOT_STARTED, DIED = range(3)
-REPORT = struct.Struct("<Bii")
+# Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
+REPORT = struct.Struct("<BiiBI")
+MEMORY = (None, False, True)
 
 
-def main(fd: int, grace: float) -> None:
+class Descriptors(NamedTuple):
+    """What a worker needs: its socket, its pipe of tokens, and the lifeline of all (see `be_worker`)."""
+
+    connection: int
+    tokens: int
+    lifeline: int
+
+
+def main(control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
     """Be the fork server; in a child of it, be a worker.
 
     Args:
-        fd: The server's end of the control socket.
+        control: The server's end of the control socket.
+        lifeline: Both ends of the pipe that stays open as long as the server, or the main process, is there.
         grace: Seconds between SIGTERM and SIGKILL.
+        command: What to execute as a worker; the numbers of its `Descriptors` are added. Without it, it is a fork.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
-    control = socket.socket(fileno=fd)
-    control.set_inheritable(False)
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # or else one of ours could become the stderr of all
+        os.set_inheritable(spare, True)
+    os.close(spare)
+    gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
     # The stack of the loop is left before a worker begins, and the worker ends as any program does,
     # exit functions included.
-    gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
-    worker = _Server(control, grace).serve()
+    worker = Server(control, lifeline, grace, command).serve()
     if worker is None:
         os._exit(0)  # there is nothing to clean up, and somebody waits
-    work(*worker)
+    be_worker(*worker)
 
 
-class _Server:
-    def __init__(self, control: socket.socket, grace: float) -> None:
-        self._control = control
+def be_worker(connection: int, tokens: int, lifeline: int) -> None:
+    """Work until there is nothing to do any more.
+
+    Nobody ever writes to the lifeline. When the last process that could is gone, which are the main
+    process and the fork server, the kernel itself kills us and our process group, whatever we do.
+    """
+    for fd in (connection, tokens, lifeline):
+        os.set_inheritable(fd, False)
+    faulthandler.enable(2, all_threads=False)
+    with contextlib.suppress(OSError, AttributeError):  # only Linux knows how
+        ours = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK)  # who is told is kept with the opening
+        fcntl.fcntl(ours, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(ours, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):  # then they are there
+            os.read(ours, 1)
+            os._exit(1)
+    os.close(lifeline)
+    work(socket.socket(fileno=connection), tokens)
+
+
+class Server:
+    """Starts workers and waits for them. It has one thread, and never waits for anybody who could let it wait."""
+
+    def __init__(self, control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str]) -> None:
+        """Take over signals and stderr; see `main`."""
+        self._control = socket.socket(fileno=control)
+        self._lifeline = lifeline
         self._grace = grace
-        self._workers: set[int] = set()
+        self._command = command
+        for fd in (control, *lifeline):
+            os.set_inheritable(fd, False)
+        self._workers: dict[int, Stream] = {}
+        # Those of workers, also of dead ones, as long as something that they started may write.
+        self._streams: list[Stream] = []
+        self._outlet = Outlet()
+        self._memory_kills = MemoryKills()
         # Dead workers by pid, which is their group's id too, and when force is due for what they left.
         self._orphaned: dict[int, float] = {}
         self._wake_read, self._wake_write = os.pipe()
@@ -49,10 +100,11 @@ class _Server:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def serve(self) -> tuple[socket.socket, int] | None:
+    def serve(self) -> Descriptors | None:
+        """Do what is asked until the main process is gone, or done; return in a worker only what that needs."""
         grace_for_workers = 0.0
         while True:
-            if not self._await([self._control.fileno()], None):
+            if not self._await(None):
                 continue
             try:
                 request, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
@@ -62,55 +114,91 @@ class _Server:
                 break
             if request == BYE:
                 grace_for_workers = self._grace
-            elif self._fork(descriptors):
-                os.set_inheritable(descriptors[1], False)
-                connection = socket.socket(fileno=descriptors[0])
-                connection.set_inheritable(False)
-                return connection, descriptors[1]
+            elif self._start(descriptors):
+                connection, tokens = descriptors
+                return Descriptors(connection, tokens, self._lifeline[0])
         until = time.monotonic() + grace_for_workers
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
-            self._await([], left)
+            self._await(left, requests=False)
         if self._workers or self._orphaned:
             from amltk_processes._ending import end_process_trees
 
-            end_process_trees(self._workers | self._orphaned.keys(), self._grace)
+            end_process_trees(self._workers.keys() | self._orphaned.keys(), self._grace)
+        for stream in self._streams:
+            self._pass_on(stream)
+        self._outlet.drain(self._grace)
+        self._control.close()
         return None
 
-    def _await(self, watched: list[int], timeout: float | None) -> list[int]:
-        """Wait, and see to the dead; return which of `watched` can be read."""
-        readable, _, _ = select.select([*watched, self._wake_read], [], [], 0.02 if self._orphaned else timeout)
-        if self._wake_read in readable:
-            readable.remove(self._wake_read)
+    def _await(self, timeout: float | None, *, requests: bool = True) -> bool:
+        """Wait for something to do, and do it; except for requests: return whether there is one."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        if requests:
+            poll.register(self._control, select.POLLIN)
+        if self._outlet.waiting:
+            poll.register(self._outlet, select.POLLOUT)
+        streams = {} if self._outlet.full else {stream.fileno(): stream for stream in self._streams}
+        for fd in streams:
+            poll.register(fd, select.POLLIN)
+        if self._orphaned:
+            timeout = 0.02
+        ready = {fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)}
+        if self._outlet.waiting:
+            self._outlet.flush()
+        for fd in ready & streams.keys():
+            self._outlet.write(streams[fd].read())
+        if self._wake_read in ready:
             os.read(self._wake_read, 1 << 12)
             self._bury()
         self._end_orphans()
-        return readable
+        self._streams = [stream for stream in self._streams if stream.open]
+        return requests and self._control.fileno() in ready
 
-    def _fork(self, descriptors: list[int]) -> bool:
-        """Fork; True in the child."""
+    def _start(self, descriptors: list[int]) -> bool:
+        """Start a worker; True in a fork that is to be one."""
         try:
-            pid = os.fork()
+            stream = Stream()
+            try:
+                pid = os.fork()
+            except OSError:
+                stream.close()
+                raise
         except OSError as error:
             self._report(NOT_STARTED, 0, error.errno or 0)
             pid = -1
         if pid == 0:
-            os.setsid()  # a group that can be signalled as a whole, and no terminal whose Ctrl-C it would get
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in (self._wake_read, self._wake_write):
-                os.close(fd)
-            self._control.close()
+            self._become_worker(stream, descriptors)
             return True
         for fd in descriptors:
             os.close(fd)
         if pid > 0:
-            self._workers.add(pid)
+            stream.hand_over()
+            self._streams.append(stream)
+            self._workers[pid] = stream
             self._report(STARTED, pid, 0)
         return False
 
-    def _report(self, kind: int, pid: int, code: int) -> None:
+    def _become_worker(self, stream: Stream, descriptors: Iterable[int]) -> None:
+        os.setsid()  # a group that can be signalled as a whole, and no terminal whose Ctrl-C it would get
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        stream.take_over()
+        for other in self._streams:
+            other.close()
+        self._outlet.close()
+        for fd in (self._wake_read, self._wake_write, self._lifeline[1]):
+            os.close(fd)
+        self._control.close()
+        if self._command:
+            given = (*descriptors, self._lifeline[0])
+            for fd in given:
+                os.set_inheritable(fd, True)
+            os.execv(self._command[0], [*self._command, *map(str, given)])
+
+    def _report(self, kind: int, pid: int, code: int, memory: bool | None = None, stderr: bytes = b"") -> None:
         with contextlib.suppress(ConnectionError):  # the end of file comes next
-            self._control.sendall(REPORT.pack(kind, pid, code))
+            self._control.sendall(REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr)) + stderr)
 
     def _bury(self) -> None:
         # A look first: while the body lies there, its number stays the group's and nobody else's.
@@ -118,9 +206,21 @@ class _Server:
         while self._workers and (dead := os.waitid(os.P_ALL, 0, options)):
             self._signal_group(dead.si_pid, signal.SIGTERM)
             _, status = os.waitpid(dead.si_pid, 0)
-            self._workers.discard(dead.si_pid)
+            code = os.waitstatus_to_exitcode(status)
+            stream = self._workers.pop(dead.si_pid)
             self._orphaned[dead.si_pid] = time.monotonic() + self._grace
-            self._report(DIED, dead.si_pid, os.waitstatus_to_exitcode(status))
+            self._pass_on(stream)
+            memory = self._memory_kills.lately() if code == -signal.SIGKILL else False
+            self._report(DIED, dead.si_pid, code, memory, stream.kept)
+
+    def _pass_on(self, stream: Stream) -> None:
+        # Several times: its end counts, and a pipe holds more than what is read at once. Not for ever,
+        # for what a worker left behind may go on writing.
+        for _ in range(16):
+            data = stream.read() if stream.open else b""
+            if not data:
+                return
+            self._outlet.write(data)
 
     def _end_orphans(self) -> None:
         for group, force_due in list(self._orphaned.items()):

@@ -5,16 +5,17 @@ It runs calls in its main thread, so that they may set signal handlers and time 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from amltk_processes._frames import CALL, CHUNK, ERROR, FUNCTION, HEADER, MOST_FUNCTIONS, NUMBER, RESULT, FrameReader
+from amltk_processes._frames import CALL, ERROR, MOST_FUNCTIONS, NUMBER, RESULT, FrameReader, Memory, pack
 from amltk_processes._pickling import describe_unpicklable, dumps, loads, name_of, unpicklable
 
 
@@ -32,7 +33,7 @@ class _Function:
         return self._function
 
 
-Call = tuple[int, _Function | None, memoryview]
+Call = tuple[int, _Function | None, memoryview, Sequence[Memory]]
 
 
 def work(connection: socket.socket, tokens: int) -> None:
@@ -50,15 +51,15 @@ def work(connection: socket.socket, tokens: int) -> None:
 
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
-    calls = _calls(connection)
+    calls = _Calls(connection)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         while token := _next_token(tokens):
-            number = NUMBER.unpack(token)[0]
             # Calls whose token somebody else has taken are passed over.
-            call = next((call for call in calls if call[0] == number), None)
+            call = calls.get(NUMBER.unpack(token)[0])
             if call is None:
                 return
             _answer(connection, *call)
+            del call  # it may be large, and the next one far
 
 
 def run_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
@@ -77,49 +78,63 @@ def _next_token(tokens: int) -> bytes:
             waiting.poll()
 
 
-def _calls(connection: socket.socket) -> Iterator[Call]:
-    frames = FrameReader()
-    functions: dict[int, _Function] = {}
-    while received := connection.recv(CHUNK):
-        for kind, number, tag, data in frames.feed(received):
-            if kind == FUNCTION:
-                if len(functions) >= MOST_FUNCTIONS:
-                    functions.clear()
-                functions[tag] = _Function(data)
-            elif kind == CALL:
-                yield number, functions[tag] if tag else None, data
+class _Calls:
+    """Those that have been sent, in their order; read ahead only as far as one asks."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._frames = FrameReader(connection)
+        self._functions: dict[int, _Function] = {}
+        self._calls: collections.deque[Call] = collections.deque()
+
+    def get(self, wanted: int) -> Call | None:
+        """Return the call of that number, and forget those before it; None at the end of the file."""
+        while True:
+            while self._calls:
+                call = self._calls.popleft()
+                if call[0] == wanted:
+                    return call
+            if (frames := self._frames.read()) is None:
+                return None
+            for kind, number, tag, data, buffers in frames:
+                if kind == CALL:
+                    self._calls.append((number, self._functions[tag] if tag else None, data, buffers))
+                    continue
+                if len(self._functions) >= MOST_FUNCTIONS:
+                    self._functions.clear()
+                self._functions[tag] = _Function(data)
 
 
-def _answer(connection: socket.socket, number: int, function: _Function | None, data: memoryview) -> None:
+def _answer(
+    connection: socket.socket, number: int, function: _Function | None, data: memoryview, arrived: Sequence[Memory]
+) -> None:
     started = time.perf_counter()
+    buffers: list[memoryview] = []
     try:
-        kind, answer = RESULT, _run(function, data)
+        kind, answer = RESULT, _run(function, data, arrived, buffers)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
+        buffers.clear()
         kind, answer = ERROR, _pack(error)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
             stream.flush()
     microseconds = int((time.perf_counter() - started) * 1e6)
-    header = HEADER.pack(kind, number, microseconds, len(answer))
-    if len(answer) < CHUNK:
-        connection.sendall(header + answer)
-    else:
-        connection.sendall(header)
-        connection.sendall(answer)
+    for piece in pack(kind, number, microseconds, answer, buffers):
+        connection.sendall(piece)
 
 
-def _run(function: _Function | None, data: memoryview) -> bytes:
+def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory], buffers: list[memoryview]) -> bytes:
+    """Return the pickled result; `buffers` gets what is large of it."""
     try:
         if function is None:
-            fn, args, kwargs = loads(data)
+            fn, args, kwargs = loads(data, arrived)
         else:
-            fn, (args, kwargs) = function.get(), loads(data)
+            fn, (args, kwargs) = function.get(), loads(data, arrived)
     except BaseException as error:
         error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
         raise
     result = fn(*args, **kwargs)
     try:
-        return dumps(result)
+        return dumps(result, buffers)
     except Exception as error:
         culprit = describe_unpicklable("result", result)
         raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error

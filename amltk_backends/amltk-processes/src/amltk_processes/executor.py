@@ -59,8 +59,8 @@ class ProcessPoolExecutor(Executor):
         self._pickler = CallPickler()
         first = None
         if initializer is not None:
-            function, data = self._pickler.pickle(run_initializer, (initializer, initargs), {})
-            first = Call(Future(), initializer, initargs, {}, function, data)
+            function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
+            first = Call(Future(), initializer, initargs, {}, function, data, buffers)
         self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child)
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
@@ -77,13 +77,13 @@ class ProcessPoolExecutor(Executor):
         """
         future: Future[T] = Future()
         try:
-            function, data = self._pickler.pickle(fn, args, kwargs)
+            function, data, buffers = self._pickler.pickle(fn, args, kwargs)
         except Exception as error:
             self._dispatcher.check_open()
             future.set_running_or_notify_cancel()
             future.set_exception(error)
         else:
-            self._dispatcher.submit(Call(future, fn, args, kwargs, function, data))
+            self._dispatcher.submit(Call(future, fn, args, kwargs, function, data, buffers))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

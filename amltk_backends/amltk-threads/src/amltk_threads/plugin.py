@@ -29,12 +29,18 @@ def threads(
         max_workers: How many threads there are at most; as many as `ThreadPoolExecutor` has by
             default, if not given.
         thread_name_prefix: What the threads' names begin with.
-        initializer: Called in each thread before its first call.
+        initializer: Called in each thread before its first call. If it raises, the pool is broken and
+            every call fails, with that exception as the cause.
         initargs: Passed to `initializer`.
     """
     from concurrent.futures import ThreadPoolExecutor  # what a backend wraps is imported when it is used
 
-    return ThreadPoolExecutor(max_workers, thread_name_prefix, initializer, initargs)
+    if initializer is None:
+        return ThreadPoolExecutor(max_workers, thread_name_prefix)
+
+    from amltk_threads.executor import PreparedThreads
+
+    return PreparedThreads(max_workers, thread_name_prefix, initializer, initargs)
 
 
 def _check(

@@ -155,20 +155,22 @@ class Run:
     def send_again(self, future: CallFuture[Any]) -> None:
         """Hand a call that was accepted before to the executor once more."""
         try:
-            self._hand_over(future).add_done_callback(self._arrived)
-        except Exception as error:
-            self._tell_exception(future, error)
-            self._after_one()
+            source = self._hand_over(future)
+        except Exception as error:  # this time, that is what came of it
+            source = future.source = Future()
+            self.waiting[source] = future
+            source.set_exception(error)
+        source.add_done_callback(self._arrived)
 
     def _hand_over(self, future: CallFuture[R]) -> Future[R]:
         executor, task = self._executor, future.task
         assert executor is not None  # calls are accepted, so it is there
         source: Future[R]
-        if task is None or task.timeout is None:
+        if task is None or (timeout := task._timeout) is None:  # the property costs half of what is done here
             source = executor.submit(future.function, *future.args, **future.kwargs)
         else:
             limited = executor.submit_with_timeout  # type: ignore[attr-defined] # the task could not be made without
-            source = limited(task.timeout, future.function, *future.args, **future.kwargs)
+            source = limited(timeout, future.function, *future.args, **future.kwargs)
         future.source = source
         self.waiting[source] = future
         return source
@@ -385,9 +387,6 @@ class Run:
 
     def _ended(self, source: Future[Any]) -> None:
         self._deliver(source)
-        self._after_one()
-
-    def _after_one(self) -> None:
         if self._supplies:
             self._resupply()
         if not self.waiting:

@@ -1,0 +1,64 @@
+"""Whether it was for memory: the kernel counts the processes that it ends because memory ran out."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+# Seconds for which a kill that was counted explains the deaths that come.
+_LATELY = 1.0
+
+
+class MemoryKills:
+    """Watches the kernel's count: that of this process's memory cgroup, or else that of the machine."""
+
+    def __init__(self, *sources: str) -> None:
+        """Begin to watch; a kill before counts for nothing.
+
+        Args:
+            sources: Files to look into, the first that tells is taken; by default those of the kernel.
+        """
+        self._risen_at = float("-inf")
+        for source in sources or _sources():
+            self._source = source
+            self._seen = self._count()
+            if self._seen is not None:
+                return
+
+    def lately(self) -> bool | None:
+        """Whether the kernel ended something a moment ago because memory ran out; None if it doesn't tell."""
+        count = self._count()
+        if count is None:
+            return None
+        if count != self._seen:
+            self._seen = count
+            self._risen_at = time.monotonic()
+        return time.monotonic() - self._risen_at < _LATELY
+
+    def _count(self) -> int | None:
+        try:
+            with open(self._source) as file:  # noqa: PTH123 - pathlib takes long to import
+                found = re.search(r"^oom_kill (\d+)", file.read(), re.MULTILINE)
+        except OSError:
+            return None
+        return int(found[1]) if found else None
+
+
+def _sources() -> Iterator[str]:
+    root = "/sys/fs/cgroup"
+    try:
+        with open("/proc/self/cgroup") as file:  # noqa: PTH123 - likewise
+            groups = file.read().splitlines()
+    except OSError:
+        groups = []
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            yield f"{root}{path}/memory.events"
+        elif "memory" in controllers.split(","):
+            yield f"{root}/memory{path}/memory.oom_control"
+    # In a container, where the paths are those outside of it.
+    yield f"{root}/memory.events"
+    yield f"{root}/memory/memory.oom_control"
+    yield "/proc/vmstat"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import gc
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+# Workers import what is not sent by value from here.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_case import Case
+from fault_places import PLACES
+from fault_rows import ROWS
+
+ROW_OF = re.compile(r"test_([a-g]\d+)_")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let each test of a fault run in every place where the fault can happen."""
+    if "place" not in metafunc.fixturenames or any(
+        "place" in each.args for each in metafunc.definition.iter_markers("parametrize")
+    ):
+        return  # no fault, or for one place only
+    found = ROW_OF.match(metafunc.function.__name__)
+    assert found is not None, f"{metafunc.function.__name__} names no row"
+    row = next(row for row in ROWS if row.id == found[1].upper())
+    applies = [place for place in PLACES if not place.lacks(row)]
+    metafunc.parametrize("place", applies, ids=[place.name for place in applies])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_the_standard_library_keeps() -> None:
+    """Start what the standard library's pool leaves running, so that nobody takes it for a leftover."""
+    resource_tracker.ensure_running()
+
+
+@pytest.fixture
+def case(place, tmp_path: Path, nothing_is_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    temporary = tmp_path / "temporary"
+    folder = tmp_path / "noted"
+    temporary.mkdir()
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    case = Case(place, folder)
+    yield case
+    case.check()
+    gc.collect()  # the standard library's pool has circles that hold descriptors
+    assert not list(temporary.iterdir())

@@ -1,0 +1,109 @@
+"""Group B: something cannot cross to a worker, or back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import fault_calls as calls
+
+
+def among_others(case, function, *args):
+    """Have a call fail among others, which have to finish; return what it raised."""
+    task = case.task(function)
+    others = case.task(calls.double)
+
+    @case.at_start
+    def begin() -> None:
+        others(1)
+        task(*args)
+        others(2)
+
+    case.run()
+    assert sorted(case.results(others)) == [2, 4]
+    return case.error(task)
+
+
+def test_b1_any_function(case):
+    step = 3
+
+    def nested(x: int) -> int:
+        return x + step
+
+    tasks = [case.task(nested), case.task(lambda x: x + step)]
+    case.at_start(lambda: [task(1) for task in tasks])
+    case.run()
+    assert [case.results(task) for task in tasks] == [[4], [4]]
+
+
+def test_b1_function_of_the_script(case):
+    script = case.folder / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from amltk import Scheduler
+
+        class Thing:
+            def __init__(self, value):
+                self.value = value
+
+        def grow(thing):
+            return Thing(thing.value + 1)
+
+        scheduler = Scheduler.with_backend({case.place.name!r}, **{dict(case.place.options)!r})
+        task = scheduler.task(grow)
+        scheduler.on_start(lambda: task(Thing(1)))
+        task.on_result(lambda _, thing: print(type(thing) is Thing, thing.value))
+        scheduler.run()
+        """),
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True 2\n", "")
+
+
+def test_b2_argument_that_cannot_be_pickled(case):
+    error = among_others(case, calls.take, calls.HoldsLock())
+    case.reached_no_worker = True
+    assert "args[0].lock" in str(error)
+
+
+def test_b3_argument_that_raises_when_pickled(case):
+    error = among_others(case, calls.take, calls.FailsToPickle())
+    case.reached_no_worker = True
+    assert isinstance(error, LookupError)
+    assert error.args == ("not with me",)
+
+
+def test_b4_argument_that_raises_when_unpickled(case):
+    error = among_others(case, calls.take, calls.FailsToUnpickle())
+    assert isinstance(error, LookupError)
+    assert error.args == ("not in this process",)
+
+
+def test_b5_result_that_cannot_be_pickled(case):
+    error = among_others(case, calls.give_lock)
+    assert "give_lock" in str(error)
+    assert "result['model'][0]" in str(error)
+
+
+def test_b7_exception_with_an_init_of_its_own(case):
+    error = among_others(case, calls.fail_with_own_init)
+    assert type(error) is calls.OwnInit
+    assert str(error) == "code 7 at home"
+    assert error.code == 7
+
+
+def test_b8_exception_that_holds_a_lock(case):
+    error = among_others(case, calls.fail_with_lock)
+    assert type(error) is ValueError
+    assert str(error) == "it holds a lock"
+    assert "lock" in repr(error.lock)
+
+
+def test_b9_large_result(case):
+    task = case.task(calls.give_bytes)
+    case.at_start(lambda: task(300_000_000))
+    case.run()
+    ((how, result),) = case.ended(task)
+    assert (how, len(result)) == ("result", 300_000_000)

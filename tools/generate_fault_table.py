@@ -1,0 +1,97 @@
+"""Write the tables of `docs/faults.md`: each fault, what the user sees, and where it is survived.
+
+    python tools/generate_fault_table.py            # runs the fault suite, and writes what came of it: about a minute
+    python tools/generate_fault_table.py --check    # runs nothing; fails if rows or columns have changed since
+
+The backends of this repository have to be installed. Rows are in `tests/faults/fault_rows.py`, columns in
+`tests/faults/fault_places.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE = ROOT / "tests/faults"
+sys.path.insert(0, str(SUITE))
+
+from fault_places import OWN, PLACES, Place  # noqa: E402 - found by the line above
+from fault_rows import GROUPS, ROWS, Row, rows_with_tests  # noqa: E402 - likewise
+
+PAGE = ROOT / "docs/faults.md"
+BEGIN = "<!-- written by tools/generate_fault_table.py -->\n"
+END = "<!-- end of what is written -->\n"
+PASSED, FAILED, WAITS = "yes", "**no**", "waits"
+
+Outcomes = dict[tuple[str, str], bool]
+
+
+def run_suite() -> Outcomes:
+    """Run the suite; return for each row and place that have tests whether all of them passed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        subprocess.run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", SUITE], cwd=ROOT, check=False)
+        tests = list(ET.parse(report).iter("testcase"))  # noqa: S314 - pytest's own
+    outcomes: Outcomes = {}
+    for test in tests:
+        found = re.match(r"test_([a-g]\d+)_\w+\[(.+)\]", test.get("name", ""))
+        if found:
+            place = next(place.name for place in PLACES if place.name in found[2].split("-"))
+            key = found[1].upper(), place
+            passed = test.find("failure") is None and test.find("error") is None
+            outcomes[key] = outcomes.get(key, True) and passed
+    return outcomes
+
+
+def tables(outcomes: Outcomes | None) -> str:
+    """Return the tables; without outcomes, those in which everything has passed."""
+    return "\n".join(_lines(outcomes)) + "\n"
+
+
+def _lines(outcomes: Outcomes | None) -> Iterator[str]:
+    names = ["executor of yours" if place.name == OWN else f"`{place.name}`" for place in PLACES]
+    for letter, title in GROUPS.items():
+        yield f"\n### {title}\n"
+        yield f"| | what happens | what you see | {' | '.join(names)} |"
+        yield "|---|---|---|" + ":-:|" * len(names)
+        for row in ROWS:
+            if row.id.startswith(letter):
+                seen = f"{row.seen} ({row.waits})" if row.waits else row.seen
+                cells = (_cell(row, place, outcomes) for place in PLACES)
+                yield f"| {row.id} | {row.fault} | {seen} | {' | '.join(cells)} |"
+
+
+def _cell(row: Row, place: Place, outcomes: Outcomes | None) -> str:
+    if place.lacks(row):
+        return ""
+    if row.id not in rows_with_tests():
+        return WAITS
+    return PASSED if outcomes is None or outcomes.get((row.id, place.name), False) else FAILED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the tables, or check what they are about."""
+    parser = argparse.ArgumentParser(description="Write the tables of docs/faults.md.")
+    parser.add_argument("--check", action="store_true", help="run and write nothing; fail if rows or columns differ")
+    check = parser.parse_args(arguments).check
+    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    written, tail = rest.split(END)
+    if check:
+        if written.replace(FAILED, PASSED) == tables(None):
+            return 0
+        sys.stderr.write(f"The tables of {PAGE} are not up to date. Write them: python tools/generate_fault_table.py\n")
+        return 1
+    outcomes = run_suite()
+    PAGE.write_text(f"{head}{BEGIN}{tables(outcomes)}{END}{tail}", encoding="utf-8")
+    return 0 if all(outcomes.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
