@@ -20,7 +20,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -407,10 +407,14 @@ class Run:
         future = self.waiting.pop(source, None)
         if future is None:
             return  # abandoned, or resolved a second time
-        if abandoned or source.cancelled():
+        if abandoned:
             self._tell_cancelled(future)
             return
-        error = source.exception()  # not raised here: its traceback would keep our frames, and so the call, alive
+        try:
+            error = source.exception()  # not raised here: its traceback would keep our frames, and so the call, alive
+        except CancelledError:
+            self._tell_cancelled(future)
+            return
         if error is None:
             self._tell_result(future, source.result())
         elif self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):

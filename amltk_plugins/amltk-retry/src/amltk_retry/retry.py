@@ -15,7 +15,7 @@ from amltk.exceptions import WorkerDied
 from amltk_retry.history import Attempt, History
 
 if TYPE_CHECKING:
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling import CallFuture
 
 logger = logging.getLogger("amltk")
 
@@ -154,7 +154,7 @@ class Retry(TaskPlugin):
         if history is None or history.is_told:
             return
         error = future.exception()
-        if error is not None:  # we were not asked: the run was ending, or the executor did not take it again
+        if error is not None:  # we were not asked: the run was ending
             history.add(error)
             history.tell(error)
 
