@@ -37,26 +37,32 @@ from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, how_it_died, killed
 from amltk_processes._fork_server import ForkServer, Report
-from amltk_processes._frames import CHUNK, ERROR, Memory
+from amltk_processes._frames import CHUNK, ERROR, LOG, Memory
 from amltk_processes._link import Link
-from amltk_processes._pickling import loads, name_of
+from amltk_processes._logs import LogReceiver, levels
+from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
 
 class Dispatcher:
     """Holds the queue and the workers of one executor."""
 
-    def __init__(self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None) -> None:
+    def __init__(
+        self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None, *, forward_logs: bool
+    ) -> None:
         """Start nothing; the first call does.
 
         Args:
             max_workers: How many workers there are at most.
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+            forward_logs: Whether what workers log is handled here.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
+        self._forward_logs = forward_logs
+        self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
@@ -112,6 +118,7 @@ class Dispatcher:
         """Wait for the end, unless this is the thread that has to come to it."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+            self._logs.join()
 
     def forget(self) -> None:
         """Let go of everything: this process is a fork, and the pool is its parent's."""
@@ -194,6 +201,8 @@ class Dispatcher:
         self._starting.append(link)
         self._links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._forward_logs:
+            link.tell_levels(dumps(levels()))
         if self._first_call is not None:
             link.initialize(self._first_call)
 
@@ -255,6 +264,10 @@ class Dispatcher:
     def _on_answer(
         self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
     ) -> None:
+        if kind == LOG:
+            logging_call = link.calls.get(number)
+            self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
+            return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -346,6 +359,7 @@ class Dispatcher:
                 if call is not self._first_call:
                     call.fail(killed(call, pid, "kill_workers()") if self._failure is None else broken(self._failure))
             self._queue.clear()
+            self._logs.close()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()

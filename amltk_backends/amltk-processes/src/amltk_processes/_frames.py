@@ -1,9 +1,11 @@
 """What the main process and a worker say to each other: frames on a stream socket.
 
-    main -> worker    FUNCTION  tag: its number                        data: the pickled function
+    main -> worker    LEVELS                                           data: the levels of loggers, pickled
+                      FUNCTION  tag: its number                        data: the pickled function
                       CALL      number: of the call, tag: the function (0: it is in the data)
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
                       ERROR     likewise                                data: a pickled PackedException
+                      LOG       number: of the call                     data: a pickled log record
 
 A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
 the data because it is large (protocol 5). Each of them is received in memory of its own, in which
@@ -16,10 +18,11 @@ import collections
 import mmap
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 
 HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
-FUNCTION, CALL, RESULT, ERROR = range(4)
+FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG = range(6)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
 # Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.
@@ -39,6 +42,41 @@ def pack(kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory
     if buffers:
         head += struct.pack(f"<{len(buffers)}Q", *map(len, buffers))
     return [head + data, *buffers] if len(data) < CHUNK else [head, data, *buffers]
+
+
+class FrameWriter:
+    """Sends whole frames, from whatever thread, to a socket that blocks."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take a socket that nobody else writes to."""
+        self._connection = connection
+        # May be taken again by a signal handler, which interrupts a frame in the middle: its own then has to wait.
+        self._lock = threading.RLock()
+        self._waiting: collections.deque[list[Memory]] = collections.deque()
+        self._sending = False
+
+    def send(self, pieces: list[Memory]) -> None:
+        """Send the pieces of a frame, and those of others that came up meanwhile.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        with self._lock:
+            self._waiting.append(pieces)
+            if self._sending:
+                return
+            self._sending = True
+            try:
+                while self._waiting:
+                    for piece in self._waiting.popleft():
+                        self._connection.sendall(piece)
+            finally:
+                self._sending = False
+
+    def forget(self) -> None:
+        """Close the connection here: this process is a fork, and whoever held the lock is not in it."""
+        self._lock = threading.RLock()
+        self._connection.close()
 
 
 class FrameReader:

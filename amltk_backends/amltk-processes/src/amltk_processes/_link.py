@@ -11,7 +11,18 @@ import time
 from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
-from amltk_processes._frames import CALL, CHUNK, FUNCTION, MOST_FUNCTIONS, NUMBER, Frame, FrameReader, Memory, pack
+from amltk_processes._frames import (
+    CALL,
+    CHUNK,
+    FUNCTION,
+    LEVELS,
+    MOST_FUNCTIONS,
+    NUMBER,
+    Frame,
+    FrameReader,
+    Memory,
+    pack,
+)
 
 # A call is short if it takes less than this (microseconds): only then others are sent ahead.
 SHORT = 1000
@@ -57,6 +68,11 @@ class Link:
             return 0
         room = self.may_have - len(self.calls)
         return room if self.tasks_left is None else min(room, self.tasks_left)
+
+    def tell_levels(self, levels: bytes) -> None:
+        """Have the worker send what it logs, if it is of these levels; before anything else."""
+        self._out.append(memoryview(b"".join(pack(LEVELS, 0, 0, levels))))
+        self.flush()
 
     def initialize(self, call: Call) -> None:
         """Send the call that comes before all others, and counts for none."""

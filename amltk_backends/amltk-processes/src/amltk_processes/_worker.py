@@ -15,8 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amltk_processes._frames import CALL, ERROR, MOST_FUNCTIONS, NUMBER, RESULT, FrameReader, Memory, pack
+from amltk_processes._frames import (
+    CALL,
+    ERROR,
+    LEVELS,
+    MOST_FUNCTIONS,
+    NUMBER,
+    RESULT,
+    FrameReader,
+    FrameWriter,
+    Memory,
+    pack,
+)
 from amltk_processes._pickling import describe_unpicklable, dumps, loads, name_of, unpicklable
+from amltk_processes._worker_logs import LogSender
 
 
 class _Function:
@@ -44,21 +56,25 @@ def work(connection: socket.socket, tokens: int) -> None:
         tokens: The end to read from of the pipe of tokens. Whoever reads the number of a call from
             it has that call: this process, to run it, or the main process, to give it to another.
     """
+    writer = FrameWriter(connection)
+    logs = LogSender(writer)
 
     def let_go() -> None:
-        connection.close()
+        logs.forget()
+        writer.forget()
         os.close(tokens)
 
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
-    calls = _Calls(connection)
+    calls = _Calls(connection, logs)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         while token := _next_token(tokens):
             # Calls whose token somebody else has taken are passed over.
             call = calls.get(NUMBER.unpack(token)[0])
             if call is None:
                 return
-            _answer(connection, *call)
+            logs.number = call[0]
+            _answer(writer, logs, *call)
             del call  # it may be large, and the next one far
 
 
@@ -81,7 +97,8 @@ def _next_token(tokens: int) -> bytes:
 class _Calls:
     """Those that have been sent, in their order; read ahead only as far as one asks."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, logs: LogSender) -> None:
+        self._logs = logs
         self._frames = FrameReader(connection)
         self._functions: dict[int, _Function] = {}
         self._calls: collections.deque[Call] = collections.deque()
@@ -99,13 +116,21 @@ class _Calls:
                 if kind == CALL:
                     self._calls.append((number, self._functions[tag] if tag else None, data, buffers))
                     continue
+                if kind == LEVELS:
+                    self._logs.install(loads(data))
+                    continue
                 if len(self._functions) >= MOST_FUNCTIONS:
                     self._functions.clear()
                 self._functions[tag] = _Function(data)
 
 
 def _answer(
-    connection: socket.socket, number: int, function: _Function | None, data: memoryview, arrived: Sequence[Memory]
+    writer: FrameWriter,
+    logs: LogSender,
+    number: int,
+    function: _Function | None,
+    data: memoryview,
+    arrived: Sequence[Memory],
 ) -> None:
     started = time.perf_counter()
     buffers: list[memoryview] = []
@@ -118,8 +143,8 @@ def _answer(
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
             stream.flush()
     microseconds = int((time.perf_counter() - started) * 1e6)
-    for piece in pack(kind, number, microseconds, answer, buffers):
-        connection.sendall(piece)
+    logs.report_dropped()
+    writer.send(pack(kind, number, microseconds, answer, buffers))
 
 
 def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory], buffers: list[memoryview]) -> bytes:

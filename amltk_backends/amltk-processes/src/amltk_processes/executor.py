@@ -39,6 +39,7 @@ class ProcessPoolExecutor(Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        forward_logs: bool = True,
     ) -> None:
         """Start nothing yet: processes are started by the calls that need them.
 
@@ -49,19 +50,28 @@ class ProcessPoolExecutor(Executor):
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
             max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+            forward_logs: Log records and warnings of calls are handled by this process's loggers.
 
         Raises:
             TypeError: An option is of a wrong type.
             ValueError: A number is below 1.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
-        check_options(max_workers, initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child)
+        check_options(
+            max_workers,
+            initializer=initializer,
+            initargs=initargs,
+            max_tasks_per_child=max_tasks_per_child,
+            forward_logs=forward_logs,
+        )
         self._pickler = CallPickler()
         first = None
         if initializer is not None:
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
             first = Call(Future(), initializer, initargs, {}, function, data, buffers)
-        self._dispatcher = Dispatcher(max_workers or _usable_processors(), first, max_tasks_per_child)
+        self._dispatcher = Dispatcher(
+            max_workers or _usable_processors(), first, max_tasks_per_child, forward_logs=forward_logs
+        )
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
 

@@ -22,6 +22,7 @@ def processes(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
+    forward_logs: bool = True,
 ) -> Executor:
     """Run calls in processes of this machine.
 
@@ -36,11 +37,18 @@ def processes(
             and every call fails.
         initargs: Passed to `initializer`.
         max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+        forward_logs: Log records and warnings of calls are handled by the loggers of this process,
+            with the call's name and the process's id; they are those that it logs itself when a
+            process is started. False leaves them there, where warnings go to stderr.
     """
     from amltk_processes.executor import ProcessPoolExecutor  # it takes what a listing need not load
 
     return ProcessPoolExecutor(
-        max_workers, initializer=initializer, initargs=initargs, max_tasks_per_child=max_tasks_per_child
+        max_workers,
+        initializer=initializer,
+        initargs=initargs,
+        max_tasks_per_child=max_tasks_per_child,
+        forward_logs=forward_logs,
     )
 
 
@@ -50,6 +58,7 @@ def check_options(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
+    forward_logs: bool = True,
 ) -> None:
     """Refuse what the pool could not use.
 
@@ -62,6 +71,7 @@ def check_options(
         check_callable("initializer", initializer)
     check_type("initargs", initargs, tuple)
     check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
+    check_type("forward_logs", forward_logs, bool)
 
 
 def _kill(executor: Executor) -> None:

@@ -12,6 +12,7 @@ class Constructors:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        forward_logs: bool = True,
     ) -> Self: ...
     @classmethod
     def with_sequential(cls) -> Self: ...

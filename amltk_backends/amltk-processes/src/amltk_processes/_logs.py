@@ -1,0 +1,90 @@
+"""What workers log, in the main process: handled by the loggers of the same names, in a thread of its own.
+
+    worker: LogSender ──frames──> dispatcher ──queue──> LogReceiver's thread ──> loggers and their handlers
+
+So a handler may take long, raise, or submit calls, and no result waits for it. What comes faster
+than handlers take it is dropped in the end, and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from amltk_processes._pickling import loads
+
+# How many records may wait for their handlers.
+MOST_WAITING = 10_000
+# Seconds that a shutdown waits for handlers.
+PATIENCE = 5.0
+
+_log = logging.getLogger("amltk_processes")
+
+
+def levels() -> tuple[int, int, Mapping[str, int]]:
+    """Return the root logger's level, that of `logging.disable`, and those that other loggers have of their own."""
+    known = list(logging.root.manager.loggerDict.items())
+    own = {name: logger.level for name, logger in known if isinstance(logger, logging.Logger) and logger.level}
+    return logging.root.level, logging.root.manager.disable, own
+
+
+class _Received(NamedTuple):
+    data: bytes
+    call: str
+
+
+class LogReceiver:
+    """Has records handled, in the order in which they came."""
+
+    def __init__(self) -> None:
+        """Start nothing; the first record does."""
+        self._queue: queue.SimpleQueue[_Received | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._dropped = 0
+
+    def put(self, data: bytes, call: str) -> None:
+        """Have a record handled, soon; called by one thread only, which does not wait for it.
+
+        Args:
+            data: The record, as the worker has sent it.
+            call: The name of the function that it runs; empty if it runs none.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="amltk-processes-logs", daemon=True)
+            self._thread.start()
+        if self._queue.qsize() < MOST_WAITING:
+            self._queue.put(_Received(data, call))
+        else:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Take no more records; those that are there are still handled."""
+        self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait for handlers, though not for ever, nor when called by one of them."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        while (received := self._queue.get()) is not None:
+            try:
+                _handle(received)
+            except BaseException:  # as logging does with what handlers raise
+                logging.Handler().handleError(logging.makeLogRecord({"msg": "a record of a worker", "args": None}))
+            if self._dropped and self._queue.empty():
+                dropped, self._dropped = self._dropped, 0
+                _log.warning("%d log records of workers were dropped: handlers are too slow for them.", dropped)
+
+
+def _handle(received: _Received) -> None:
+    record = logging.makeLogRecord(loads(received.data))
+    if record.processName == "MainProcess":  # so it calls itself
+        record.processName = f"worker-{record.process}"
+    record.call = received.call
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
