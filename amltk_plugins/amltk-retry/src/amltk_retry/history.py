@@ -61,7 +61,7 @@ class History:
                 number=len(self.attempts) + 1,
                 ended=datetime.now().astimezone(),
                 kind=type(error),
-                text=textwrap.shorten(text[:1000], 200, placeholder=" ..."),
+                text=textwrap.shorten(text[:1000], 300, placeholder=" ..."),
                 pid=pid if isinstance(pid, int) else None,
             )
         )

@@ -15,7 +15,8 @@ class Timeout(TaskPlugin):
 
     The backend ends a call that takes longer, from outside and with all that it has started: also one that is
     stuck in compiled code. The call fails with `amltk.exceptions.CallTimeoutError`, and no other call is touched.
-    The time counts from when a worker begins the call; what it waits for a worker is free.
+    The time counts from when a worker begins the call, and what that worker has to import for it counts too; what the
+    call waits for a worker is free.
 
     It needs a backend that claims `enforces_timeouts`, as `with_processes` does, and costs nothing there.
     `PynisherPlugin(walltime_limit=...)` works on every backend, for a process more with each call.
