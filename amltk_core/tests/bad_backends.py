@@ -12,7 +12,7 @@ import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
-from amltk.backend import Backend, Capabilities
+from amltk.backend import Backend, Capabilities, Examination
 from amltk.hookspecs import hookimpl
 from amltk.testing import calls
 
@@ -288,6 +288,22 @@ def refuses():
     raise ValueError(msg)
 
 
+def examines_at_once():
+    found = subprocess.run([sys.executable, "-c", ""], check=False)
+    yield Examination("interpreter", lambda: str(found))
+
+
+def cleans_up_what_is_not_there():
+    jobs = {}
+
+    def submit():
+        jobs["mine"] = 3
+        return "job 3"
+
+    yield Examination("job", submit, runs=True)
+    del jobs["mine"]
+
+
 def backend(name, create=threads, capabilities=ALL, **options):
     return Backend(name=name, summary="Wrong.", create=create, capabilities=capabilities, **options)
 
@@ -322,6 +338,13 @@ BACKENDS = [
     of_class("only_one", OnlyOne),
     backend("other_options", takes_an_option, check=takes_another),
     backend("refuses_its_options", check=refuses),
+    backend("examines", examinations=lambda: [Examination("one", lambda: "1"), Examination("two", lambda: "2")]),
+    backend("examines_at_once", examinations=examines_at_once),
+    backend("cleans_up_what_is_not_there", examinations=cleans_up_what_is_not_there),
+    backend("examines_the_same_twice", examinations=lambda: [Examination("home", os.getcwd)] * 2),
+    backend("examines_something_else", examinations=lambda: [os.getcwd]),
+    backend("says_nothing_of_what_it_finds", examinations=lambda: [Examination("home", lambda: None)]),
+    backend("finds_fault", examinations=lambda: [Examination("home", lambda: str(1 / 0))]),
     # Lies
     of_class("lies_blocks_the_run", InTheCaller),
     backend(

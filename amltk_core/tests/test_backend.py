@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from amltk.backend import Backend, Capabilities
+from amltk.backend import Backend, Capabilities, Examination
 
 
 def describe(**changes):
@@ -23,7 +23,7 @@ def describe(**changes):
 def test_a_backend_claims_nothing_by_default():
     backend = describe()
     assert not any(dataclasses.astuple(backend.capabilities))
-    assert (backend.kill, backend.check) == (None, None)
+    assert (backend.kill, backend.check, backend.examinations) == (None, None, None)
 
 
 @pytest.mark.parametrize("name", ["x", "dask_jobqueue", "loky2"])
@@ -37,7 +37,9 @@ def test_names_that_do_not(name):
         describe(name=name)
 
 
-@pytest.mark.parametrize("changes", [{"create": None}, {"create": "loky"}, {"kill": 9}, {"check": True}])
+@pytest.mark.parametrize(
+    "changes", [{"create": None}, {"create": "loky"}, {"kill": 9}, {"check": True}, {"examinations": ()}]
+)
 def test_what_is_called_can_be_called(changes):
     (field,) = changes
     with pytest.raises(TypeError, match=rf"^{field}= of backend 'places' must be callable, got"):
@@ -53,3 +55,25 @@ def test_who_claims_to_stop_what_runs_can_kill():
 def test_a_description_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         describe().name = "other"
+
+
+# What it examines of itself
+
+
+def test_an_examination_starts_nothing_unless_it_says_so():
+    assert Examination("submit command", str).runs is False
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", None, 3])
+def test_an_examination_has_a_name(name):
+    with pytest.raises(ValueError, match=r"^An examination's name is a word or two, as in 'submit command'; got"):
+        Examination(name, str)
+
+
+def test_an_examination_can_be_called():
+    with pytest.raises(
+        TypeError, match=r"^examine= of the examination 'job' must be callable, got 'sbatch' of type str"
+    ):
+        Examination("job", "sbatch")
+    with pytest.raises(TypeError, match=r"^runs= of the examination 'job' must be True or False, got 1 of type int"):
+        Examination("job", str, runs=1)

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from amltk import cli
-from amltk.doctor import Check, Diagnosis, examine, examine_all
+from amltk.doctor import Check, Diagnosis, examine, examine_all, process
 from amltk.exceptions import UnknownBackendError
 
 GOOD = """
@@ -139,13 +139,23 @@ def test_what_fails_is_reported_with_its_step(path, case):
 
 
 @pytest.mark.parametrize("case", HANGING)
-def test_what_hangs_is_ended_and_reported_with_its_step(path, case):
+def test_what_hangs_is_ended_and_reported_with_its_step(path, case, monkeypatch):
+    monkeypatch.setattr(process, "GRACE_SECONDS", 1.0)
     code, step, said = HANGING[case]
     path.add("their-good", code, backends="good")
     found = examine("good", run=True, limit=2)
     (failure,) = failures(found)
     assert failure.name == step == found.checks[-1].name
     assert said in failure.detail
+
+
+def test_a_backend_whose_time_is_up_closes_its_executor_before_it_is_killed(path, tmp_path):
+    never = SUBMIT + "return Future()"
+    close = f"def shutdown(self, *args, **kwargs): open({str(tmp_path / 'closed')!r}, 'w').close()"
+    path.add("their-good", pool(f"{never}\n        {close}"), backends="good")
+    (failure,) = failures(examine("good", run=True, limit=2))
+    assert failure.name == "call"
+    assert (tmp_path / "closed").exists()
 
 
 @pytest.mark.parametrize(("then", "ok"), [("pass", True), ("os._exit(3)", False)])

@@ -27,6 +27,17 @@ EXPECTED = {
     "no_future": ["test_a_call_returns_its_result"],
     "refuses_its_options": ["test_check_accepts_the_options"],
     "other_options": ["test_create_and_check_take_the_same_options"],
+    # Examinations
+    "examines": [],
+    "examines_at_once": ["test_examinations_start_nothing_by_themselves"],
+    "cleans_up_what_is_not_there": ["test_examinations_start_nothing_by_themselves"],
+    "examines_the_same_twice": ["test_examinations_start_nothing_by_themselves"],
+    "examines_something_else": [
+        "test_examinations_find_nothing_wrong",
+        "test_examinations_start_nothing_by_themselves",
+    ],
+    "says_nothing_of_what_it_finds": ["test_examinations_find_nothing_wrong"],
+    "finds_fault": ["test_examinations_find_nothing_wrong"],
     # Futures
     "never_resolves": ["test_a_call_returns_its_result"],
     "forgets_one": ["test_many_calls_return_their_own_results"],
@@ -62,15 +73,25 @@ EXPECTED = {
 }
 QUICKLY = {
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
-    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "shuts_down_once", "worker_ends_with_the_program"),
+    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "says_cancelled", "shuts_down_once"),
+    "worker_ends_with_the_program",
 }
 """What waits in vain, and need not do so for long."""
 
+OF_EXAMINATIONS = {
+    *("examines_at_once", "cleans_up_what_is_not_there", "examines_the_same_twice", "examines_something_else"),
+    *("says_nothing_of_what_it_finds", "finds_fault"),
+}
+"""What no other group of tests has to do with, and need not be tested by all."""
+
 SUITES = """
 from amltk.testing import BackendTests
+from amltk.testing.backend_examinations import Examinations
+from amltk.testing.backend_plugin import Plugin
 
 for name, seconds in {names}.items():
-    globals()["Test_" + name] = type("Test_" + name, (BackendTests,), dict(backend=name, seconds=seconds, examples=2))
+    bases = (Examinations, Plugin) if name in {few} else (BackendTests,)
+    globals()["Test_" + name] = type("Test_" + name, bases, dict(backend=name, seconds=seconds, examples=2))
 """
 
 
@@ -93,7 +114,8 @@ def scores(tmp_path_factory):
     running = []
     for number, half in enumerate(halves):
         file = folder / f"test_bad_{number}.py"
-        file.write_text(SUITES.format(names={name: 1.5 if name in QUICKLY else 10 for name in half}))
+        names = {name: 1.5 if name in QUICKLY else 10 for name in half}
+        file.write_text(SUITES.format(names=names, few=OF_EXAMINATIONS))
         command = [
             *(sys.executable, "-m", "pytest", "-q", "--durations=25", "-p", "no:cacheprovider", f"--rootdir={folder}"),
             *(f"--basetemp={folder / str(number)}", f"--amltk-score={folder / f'{number}.json'}", str(file)),

@@ -53,7 +53,9 @@ def test_kill_ends_children_and_grandchildren_at_once(tmp_path: Path, until) -> 
     for future in running:
         error = future.exception(timeout=0)
         assert isinstance(error, WorkerDied)
-        assert re.search(r"family\(.*\) was ended by kill_workers\(\), in process \d+ on ", str(error))
+        assert re.search(
+            r"family\(.*\) was ended by kill_calls\(\) or kill_workers\(\), in process \d+ on ", str(error)
+        )
     with pytest.raises(RuntimeError, match="shut down"):
         executor.submit(add, 1)
     executor.kill_workers()

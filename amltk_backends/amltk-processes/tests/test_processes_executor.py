@@ -221,19 +221,6 @@ def test_an_initializer_that_fails_breaks_the_pool(failure: str) -> None:
             executor.submit(add, 1)
 
 
-def test_pending_calls_can_be_cancelled_running_ones_not(tmp_path: Path, until) -> None:
-    with ProcessPoolExecutor(1) as executor:
-        running = executor.submit(wait_for, tmp_path / "gate", "x")
-        pending = [executor.submit(add, i) for i in range(10)]
-        until((tmp_path / "began-x").exists)
-        assert not running.cancel()
-        assert running.running()
-        assert all(future.cancel() for future in pending[::2])
-        (tmp_path / "gate").touch()
-        assert [future.result() for future in pending[1::2]] == [2, 4, 6, 8, 10]
-        assert all(future.cancelled() for future in pending[::2])
-
-
 def test_shutdown_can_cancel_what_has_not_begun(tmp_path: Path, until) -> None:
     executor = ProcessPoolExecutor(1)
     running = executor.submit(wait_for, tmp_path / "gate", "x")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+
+from amltk.checks import check_callable, check_type
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,6 +40,29 @@ class Capabilities:
     enforces_timeouts: bool = False
 
 
+@dataclass(frozen=True)
+class Examination:
+    """Something that `amltk doctor` asks of a backend before it starts it: is the submit command there, say.
+
+    Attributes:
+        name: What is looked at, in a word or two; no two of a backend have the same.
+        examine: Returns what was found, in a line, or raises an exception that says what is wrong and
+            what mends it. What it prints last is shown if it does not come to an end.
+        runs: Whether it starts something, a job that waits for a place, say: `--no-run` leaves it out.
+    """
+
+    name: str
+    examine: Callable[[], str]
+    runs: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
+            msg = f"An examination's name is a word or two, as in 'submit command'; got {self.name!r}."
+            raise ValueError(msg)
+        check_callable(f"examine= of the examination {self.name!r}", self.examine)
+        check_type(f"runs= of the examination {self.name!r}", self.runs, bool)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """A way to get work done, registered by a plugin under a name.
@@ -53,6 +78,9 @@ class Backend:
             back when it is gone; the executor is shut down afterwards. None if it can't be done.
         check: Takes what `create` takes, when the scheduler is made, and raises `TypeError` or
             `ValueError` for what `create` could not use. It starts nothing.
+        examinations: Takes what `create` takes, and gives what `amltk doctor` performs, one after the
+            other up to the first that fails. A generator is closed after the last one, whatever
+            became of it: there it ends what they have started.
     """
 
     name: str
@@ -61,12 +89,13 @@ class Backend:
     capabilities: Capabilities
     kill: Callable[[Executor], None] | None = None
     check: Callable[..., None] | None = None
+    examinations: Callable[..., Iterable[Examination]] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             msg = f"A backend's name is of lower-case letters, digits and '_', as in with_<name>; got {self.name!r}."
             raise ValueError(msg)
-        for field in ("create", "kill", "check"):
+        for field in ("create", "kill", "check", "examinations"):
             value = getattr(self, field)
             if not callable(value) and (value is not None or field == "create"):
                 msg = f"{field}= of backend {self.name!r} must be callable, got {value!r}."

@@ -1,7 +1,7 @@
 """The command `amltk`: what is installed, whether it works, and a start for a distribution of one's own.
 
 Exit status: 0; 1 if `doctor` finds something wrong, or something could not be written; 2 for a command line that is
-wrong; 130 after Ctrl-C.
+wrong; 130 after Ctrl-C; 143 if SIGTERM ends `doctor`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,14 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     doctor.add_argument("name", nargs="?", help="of the backend; every one that is installed, if not given")
     doctor.add_argument("--no-run", action="store_true", help="only look and load: start nothing")
     doctor.add_argument(
+        *("-o", "--option"),
+        action="append",
+        type=_option,
+        default=[],
+        metavar="OPTION=VALUE",
+        help="what with_NAME() is given: a Python literal, or else a string; can be repeated",
+    )
+    doctor.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
     )
     new.add_argument("kind", choices=("backend", "plugin"))
@@ -82,7 +91,31 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.command is None and not arguments.version:
         parser.error(f"a command is missing. Commands: {', '.join(_COMMANDS)}")
+    if arguments.command == "doctor":
+        if arguments.option and arguments.name is None:
+            doctor.error("--option needs the name of the backend that has it: amltk doctor NAME --option ...")
+        names = [name for name, _ in arguments.option]
+        if twice := [name for name in names if names.count(name) > 1]:
+            doctor.error(f"--option {twice[0]} is given more than once")
     return arguments
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Split `name=value`; the value is what Python would read, or the text itself where Python can't."""
+    import ast
+    import warnings
+
+    name, is_there, value = text.partition("=")
+    if not is_there or not name.isidentifier():
+        msg = f"must be OPTION=VALUE, as in --option queue=debug, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    with (
+        warnings.catch_warnings(),
+        contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError),
+    ):
+        warnings.simplefilter("ignore")  # Python's, on how a program should be written
+        return name, ast.literal_eval(value)
+    return name, value
 
 
 def _seconds(text: str) -> float:
@@ -138,13 +171,17 @@ def _as_object(listing: Listing, *, with_capabilities: bool) -> dict[str, Any]:
 def _doctor(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from amltk.doctor import examine, examine_all
+    from amltk.doctor import RefusedOptionsError, examine, examine_all
     from amltk.exceptions import UnknownBackendError
 
-    options = {"run": not arguments.no_run, "limit": arguments.timeout}
+    how = {"run": not arguments.no_run, "limit": arguments.timeout}
     try:
-        found = [examine(arguments.name, **options)] if arguments.name is not None else examine_all(**options)
-    except UnknownBackendError as error:
+        with _ended_in_good_order():
+            if arguments.name is None:
+                found = examine_all(**how)
+            else:
+                found = [examine(arguments.name, **how, options=dict(arguments.option))]
+    except (UnknownBackendError, RefusedOptionsError) as error:
         sys.stderr.write(f"amltk doctor: error: {error}\n")
         return 2
     if arguments.json:
@@ -161,6 +198,20 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write("No backend is installed. `amltk backends` names those that there are.\n")
     return 0 if all(each.ok for each in found) else 1
+
+
+@contextlib.contextmanager
+def _ended_in_good_order() -> Iterator[None]:
+    """Let SIGTERM, of `timeout 60 amltk doctor` for one, leave as little behind as Ctrl-C does."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _duration(seconds: float | None) -> str:

@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
+from typing import Any, NamedTuple, TypeVar
 
 from amltk_processes._frames import CHUNK, Memory
 from amltk_processes._pickling import Function, name_of
 
 _log = logging.getLogger("amltk_processes")
 
+T = TypeVar("T")
+
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
+
+
+class PoolFuture(Future[T]):
+    """The future of a call, which can be cancelled even when the call runs."""
+
+    def __init__(self, on_cancel: Callable[[], None]) -> None:
+        """Be pending; `on_cancel` is told, in any thread, when the future was cancelled while its call ran."""
+        super().__init__()
+        self._on_cancel = on_cancel
+
+    def cancel(self) -> bool:
+        """Cancel the call, and end it if it runs.
+
+        The future is cancelled at once, and what the call returns from now on is dropped. If it
+        runs, its worker is ended, with children and grandchildren: they get SIGTERM, and SIGKILL
+        after two seconds. This does not wait for that.
+
+        Returns:
+            False only if the call has ended already: it has its result or exception, and keeps it.
+        """
+        # What a future waits in is nobody's but its own class's; the standard one has no way out of RUNNING but a
+        # result. All in one go, so that whoever comes with that result at the same time is either first or too late.
+        with self._condition:
+            if self._state in {CANCELLED, CANCELLED_AND_NOTIFIED}:
+                return True
+            if self._state == FINISHED:
+                return False
+            handed_over = self._state == RUNNING
+            self._state = CANCELLED
+            self._condition.notify_all()
+            self.set_running_or_notify_cancel()
+        if handed_over:
+            self._on_cancel()
+        self._invoke_callbacks()  # type: ignore[attr-defined] # what every setter of a future does last
+        return True
 
 
 class Call(NamedTuple):
@@ -26,6 +63,7 @@ class Call(NamedTuple):
         fn: What is called, with `args` and `kwargs`: here only to name it when it fails.
         args: See above.
         kwargs: See above.
+        timeout: How many seconds it may run; None is no limit.
         function: The function as it is sent.
         data: The rest of the call as it is sent.
         buffers: What is large of it, and sent apart.
@@ -35,6 +73,7 @@ class Call(NamedTuple):
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    timeout: float | None
     function: Function
     data: bytes
     buffers: Sequence[Memory]
@@ -53,10 +92,18 @@ class Call(NamedTuple):
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""
-        # One that was taken back from a worker is running already, for whoever asks it.
-        with contextlib.suppress(RuntimeError):  # somebody else has settled it
-            return self.future.running() or self.future.set_running_or_notify_cancel()
-        return False
+        if self.future.running():
+            return True  # it was taken back from a worker
+        if self.future.done():
+            return False
+        try:
+            return self.future.set_running_or_notify_cancel()
+        except RuntimeError:  # somebody has settled it just now
+            return False
+
+    def cancel(self) -> None:
+        """Cancel it: it has not begun, whatever its future says."""
+        self._settle(lambda _: self.future.cancel(), None)
 
     def fail(self, error: BaseException) -> None:
         """Have the future raise `error`."""
@@ -66,9 +113,13 @@ class Call(NamedTuple):
         """Have the future return `result`."""
         self._settle(self.future.set_result, result)
 
-    def _settle(self, setter: Callable[[Any], None], outcome: object) -> None:
+    def _settle(self, settle: Callable[[Any], object], outcome: object) -> None:
+        if self.future.cancelled():
+            return
         try:
-            setter(outcome)
-        except BaseException:  # a callback of the user's that exits, or somebody else has settled it
+            settle(outcome)
+        except BaseException as error:  # a callback of the user's that exits, or somebody else has settled it
+            if isinstance(error, InvalidStateError) and self.future.cancelled():
+                return  # just now
             message = "A callback of a future failed, or the future was settled by somebody else: %r"
             _log.exception(message, self.future)

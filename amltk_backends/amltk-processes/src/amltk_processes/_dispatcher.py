@@ -29,15 +29,17 @@ import os
 import selectors
 import socket
 import threading
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._errors import broken, died, how_it_died, killed
+from amltk_processes._endings import Endings
+from amltk_processes._errors import broken, died, how_it_died, killed, timed_out
 from amltk_processes._fork_server import ForkServer, Report
-from amltk_processes._frames import CHUNK, ERROR, LOG, Memory
+from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._link import Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
@@ -67,7 +69,9 @@ class Dispatcher:
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
         self._queue: collections.deque[Call] = collections.deque()
-        self._stopping = self._killing = self._cancelling = False
+        self._stopping = self._killing = self._cancelling = self._ended = False
+        self._any_cancelled = self._any_timed = False
+        self._kill_orders: list[threading.Event] = []
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._woken = False
@@ -76,6 +80,7 @@ class Dispatcher:
         self._links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
+        self._endings = Endings(self._wake)
         _live.add(self)
 
     def check_open(self) -> None:
@@ -103,8 +108,29 @@ class Dispatcher:
                 thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
                 thread.start()
                 self._thread = thread
+            self._any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
+
+    def end_cancelled(self) -> None:
+        """End those calls that run and whose futures are cancelled; does not wait for it."""
+        with self._lock:
+            self._any_cancelled = True
+            self._wake()
+
+    def kill_calls(self) -> None:
+        """End all calls that there are now, and wait until they are gone, unless this is the dispatcher's thread."""
+        over = threading.Event()
+        with self._lock:
+            if self._thread is None or self._ended:
+                return
+            self._kill_orders.append(over)
+            waiting = list(self._queue)
+            self._wake()
+        for call in waiting:
+            call.cancel()
+        if self._thread is not threading.current_thread():
+            over.wait()
 
     def stop(self, *, cancel_pending: bool = False, kill: bool = False) -> None:
         """Take no more calls, and end when none is left; with `kill`, end now."""
@@ -124,7 +150,7 @@ class Dispatcher:
         """Let go of everything: this process is a fork, and the pool is its parent's."""
         self._lock = threading.RLock()  # whoever held it is not here
         self._stopping = True
-        if self._thread is None:
+        if self._thread is None or self._ended:
             return
         self._selector.close()
         self._wake_reader.close()
@@ -149,9 +175,9 @@ class Dispatcher:
                 self._hand_out()
                 if self._killing or self._failure is not None:
                     break
-                if self._stopping and not self._queue and not any(link.calls for link in self._links):
+                if self._stopping and not (self._queue or self._endings or any(link.calls for link in self._links)):
                     break
-                for key, events in self._selector.select():
+                for key, events in self._selector.select(self._time_left()):
                     key.data(events)
         except BaseException as error:
             self._failure = error
@@ -163,18 +189,17 @@ class Dispatcher:
         self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
 
     def _hand_out(self) -> None:
-        if self._cancelling:
-            self._cancel_queue()
+        self._end_what_must()
         for link in list(self._links):
             if link.is_stuck():
                 self._requeue(link.take_back())
-            elif not link.calls and link.tasks_left == 0:
+            elif link.is_idle() and link.tasks_left == 0:
                 self._remove(link)
         if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self._links):
             return
         self._start_workers()
         self._share_out()
-        idle = sum(not link.calls for link in self._links)
+        idle = sum(link.is_idle() for link in self._links)
         while idle and not self._queue and (back := self._take_from_busiest()):
             self._requeue(back)
             self._share_out()
@@ -182,7 +207,7 @@ class Dispatcher:
 
     def _start_workers(self) -> None:
         # One that has a call, however short its calls have been, is no place for another if a new one can be had.
-        ready = sum(not link.calls or link.initializing for link in self._links)
+        ready = sum(link.is_idle() or link.initializing for link in self._links)
         for _ in range(min(self._max_workers - len(self._links), len(self._queue) - ready)):
             try:
                 self._start_worker()
@@ -229,17 +254,90 @@ class Dispatcher:
         # The first call of a worker that is just starting has not begun either.
         return [] if busiest.initializing else busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
 
+    @staticmethod
+    def _take_all_back(link: Link) -> list[Call]:
+        return [] if link.initializing else link.take_back()  # what comes first is no call of the user's
+
     def _requeue(self, calls: list[Call]) -> None:
         self._queue.extendleft(reversed(calls))
 
+    # Calls that are ended
+
+    def _end_what_must(self) -> None:
+        self._endings.settle()
+        if self._cancelling:
+            self._cancelling = False
+            for link in self._links:
+                self._requeue(self._take_all_back(link))
+            self._cancel_queue()
+        if self._any_cancelled:
+            self._any_cancelled = False
+            self._end_cancelled()
+        if self._kill_orders:
+            self._obey_kill_orders()
+        if self._any_timed:
+            self._end_overdue()
+        while self._queue and self._queue[0].future.cancelled():
+            self._queue.popleft()
+
+    def _end_cancelled(self) -> None:
+        for link in list(self._links):
+            if any(call.future.cancelled() for call in link.calls.values()):
+                call = self._halt(link)
+                if call is not None and call.future.cancelled():
+                    self._end_call(link, call, _fork_server.GRACE, None)
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for link in list(self._links):
+            if _is_over(link.deadline(), now):
+                call = self._halt(link)
+                if call is not None and _is_over(link.deadline(), now):
+                    self._end_call(link, call, 0, timed_out)
+
+    def _obey_kill_orders(self) -> None:
+        with self._lock:
+            orders, self._kill_orders = self._kill_orders, []
+        for link in list(self._links):
+            self._read(link)
+            for call in self._take_all_back(link):
+                call.cancel()
+            if (running := link.running()) is not None and not link.initializing:
+                self._end_call(link, running, _fork_server.GRACE, killed)
+        for over in orders:
+            self._endings.watch(over)
+
+    def _halt(self, link: Link) -> Call | None:
+        """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
+        self._read(link)
+        self._requeue(self._take_all_back(link))
+        return link.running()
+
+    def _end_call(
+        self, link: Link, call: Call, grace: float, error: Callable[[Call, int | None], BaseException] | None
+    ) -> None:
+        """End a worker, and the call that it runs, which then fails with what `error` makes."""
+
+        def then() -> None:
+            if error is not None:
+                call.fail(error(call, link.pid))
+
+        if link.open:
+            self._selector.unregister(link.connection)
+        link.doom()
+        self._endings.begin(link, grace, then)
+
+    def _time_left(self) -> float | None:
+        if not self._any_timed:
+            return None
+        deadlines = [deadline for link in self._links if (deadline := link.deadline()) is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
     def _cancel_queue(self) -> None:
-        self._cancelling = False
-        for _ in range(len(self._queue)):
-            call = self._queue.popleft()
-            if call.future.cancel():
-                call.begin()  # which tells those who wait
-            else:
-                self._queue.append(call)  # one that was taken back from a worker
+        while self._queue:
+            self._queue.popleft().cancel()
+
+    # What the workers and the fork server say
 
     def _flush(self, link: Link) -> None:
         if link.open:
@@ -261,9 +359,16 @@ class Dispatcher:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
+    def _read(self, link: Link) -> None:
+        for answer in link.receive_all():
+            self._on_answer(link, *answer)
+
     def _on_answer(
         self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
     ) -> None:
+        if kind == ALIVE:
+            link.spoke()
+            return
         if kind == LOG:
             logging_call = link.calls.get(number)
             self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
@@ -301,6 +406,7 @@ class Dispatcher:
             if report.kind == STARTED:
                 link.pid = report.pid
                 self._by_pid[report.pid] = link
+                self._endings.started(link)
             else:
                 self._bury(link, "could not be started")
                 if not self._links:
@@ -325,8 +431,12 @@ class Dispatcher:
             self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
     def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
-        for answer in link.receive_rest():
-            self._on_answer(link, *answer)
+        if link.doomed:
+            self._links.remove(link)
+            if link.pid is None:
+                self._endings.finish(link)
+            return
+        self._read(link)
         self._requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
@@ -345,6 +455,8 @@ class Dispatcher:
     def _end(self) -> None:
         with self._lock:
             self._stopping = True
+        for link in self._links:
+            self._requeue(self._take_all_back(link))
         unfinished = [(call, link.pid) for link in self._links for call in link.calls.values()]
         for link in list(self._links):
             self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
@@ -352,17 +464,26 @@ class Dispatcher:
             if self._server is not None:
                 self._server.close(now=self._killing or self._failure is not None)
         finally:
+            self._endings.finish_all()
             if self._failure is None:
                 self._cancel_queue()
             unfinished += [(call, None) for call in self._queue if call.begin()]
             for call, pid in unfinished:
                 if call is not self._first_call:
-                    call.fail(killed(call, pid, "kill_workers()") if self._failure is None else broken(self._failure))
+                    call.fail(killed(call, pid) if self._failure is None else broken(self._failure))
             self._queue.clear()
             self._logs.close()
             self._selector.close()
             self._wake_reader.close()
             self._waker.close()
+            with self._lock:
+                self._ended = True
+            for over in self._kill_orders:
+                over.set()
+
+
+def _is_over(deadline: float | None, now: float) -> bool:
+    return deadline is not None and deadline <= now
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

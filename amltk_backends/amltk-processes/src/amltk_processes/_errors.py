@@ -7,7 +7,7 @@ import signal
 import textwrap
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import AmltkError, WorkerDied
+from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
@@ -46,10 +46,21 @@ def died(call: Call, pid: int | None, how: str, report: Report | None) -> Worker
     )
 
 
-def killed(call: Call, pid: int | None, by: str) -> WorkerDied:
+def timed_out(call: Call, pid: int | None) -> CallTimeoutError:
+    """Return the error of a call that took longer than it was allowed."""
+    assert call.timeout is not None
+    message = (
+        f"{call.describe()} took longer than its limit of {call.timeout:g} s and was ended, in process {pid} on "
+        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN}"
+    )
+    return CallTimeoutError(message, timeout=call.timeout, pid=pid)
+
+
+def killed(call: Call, pid: int | None) -> WorkerDied:
     """Return the error of a call that was ended on purpose, together with all others."""
     where = f", in process {pid} on {platform.node()}" if pid else ""
-    return WorkerDied(f"{call.describe()} was ended by {by}{where}.", pid=pid)
+    message = f"{call.describe()} was ended by kill_calls() or kill_workers(){where}, with all that it had started."
+    return WorkerDied(message, pid=pid)
 
 
 _WHY = {

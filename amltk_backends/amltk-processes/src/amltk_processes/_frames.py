@@ -5,6 +5,7 @@
                       CALL      number: of the call, tag: the function (0: it is in the data)
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
                       ERROR     likewise                                data: a pickled PackedException
+                      ALIVE     first of all, when the worker is there
                       LOG       number: of the call                     data: a pickled log record
 
 A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
@@ -22,7 +23,7 @@ import threading
 from collections.abc import Sequence
 
 HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
-FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG = range(6)
+FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG, ALIVE = range(7)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
 # Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.

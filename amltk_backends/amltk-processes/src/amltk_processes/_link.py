@@ -41,6 +41,9 @@ class Link:
         may_have: How many calls it may have: doubled by each short call, 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
         open: Both ends are open, as far as one knows.
+        ready: It has said its first word.
+        doomed: It is being ended, and holds only its place.
+        since: From when on the first of its calls may have been running, by the monotonic clock.
         tasks_left: How many more it may be given before it makes room for another; None is no limit.
     """
 
@@ -49,18 +52,20 @@ class Link:
         self.connection, self.theirs = socket.socketpair()
         self.connection.setblocking(False)
         self.tokens, self._give_token = os.pipe()
+        self._pipe = [self.tokens, self._give_token]
         os.set_blocking(self.tokens, False)
         self.pid: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
         self.initializing = False
         self.open = True
+        self.ready = self.doomed = False
+        self.since = time.monotonic()
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
         self._functions: set[int] = set()
         self._out: collections.deque[memoryview] = collections.deque()
         self._frames = FrameReader(self.connection)
-        self._last_answer = time.monotonic()
 
     def room(self) -> int:
         """Return how many calls it could take now; many at a time, rather than one by one."""
@@ -84,7 +89,7 @@ class Link:
     def give(self, calls: Iterable[Call]) -> None:
         """Send calls, as far as the socket takes them at once; `flush` sends the rest."""
         if not self.calls:
-            self._last_answer = time.monotonic()
+            self.since = time.monotonic()
         pieces: list[Memory] = []
         tokens = bytearray()
         for call in calls:
@@ -126,6 +131,8 @@ class Link:
                 self._out[0] = self._out[0][sent:]
             else:
                 self._out.popleft()
+                if len(self.calls) == 1:  # what is big travels alone, and its time begins when it has arrived
+                    self.since = time.monotonic()
         return True
 
     def receive(self) -> list[Frame] | None:
@@ -137,25 +144,46 @@ class Link:
         except ConnectionError:
             return None
 
-    def receive_rest(self) -> Iterator[Frame]:
-        """Yield the answers that are still there of a worker that is dead."""
+    def receive_all(self) -> Iterator[Frame]:
+        """Yield all answers that are there."""
         with contextlib.suppress(BlockingIOError, ConnectionError):
             while self.open and (frames := self._frames.read()) is not None:
                 yield from frames
 
     def answered(self, number: int, microseconds: int) -> Call:
         """Take note that a call is over."""
-        self._last_answer = time.monotonic()
+        self.since = time.monotonic()
         self.initializing = False
         self.may_have = min(self.may_have * 2, MOST_CALLS) if microseconds < SHORT else 1
         return self.calls.pop(number)
 
+    def spoke(self) -> None:
+        """Take note of a sign of life. The first one says that it is there, and begins with its calls."""
+        if not self.ready:
+            self.ready = True
+            self.since = time.monotonic()
+
+    def running(self) -> Call | None:
+        """Return the call that runs: the last one, when all others were answered or taken back."""
+        return next(reversed(self.calls.values()), None)
+
+    def deadline(self) -> float | None:
+        """Return when the time of the call that runs is up; None if it has as long as it likes."""
+        call = next(iter(self.calls.values()), None)
+        return None if call is None or call.timeout is None or not self.ready else self.since + call.timeout
+
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return self.open and not self.calls
+
     def is_stuck(self) -> bool:
         """Whether calls wait behind a long one."""
-        return len(self.calls) > 1 and time.monotonic() - self._last_answer > STUCK
+        return len(self.calls) > 1 and time.monotonic() - self.since > STUCK
 
     def take_back(self, most: int = MOST_CALLS + 1) -> list[Call]:
         """Take calls back that have not begun, `most` of them, in the order in which they were given."""
+        if not self._pipe:
+            return []
         try:
             tokens = os.read(self.tokens, NUMBER.size * most)
         except BlockingIOError:
@@ -173,9 +201,15 @@ class Link:
         self.theirs.close()
 
     def close(self) -> None:
-        """Close all, once: an idle worker ends then."""
+        """Close all: an idle worker ends then."""
         self.open = False
         self.connection.close()
         self.theirs.close()
-        os.close(self.tokens)
-        os.close(self._give_token)
+        while self._pipe:
+            os.close(self._pipe.pop())
+
+    def doom(self) -> None:
+        """Close all, and keep only the place, until the worker is dead."""
+        self.doomed = True
+        self.calls.clear()
+        self.close()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from amltk_processes._frames import (
+    ALIVE,
     CALL,
     ERROR,
     LEVELS,
@@ -68,6 +69,7 @@ def work(connection: socket.socket, tokens: int) -> None:
     os.register_at_fork(after_in_child=let_go)
     calls = _Calls(connection, logs)
     with contextlib.suppress(ConnectionError):  # the main process is gone
+        writer.send(pack(ALIVE, 0, 0, b""))
         while token := _next_token(tokens):
             # Calls whose token somebody else has taken are passed over.
             call = calls.get(NUMBER.unpack(token)[0])

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
-from amltk_processes._call import Call
+from amltk.checks import check_seconds
+from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._errors import BrokenProcessPool
 from amltk_processes._pickling import CallPickler
@@ -26,8 +27,9 @@ class ProcessPoolExecutor(Executor):
 
     A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other, and is
     replaced. Functions and classes of `__main__`, lambdas and closures work; the user's script is
-    not imported anew, so it needs no guard. `kill_workers` ends running calls. Nothing is left
-    behind, in whatever way the main process ends.
+    not imported anew, so it needs no guard. Running calls can be ended: one by `cancel()` of its
+    future, those that take too long by `submit_with_timeout`, all by `kill_calls`, and with the
+    executor itself by `kill_workers`. Nothing is left behind, in whatever way the main process ends.
 
     Callbacks of futures run in a thread of the executor's, as they do in the standard one.
     """
@@ -68,7 +70,7 @@ class ProcessPoolExecutor(Executor):
         first = None
         if initializer is not None:
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
-            first = Call(Future(), initializer, initargs, {}, function, data, buffers)
+            first = Call(Future(), initializer, initargs, {}, None, function, data, buffers)
         self._dispatcher = Dispatcher(
             max_workers or _usable_processors(), first, max_tasks_per_child, forward_logs=forward_logs
         )
@@ -85,7 +87,31 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: The executor was shut down.
             BrokenProcessPool: The initializer failed, or no process can be started.
         """
-        future: Future[T] = Future()
+        return self._submit(None, fn, args, kwargs)
+
+    def submit_with_timeout(
+        self, timeout: float, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Do as `submit` does, and end the call if it takes longer than `timeout` seconds.
+
+        The time counts from when a worker begins the call, arguments still to be unpickled, until
+        its result is back. Then its worker is killed, children and grandchildren first, and the
+        future raises `amltk.exceptions.CallTimeoutError`. It is SIGKILL at once, to be exact: the
+        call has no time to clean up.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: It is not above 0, or infinite.
+            RuntimeError: The executor was shut down.
+            BrokenProcessPool: The initializer failed, or no process can be started.
+        """
+        check_seconds("timeout", timeout, zero=False)
+        return self._submit(timeout, fn, args, kwargs)
+
+    def _submit(
+        self, timeout: float | None, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[T]:
+        future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
         except Exception as error:
@@ -93,7 +119,7 @@ class ProcessPoolExecutor(Executor):
             future.set_running_or_notify_cancel()
             future.set_exception(error)
         else:
-            self._dispatcher.submit(Call(future, fn, args, kwargs, function, data, buffers))
+            self._dispatcher.submit(Call(future, fn, args, kwargs, timeout, function, data, buffers))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -101,11 +127,20 @@ class ProcessPoolExecutor(Executor):
 
         Args:
             wait: Come back when nothing is left: no call, process, thread or descriptor.
-            cancel_futures: Cancel the calls that have not begun.
+            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
         """
         self._dispatcher.stop(cancel_pending=cancel_futures)
         if wait:
             self._dispatcher.join()
+
+    def kill_calls(self) -> None:
+        """End all calls that there are now, and come back when they are gone; the executor stays as usable as it was.
+
+        Calls that have not begun are cancelled. Those that run fail with `WorkerDied`: their workers
+        are ended, with children and grandchildren, by SIGTERM, and SIGKILL after two seconds; new
+        ones take their places. Called from a callback of a future, it comes back at once.
+        """
+        self._dispatcher.kill_calls()
 
     def kill_workers(self) -> None:
         """End everything now, and come back when it is gone: workers, their children and grandchildren.

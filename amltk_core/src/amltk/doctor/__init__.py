@@ -2,11 +2,12 @@
 
 - `examination`: all that is asked of a backend, one check after the other
 - `requirements`: whether the versions fit that are installed
-- `probe`: what a backend's own process does: load it, start it, run a call, stop it
+- `process`: the process in which a backend is examined: what it says, and how it is ended
+- `probe`: what that process does: load the backend, perform its own examinations, start it, run a call, stop it
 """
 
 from __future__ import annotations
 
-from amltk.doctor.examination import Check, Diagnosis, examine, examine_all
+from amltk.doctor.examination import Check, Diagnosis, RefusedOptionsError, examine, examine_all
 
-__all__ = ["Check", "Diagnosis", "examine", "examine_all"]
+__all__ = ["Check", "Diagnosis", "RefusedOptionsError", "examine", "examine_all"]

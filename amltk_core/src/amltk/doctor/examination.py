@@ -6,26 +6,23 @@ So a backend that hangs, or takes its process with it, is reported like any othe
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import select
+import pickle
 import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
+from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
 
-INTERPRETER_SECONDS = 60.0
-"""So much time has a process at least until it takes the first step: a slow machine is no fault of a backend."""
+
+class RefusedOptionsError(ValueError):
+    """A backend can't be made with the options that it should be examined with."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class Check:
     """What became of one check.
 
     Attributes:
-        name: "installed", "versions", "load", "start", "call" or "stop".
+        name: "installed", "versions", "load", "start", "call" or "stop"; between the last two groups, the name of an
+            examination of the backend's own, and "clean up", which ends what these have started.
         status: "ok", "failed", or "left out" with the reason in `detail`.
         detail: What was found; what failed, and what mends it.
         seconds: How long it took; None for what takes no time.
@@ -67,16 +65,18 @@ def examine_all(*, run: bool, limit: float) -> list[Diagnosis]:
     return found
 
 
-def examine(name: str, *, run: bool, limit: float) -> Diagnosis:
+def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | None = None) -> Diagnosis:
     """Examine a backend.
 
     Args:
         name: Of the backend.
-        run: Whether to start it with its default options, run one call and stop it.
+        run: Whether to start it, run one call and stop it, and perform those of its examinations that start something.
         limit: After how many seconds a step has failed.
+        options: What it is made with, instead of its defaults.
 
     Raises:
         UnknownBackendError: There is no backend of that name.
+        RefusedOptionsError: It has no such option, or can't use a value.
     """
     entries = plugin_manager().installed().get(name, ())
     if not entries:
@@ -86,7 +86,7 @@ def examine(name: str, *, run: bool, limit: float) -> Diagnosis:
             raise
         except BackendError as error:
             return Diagnosis(name, (Check("installed", "failed", str(error)),))
-    checks = [*_installed(entries), *_probed(name, run=run, limit=limit)]
+    checks = [*_installed(entries), *_probed(name, run=run, limit=limit, options=options or {})]
     return Diagnosis(name, tuple(checks))
 
 
@@ -101,55 +101,42 @@ def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
         yield Check("versions", "left out" if fits is None else "ok" if fits else "failed", detail)
 
 
-def _probed(name: str, *, run: bool, limit: float) -> list[Check]:
+def _probed(name: str, *, run: bool, limit: float, options: Mapping[str, Any]) -> list[Check]:
     """Let a process of its own take the steps, and return what became of each."""
-    # -u: what a process said last is not lost when it dies.
-    command = [sys.executable, "-u", "-P", "-m", "amltk.doctor.probe", name, "run" if run else "load"]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            start_new_session=True,  # so that it can be ended with what it started
-        )
-        checks: list[Check] = []
-        assert process.stdout is not None
-        try:
-            broken = _follow(process, process.stdout.fileno(), limit, checks)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.stdout.close()  # not read to its end: what left the session may hold it open for ever
-            process.wait()
+    checks: list[Check] = []
+    with process.Probe(name, "run" if run else "load", pickle.dumps(dict(options)).hex()) as probe:
+        broken = _follow(probe, limit, checks)
         if broken is not None:
-            last = _last_line(said)
+            last = probe.last_words()
             ended = [check for check in checks if check.name != broken.name]
-            return [*ended, replace(broken, detail=f"{broken.detail}; it said at last: {last}") if last else broken]
+            broken = replace(broken, detail=f"{broken.detail}; it said at last: {last}") if last else broken
+            checks = [*ended, broken, *_cleaned_up(probe, after=broken)]
     return checks
 
 
-def _follow(process: subprocess.Popen[bytes], channel: int, limit: float, checks: list[Check]) -> Check | None:
+def _follow(probe: process.Probe, limit: float, checks: list[Check]) -> Check | None:
     """Follow a probe, for `limit` seconds a step at most: add its checks, and return the one that it can't report.
 
     Raises:
         UnknownBackendError: What bears the name is no backend.
+        RefusedOptionsError: The backend refuses the options.
     """
     step = "load"
     try:
-        for message in _messages(channel, limit):
+        for message in probe.messages(limit):
             if "unknown" in message:
                 raise UnknownBackendError(message["unknown"])
+            if "refused" in message:
+                raise RefusedOptionsError(message["refused"])
             if "begin" in message:
                 step = message["begin"]
             else:
                 checks.append(Check(**message))
     except TimeoutError:
-        if process.poll() is None:
+        if probe.exit_code(0) is None:
             return Check(step, "failed", f"it did not end within {limit:g} s", limit)
-    try:
-        exit_code = process.wait(limit)
-    except subprocess.TimeoutExpired:
+    exit_code = probe.exit_code(limit)
+    if exit_code is None:
         detail = f"its process does not end within {limit:g} s: something of the backend still runs"
         return Check(step, "failed", detail, limit)
     if exit_code == 0:
@@ -158,30 +145,14 @@ def _follow(process: subprocess.Popen[bytes], channel: int, limit: float, checks
     return Check(step, "failed", f"its process ended with {how}")
 
 
-def _messages(channel: int, limit: float) -> Iterator[dict[str, Any]]:
-    """Give what a probe says, until it has said all.
-
-    Raises:
-        TimeoutError: It said nothing for `limit` seconds.
-    """
-    unread = b""
-    patience = max(limit, INTERPRETER_SECONDS)
-    while True:
-        if not select.select([channel], [], [], patience)[0]:
-            raise TimeoutError
-        patience = limit
-        chunk = os.read(channel, 65536)
-        *lines, unread = (unread + chunk).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if "end" in message:
-                return
-            yield message
-        if not chunk:
-            return
-
-
-def _last_line(said: IO[bytes]) -> str:
-    said.seek(0)
-    lines = said.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+def _cleaned_up(probe: process.Probe, *, after: Check) -> list[Check]:
+    """Interrupt a probe that is still there, and return what becomes of the clean-up, if that is done only now."""
+    if probe.exit_code(0) is not None:
+        return []
+    checks: list[Check] = []
+    probe.interrupt()
+    broken = _follow(probe, process.GRACE_SECONDS, checks)
+    said = [check for check in checks if check.name == process.CLEAN_UP]
+    if not said and broken is not None and broken.name == process.CLEAN_UP:
+        said = [broken]
+    return said if after.name != process.CLEAN_UP else []

@@ -1,24 +1,33 @@
-"""What `amltk doctor` runs in a process of its own: `python -m amltk.doctor.probe NAME run|load`.
+"""What `amltk doctor` runs in a process of its own: `python -m amltk.doctor.probe NAME run|load OPTIONS`.
 
-It says what it does and what became of it, a JSON object a line; whatever else is printed goes to stderr.
+It says what it does and what became of it, a JSON object a line; whatever else is printed goes to stderr. SIGINT makes
+it stop what it does, and end what it has started.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
 import operator
 import os
+import pickle
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import IO, Any
 
 from amltk import Scheduler
-from amltk.backend import Backend
+from amltk.backend import Backend, Examination
+from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
+from amltk.scheduling.provider import from_backend
+
+LISTING = "examinations"
+OURS = ("installed", "versions", "load", LISTING, CLEAN_UP, "start", "call", "stop")
 
 
 class Steps:
@@ -65,14 +74,75 @@ def load(name: str, steps: Steps) -> Backend | None:
     return None
 
 
-def start(backend: Backend, steps: Steps) -> Scheduler | None:
-    """Make a scheduler with the default options of a backend, if that can be done; its run completes the step."""
-    steps.begin("start")
-    if missing := _required(inspect.signature(backend.create).parameters):
-        steps.end("left out", f"with_{backend.name}() needs options that only you know: {', '.join(missing)}")
-        return None
+def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
+    """Say whether a backend takes the options, and that they are all that it needs."""
+    steps.begin("start" if backend.examinations is None else LISTING)
+    parameters = inspect.signature(backend.create).parameters
+    missing = [name for name in _required(parameters) if name not in options]
+    if missing and options.keys() <= parameters.keys():
+        mend = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
+        told = f"with_{backend.name}() needs options that only you know: {', '.join(missing)}"
+        steps.end("left out", f"{told}; amltk doctor {backend.name} {mend}")
+        return False
     try:
-        return Scheduler.with_backend(backend.name)
+        from_backend(backend, (), options)
+    except Exception as error:
+        if options and isinstance(error, TypeError | ValueError):
+            steps.say(refused=str(error))
+        else:
+            steps.fail(error)
+        return False
+    return True
+
+
+def perform(backend: Backend, options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
+    """Perform a backend's own examinations, up to the first that fails, and say whether all went well."""
+    if backend.examinations is None:
+        return True
+    steps.begin(LISTING)
+    try:
+        with contextlib.closing(_given(backend.examinations, options)) as examinations:
+            return _perform_all(examinations, steps, run=run)
+    except Exception as error:
+        steps.fail(error)
+        return False
+    finally:
+        steps.end()  # it is the clean-up that ends here, also that of an interruption
+
+
+def _given(
+    examinations: Callable[..., Iterable[Examination]], options: Mapping[str, Any]
+) -> Generator[Examination, None, None]:
+    yield from examinations(**options)  # what it gives need not be a generator; one that is, is closed with this one
+
+
+def _perform_all(examinations: Iterable[Examination], steps: Steps, *, run: bool) -> bool:
+    names = set(OURS)
+    for each in examinations:
+        if not isinstance(each, Examination) or each.name in names:
+            steps.begin(LISTING)
+            msg = f"the backend gave {each!r}; it must be an Examination of a name that no other step has"
+            raise TypeError(msg)
+        names.add(each.name)
+        steps.begin(each.name)
+        try:
+            if run or not each.runs:
+                steps.end("ok", " ".join(str(each.examine()).split()))
+            else:
+                steps.end("left out", "it starts something")
+        except Exception as error:
+            steps.fail(error)
+            return False
+        finally:
+            steps.begin(CLEAN_UP)  # unless there is another one
+    return True
+
+
+def start(backend: Backend, options: Mapping[str, Any], steps: Steps) -> Scheduler | None:
+    """Make a scheduler with a backend; its run completes the step."""
+    steps.begin("start")
+    try:
+        return Scheduler.with_backend(backend.name, **options)
     except Exception as error:
         steps.fail(error)
         return None
@@ -136,15 +206,28 @@ def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     return [name for name, each in parameters.items() if each.default is each.empty and each.kind not in kinds]
 
 
-def main(name: str, what: str) -> None:
-    """Take the steps, and say so on what was stdout."""
+def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool) -> None:
+    """Take the steps, up to the first that fails."""
+    backend = load(name, steps)
+    if backend is None or not (run_it or options or backend.examinations is not None):
+        return
+    if not accept(backend, options, steps) or not perform(backend, options, steps, run=run_it) or not run_it:
+        return
+    scheduler = start(backend, options, steps)
+    if scheduler is not None:
+        run(scheduler, steps)
+
+
+def main(name: str, what: str, options: str) -> None:
+    """Examine a backend, and say so on what was stdout."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what is in its background ignore it
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         steps = Steps(channel)
-        backend = load(name, steps)
-        scheduler = start(backend, steps) if backend is not None and what == "run" else None
-        if scheduler is not None:
-            run(scheduler, steps)
+        try:
+            examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
         steps.say(end=True)
 
 

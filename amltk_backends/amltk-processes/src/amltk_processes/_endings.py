@@ -1,0 +1,113 @@
+"""Workers that are ended while the pool goes on, because of what their call did or what became of it.
+
+      dispatcher's thread                                     a thread for each
+
+      begin(link, grace, then) ──────────────────────────────> end_process_trees
+        │  (or started(link), if the worker is just starting)     │ the worker, its children and grandchildren
+      settle() <──────────────────────────── wakes it ────────────┘ are gone
+        └─> then()
+
+Such a worker is given nothing more, and what it still says is not heard. It keeps its place until
+it is dead, so that there are never more workers than asked for.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from amltk_processes._link import Link
+
+
+class _Ending(NamedTuple):
+    grace: float
+    then: Callable[[], None]
+
+
+class Endings:
+    """Those that are under way. All methods are for the dispatcher's thread."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Begin with none; `wake` makes the dispatcher's thread call `settle`."""
+        self._wake = wake
+        self._under_way: dict[Link, _Ending] = {}
+        self._threads: dict[Link, threading.Thread] = {}
+        self._gone: collections.deque[Link] = collections.deque()
+        self._watched: list[tuple[set[Link], threading.Event]] = []
+
+    def begin(self, link: Link, grace: float, then: Callable[[], None]) -> None:
+        """End a worker with all that it started, whose link is closed.
+
+        Args:
+            link: The way to it.
+            grace: Seconds between SIGTERM and SIGKILL; with 0, SIGKILL comes at once.
+            then: Called when nothing of it is left.
+        """
+        self._under_way[link] = _Ending(grace, then)
+        if link.pid is not None:
+            self.started(link)
+
+    def started(self, link: Link) -> None:
+        """Take note that the process id of a worker has become known; it may be one that is to end."""
+        ending = self._under_way.get(link)
+        if ending is None:
+            return
+        thread = threading.Thread(
+            target=self._end, args=(link, ending.grace), name="amltk-processes: ends a worker", daemon=True
+        )
+        self._threads[link] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread to give: then the pool waits
+            del self._threads[link]
+            self._end(link, ending.grace)
+
+    def _end(self, link: Link, grace: float) -> None:
+        from amltk_processes._ending import end_process_trees
+
+        assert link.pid is not None
+        try:
+            end_process_trees([link.pid], grace)
+        finally:
+            self._gone.append(link)
+            self._wake()
+
+    def settle(self) -> None:
+        """Do what was to be done after those endings that are over."""
+        while self._gone:
+            self.finish(self._gone.popleft())
+
+    def finish(self, link: Link) -> None:
+        """Take an ending as over."""
+        ending = self._under_way.pop(link, None)
+        if ending is None:
+            return
+        if thread := self._threads.pop(link, None):
+            thread.join()
+        ending.then()
+        self._tell()
+
+    def finish_all(self) -> None:
+        """Wait for all, and take them as over."""
+        for link in list(self._under_way):
+            if thread := self._threads.get(link):
+                thread.join()
+            self.finish(link)
+
+    def watch(self, over: threading.Event) -> None:
+        """Set an event when the endings that are under way now are over."""
+        self._watched.append((set(self._under_way), over))
+        self._tell()
+
+    def _tell(self) -> None:
+        waiting, self._watched = self._watched, []
+        for links, over in waiting:
+            if links & self._under_way.keys():
+                self._watched.append((links, over))
+            else:
+                over.set()
+
+    def __bool__(self) -> bool:
+        return bool(self._under_way)
