@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import faulthandler
 import logging
 import os
 import signal
@@ -43,7 +42,6 @@ def die(folder: Path, number: int) -> None:
 
 def crash(folder: Path) -> None:
     note_pid(folder)
-    faulthandler.enable()
     ctypes.string_at(0)
 
 

@@ -17,7 +17,9 @@ import gc
 import os
 import platform
 import re
-import threading
+import subprocess
+import sys
+import textwrap
 import time
 import traceback
 from collections import defaultdict
@@ -110,6 +112,26 @@ class Case:
     async def async_run(self, **options: Any) -> ExitState:
         with self._watched(options.get("wait", True)):
             return await self.scheduler.async_run(**{"on_exception": "ignore", **options})
+
+    def open_gate(self, word: str = "return") -> None:
+        """Let the calls that wait for the gate return, or "fail"."""
+        part = self.folder / "part-of-gate"
+        part.write_text(word, encoding="utf-8")
+        part.rename(self.gate)
+
+    def script(self, code: str) -> str:
+        """Run a program of the user's, in which SCHEDULER stands for making one; return what it printed."""
+        with self.program(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+            printed, complaints = program.communicate()
+        assert (program.returncode, complaints) == (0, "")
+        return str(printed)
+
+    def program(self, code: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a program of the user's."""
+        path = self.folder / "script.py"
+        scheduler = f"Scheduler.with_backend({self.place.name!r}, **{dict(self.place.options)!r})"
+        path.write_text(textwrap.dedent(code).replace("SCHEDULER", scheduler), encoding="utf-8")
+        return subprocess.Popen([sys.executable, path], **options)
 
     def asks_to_end(self) -> None:
         """Note that the run is asked to end now, in a way that no event tells."""
@@ -236,7 +258,7 @@ class LoopWatch:
         self.worst = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._excused = 0.0
+        self._waited: dict[int, float] = {}
         self._collected = 0.0
         self._collecting_since = 0.0
 
@@ -253,17 +275,19 @@ class LoopWatch:
 
     def forgive(self) -> None:
         """Begin anew: that the loop was blocked until now is the test's own doing."""
-        self._excused = self._excuses()
         self._due = asyncio.get_running_loop().time() + self.INTERVAL
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._excused = self._excuses()
+        self._collected = 0.0
+        self._waited = _waited_for_processor()
         self._due = loop.time() + self.INTERVAL
         self._timer = loop.call_later(self.INTERVAL, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         late = loop.time() - self._due
-        self.worst = max(self.worst, late - (self._excuses() - self._excused))
+        # Of all threads: one that has the interpreter's lock and no processor holds up the loop just as well.
+        waited = sum(seconds - self._waited.get(thread, 0.0) for thread, seconds in _waited_for_processor().items())
+        self.worst = max(self.worst, late - waited - self._collected)
         self._wait(loop)
 
     def _on_collection(self, phase: str, _: object) -> None:
@@ -272,17 +296,14 @@ class LoopWatch:
         else:
             self._collected += time.monotonic() - self._collecting_since
 
-    def _excuses(self) -> float:
-        """Return how long the garbage collector ran, and our threads waited for a processor, as the kernel says.
 
-        All threads: one that has the interpreter's lock and no processor holds up the loop just as well.
-        """
-        waited = 0
-        for thread in threading.enumerate():
-            with contextlib.suppress(OSError):  # it has just ended, or this kernel does not say
-                stat = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text(encoding="ascii")
-                waited += int(stat.split()[1])
-        return self._collected + waited / 1e9
+def _waited_for_processor() -> dict[int, float]:
+    """Return for how many seconds each of our threads was ready to run while others had the processors."""
+    waited = {}
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended, or this kernel does not say
+            waited[int(thread.name)] = int((thread / "schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    return waited
 
 
 def gone(pids: set[int], until: Callable[..., None]) -> None:

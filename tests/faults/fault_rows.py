@@ -21,6 +21,7 @@ GROUPS = {
 
 BATCH = "waits for batch backends"
 LANDS = "waits for its feature"
+NOT_TRIED = "not tried"
 
 
 class Row(NamedTuple):
@@ -54,7 +55,7 @@ ROWS = (
     Row("A2", "a call crashes in compiled code (SIGSEGV)",
         "the same, with what `faulthandler` wrote: where the call was", DIES),
     Row("A3", "a call leaves by `os._exit(n)`", "the same, with the exit code", DIES),
-    Row("A4", "the system kills a worker because memory ran out", "the same, and that it was memory", DIES, LANDS),
+    Row("A4", "the system kills a worker because memory ran out", "the same, and that it was memory", DIES),
     Row("A6", "the initializer of the workers raises", "`run()` fails at once; its exception is shown",
         ("initializer=",)),
     Row("A7", "a call kills every worker that tries it",
@@ -63,7 +64,7 @@ ROWS = (
         "`WorkerLost` within the time limit that was set, and a new worker; what comes late is dropped",
         ("survives_dead_worker", "heartbeat="), f"cut off by the network: {BATCH}"),
     Row("A10", "a worker is asked to go (SIGTERM, SIGUSR1), as batch systems do",
-        "`WorkerDied` says that, and speaks of no crash", DIES, LANDS),
+        "`WorkerDied` says that, and speaks of no crash", DIES),
 
     Row("B1", "the function is a lambda, nested, or of the script", "it works, without a `__main__` guard",
         ("takes_any_function",)),

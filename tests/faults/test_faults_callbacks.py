@@ -79,10 +79,7 @@ def gated(case, number: int):
 def test_d6_several_fail_at_once(case):
     _, began = gated(case, 2)
 
-    def fail() -> None:
-        case.gate.write_text("fail", encoding="utf-8")
-
-    case.at_start(lambda: case.when_there(began[0], lambda: case.when_there(began[1], fail)))
+    case.at_start(lambda: case.when_there(began[0], lambda: case.when_there(began[1], lambda: case.open_gate("fail"))))
     with pytest.raises(ExceptionGroup) as info:
         case.run(on_exception="raise")
     assert [str(error) for error in info.value.exceptions] == ["told to fail"] * 2
@@ -93,7 +90,7 @@ def test_d7_fails_while_the_run_drains(case):
 
     def stop() -> None:
         case.scheduler.stop()
-        case.gate.write_text("fail", encoding="utf-8")
+        case.open_gate("fail")
 
     case.at_start(lambda: case.when_there(began[0], stop))
     with pytest.raises(ValueError, match="told to fail"):
@@ -105,7 +102,7 @@ def test_d8_results_come_while_the_run_ends(case):
 
     def stop() -> None:
         case.scheduler.stop()
-        case.gate.write_text("return", encoding="utf-8")
+        case.open_gate()
 
     case.at_start(lambda: case.when_there(began[0], lambda: case.when_there(began[1], stop)))
     case.run()

@@ -7,9 +7,6 @@ import io
 import logging
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +17,7 @@ from fault_case import comes_true, gone, send
 
 from amltk.exceptions import WrongThreadError
 from amltk.scheduling import ExitState
+from amltk_processes import ProcessPoolExecutor as AmltkPool
 
 Code = ExitState.Code
 
@@ -47,10 +45,6 @@ def long_call(case):
     return task
 
 
-def open_gate(case) -> None:
-    case.gate.write_text("return", encoding="utf-8")
-
-
 def test_e1_twice(case):
     task = case.task(calls.double)
     for n in (1, 2):
@@ -67,7 +61,7 @@ def test_e2_twice_until_the_timeout(case):
 
 
 def test_e4_stop_from_another_thread(case, thread):
-    case.at_start(lambda: thread(case.scheduler.stop))
+    case.at_start(lambda: case.scheduler.call_later(0.02, thread, case.scheduler.stop))
     began = time.monotonic()
     assert case.run(end_on_empty=False).code is Code.STOPPED
     assert time.monotonic() - began < 5
@@ -116,7 +110,7 @@ def test_e7_ctrl_c(case, thread, until):
     case.at_start(lambda: thread(press))
     with pytest.raises(KeyboardInterrupt):
         case.run(wait=True)
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads + 1)  # of threads, only the calls can end it
     assert "result" not in dict(case.ended(task))
 
@@ -136,7 +130,7 @@ def test_e9_the_task_of_async_run_is_cancelled(case, until):
         long_call(case)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads)
 
 
@@ -175,7 +169,7 @@ def test_e12_nothing_can_stop_the_call(case, until, caplog):
     case.run(wait=False)
     assert case.ended(task) == [("cancelled", None)]
     assert "wait_for" in caplog.text
-    open_gate(case)
+    case.open_gate()
     until(lambda: threading.active_count() <= threads)
 
 
@@ -197,7 +191,7 @@ def test_e14_other_work_of_the_loop_goes_on(case):
         await comes_true(lambda: stopped)
         for _ in range(5):
             await asyncio.sleep(0.002)
-        open_gate(case)  # without which the run does not end
+        case.open_gate()  # without which the run does not end
         await run
 
     asyncio.run(main())
@@ -205,9 +199,7 @@ def test_e14_other_work_of_the_loop_goes_on(case):
 
 
 def test_e15_the_program_is_killed(case, until):
-    script = case.folder / "script.py"
-    script.write_text(
-        textwrap.dedent(f"""
+    code = f"""
         import os, pathlib, time
         from amltk import Scheduler
 
@@ -217,13 +209,11 @@ def test_e15_the_program_is_killed(case, until):
             part.rename(part.parent / "pid")
             time.sleep(60)
 
-        scheduler = Scheduler.with_backend({case.place.name!r}, **{dict(case.place.options)!r})
+        scheduler = SCHEDULER
         scheduler.on_start(lambda: scheduler.submit(work, 1))
         scheduler.run()
-        """),
-        encoding="utf-8",
-    )
-    with subprocess.Popen([sys.executable, script]) as program:
+        """
+    with case.program(code) as program:
         try:
             until((case.folder / "pid").exists)
         finally:
@@ -261,6 +251,17 @@ def test_e18_the_executor_is_yours(case):
     assert case._executor.submit(calls.double, 2).result(30) == 4
 
 
+def test_e18_a_pool_of_ours_with_a_call_that_is_ended(case):
+    with AmltkPool(2) as executor:
+        case.open(executor)
+        task = long_call(case)
+        case.at_start(lambda: case.when_there(case.began, case.scheduler.stop))
+        case.run(wait=False)
+        assert case.ended(task) == [("cancelled", None)]
+        assert executor.submit(calls.double, 2).result(30) == 4
+    case.open()
+
+
 def test_e18_threads_of_yours_with_a_call_that_runs_on(case, until):
     with ThreadPoolExecutor(2) as executor:
         case.open(executor)
@@ -269,5 +270,5 @@ def test_e18_threads_of_yours_with_a_call_that_runs_on(case, until):
         case.run(wait=False)
         assert case.ended(task) == [("cancelled", None)]
         assert executor.submit(os.getpid).result(30) == os.getpid()
-        open_gate(case)
+        case.open_gate()
     case.open()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
 import fault_calls as calls
 
 
@@ -38,9 +34,7 @@ def test_b1_any_function(case):
 
 
 def test_b1_function_of_the_script(case):
-    script = case.folder / "script.py"
-    script.write_text(
-        textwrap.dedent(f"""
+    printed = case.script("""
         from amltk import Scheduler
 
         class Thing:
@@ -50,16 +44,13 @@ def test_b1_function_of_the_script(case):
         def grow(thing):
             return Thing(thing.value + 1)
 
-        scheduler = Scheduler.with_backend({case.place.name!r}, **{dict(case.place.options)!r})
+        scheduler = SCHEDULER
         task = scheduler.task(grow)
         scheduler.on_start(lambda: task(Thing(1)))
         task.on_result(lambda _, thing: print(type(thing) is Thing, thing.value))
         scheduler.run()
-        """),
-        encoding="utf-8",
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True 2\n", "")
+        """)
+    assert printed == "True 2\n"
 
 
 def test_b2_argument_that_cannot_be_pickled(case):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 import fault_calls as calls
 import pytest
 from fault_case import told
+from fault_rows import NOT_TRIED
 
 from amltk.exceptions import WorkerDied
 
@@ -43,12 +46,72 @@ def test_a2_crashed(case):
     error = meets(case, calls.crash)
     assert error.signal == signal.SIGSEGV
     assert "SIGSEGV" in str(error)
+    assert "Segmentation fault" in error.stderr
+    assert "in crash" in error.stderr
 
 
 def test_a3_left(case):
     error = meets(case, calls.leave, 7)
     assert error.exit_code == 7
     assert "7" in str(error)
+
+
+@pytest.fixture
+def small_cgroup():
+    """A group of processes that gets 300 MB, if this machine lets us have one."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory/memory.limit_in_bytes").exists()
+    group = root / ("memory" if old else "") / f"amltk-faults-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(300 << 20), encoding="ascii")
+    except OSError as error:
+        if group.exists():
+            group.rmdir()
+        pytest.skip(f"{NOT_TRIED}: it needs a memory cgroup of its own, {error}")
+    yield group
+    group.rmdir()
+
+
+def test_a4_memory_ran_out(case, small_cgroup):
+    done = case.script(f"""
+        import os
+
+        with open({str(small_cgroup / "cgroup.procs")!r}, "w") as group:
+            group.write(str(os.getpid()))
+
+        from amltk import Scheduler
+
+        def eat(x):
+            hoard = []
+            while True:
+                hoard.append(b"x" * (10 << 20))
+
+        scheduler = SCHEDULER
+        task, others = scheduler.task(eat), scheduler.task(abs)
+
+        @scheduler.on_start
+        def begin():
+            task(7)
+            for n in range(5):
+                others(-n)
+
+        task.on_exception(lambda _, error: print(error.out_of_memory, error))
+        scheduler.run(on_exception="ignore")
+        print(others.event_counts["on_result"])
+        """)
+    memory, *_, finished = done.splitlines()
+    assert memory.startswith("True eat(7) ended with its worker")
+    assert "memory ran out" in memory
+    assert finished == "5"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a10_asked_to_go(case, name):
+    error = meets(case, calls.die, signal.Signals[name])
+    assert error.signal == signal.Signals[name]
+    assert f"asked to end by {name}" in str(error)
+    assert "crash" not in str(error)
 
 
 def test_a6_initializer(case):

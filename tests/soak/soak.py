@@ -251,9 +251,10 @@ def _told(sample: Sample) -> str:
     return f"memory {memory >> 20} + {memory_of_server >> 20} MB, {numbers}"
 
 
-def _left() -> tuple[int, int, int]:
+def _left() -> str:
     ourselves = psutil.Process()
-    return ourselves.num_fds(), ourselves.num_threads(), len(ourselves.children(recursive=True))
+    children = ourselves.children(recursive=True)
+    return f"{ourselves.num_fds()} descriptors, {threading.active_count()} threads, processes {children}"
 
 
 def main() -> int:
@@ -277,8 +278,9 @@ def main() -> int:
             soak.over.set()
         for thread in threads:
             thread.join()
-        if _left() != before:
-            soak.wrong.append(f"descriptors, threads, processes: {before} before, {_left()} after")
+        after = _left()
+        if after != before:
+            soak.wrong.append(f"before there were {before}, and afterwards {after}")
         soak.judge()
     soak.tell()
     for what in soak.wrong[:50]:

@@ -337,3 +337,21 @@ def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -
     assert threading.enumerate() == [threading.main_thread()]
     assert descriptors() == before
     assert alive(workers) == set()
+
+
+def test_a_fork_closes_nothing_on_behalf_of_a_pool_that_has_ended(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        executor.submit(add, 1).result()
+    files = [(tmp_path / str(number)).open("w") for number in range(20)]  # with the numbers that the pool had
+    child = os.fork()
+    if child == 0:
+        try:
+            for file in files:
+                os.fstat(file.fileno())
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    for file in files:
+        file.close()
+    executor.shutdown()

@@ -45,12 +45,21 @@ from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
+# So many workers in a row may die before they have done anything. It is the machine's fault then, not a call's.
+MOST_DEAD_ON_ARRIVAL = 5
+
 
 class Dispatcher:
     """Holds the queue and the workers of one executor."""
 
     def __init__(
-        self, max_workers: int, first_call: Call | None, max_tasks_per_child: int | None, *, forward_logs: bool
+        self,
+        max_workers: int,
+        first_call: Call | None,
+        max_tasks_per_child: int | None,
+        *,
+        start_method: str,
+        forward_logs: bool,
     ) -> None:
         """Start nothing; the first call does.
 
@@ -58,11 +67,13 @@ class Dispatcher:
             max_workers: How many workers there are at most.
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+            start_method: How workers are started (see `ForkServer`).
             forward_logs: Whether what workers log is handled here.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
+        self._start_method = start_method
         self._forward_logs = forward_logs
         self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
@@ -77,6 +88,7 @@ class Dispatcher:
         self._woken = False
         # The thread's own.
         self._server: ForkServer | None = None
+        self._dead_on_arrival = 0
         self._links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
@@ -101,6 +113,8 @@ class Dispatcher:
         with self._lock:
             self.check_open()
             if self._thread is None:
+                if self._start_method == "fork":
+                    self._fork_here()
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
                 self._waker.setblocking(False)
@@ -111,6 +125,14 @@ class Dispatcher:
             self._any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
+
+    def _fork_here(self) -> None:
+        """Start the server in the caller's thread, while ours is not there: a fork has only the one that forks."""
+        try:
+            self._server = ForkServer(self._start_method)
+        except OSError as error:
+            self._failure = error
+            raise broken(error) from error
 
     def end_cancelled(self) -> None:
         """End those calls that run and whose futures are cancelled; does not wait for it."""
@@ -218,7 +240,8 @@ class Dispatcher:
 
     def _start_worker(self) -> None:
         if self._server is None:
-            self._server = ForkServer()
+            self._server = ForkServer(self._start_method)
+        if self._server.fileno() not in self._selector.get_map():
             self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
         link = Link(self._max_tasks)
         self._server.start_worker(link.theirs, link.tokens)
@@ -373,6 +396,7 @@ class Dispatcher:
             logging_call = link.calls.get(number)
             self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
+        self._dead_on_arrival = 0
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -401,6 +425,7 @@ class Dispatcher:
                 link = self._by_pid.pop(report.pid)
                 if link in self._links:
                     self._bury(link, how_it_died(report.code, report.out_of_memory), report)
+                    self._check_arrivals(link, report)
                 continue
             link = self._starting.popleft()
             if report.kind == STARTED:
@@ -411,6 +436,14 @@ class Dispatcher:
                 self._bury(link, "could not be started")
                 if not self._links:
                     raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
+
+    def _check_arrivals(self, link: Link, report: Report) -> None:
+        """Give up when workers die one after the other before they have done anything."""
+        self._dead_on_arrival += not link.calls and not link.has_worked
+        if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
+            msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
+            msg += f"{how_it_died(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
+            raise RuntimeError(msg)
 
     def _on_server_lost(self) -> None:
         assert self._server is not None

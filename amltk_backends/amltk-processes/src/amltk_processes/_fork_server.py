@@ -22,6 +22,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from amltk_processes._fork import Fork
 from amltk_processes._server import BYE, MEMORY, REPORT, START
 from amltk_processes._stderr import last_lines
 
@@ -30,8 +31,14 @@ GRACE = 2.0
 # Seconds beyond that, after which the server itself seems to be stuck.
 PATIENCE = 5.0
 
-_PATH = "import sys; sys.path[:] = {path!r}; "
-_SERVER = _PATH + "from amltk_processes._server import main; main({control}, {lifeline}, {grace}, {command})"
+_SERVER = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from amltk_processes._server import main; main({control}, {lifeline}, {grace}, {command!r})"
+)
+_WORKER = (
+    "import sys; sys.path[:] = {path!r}; given = [int(fd) for fd in sys.argv[1:]]; del sys.argv[1:]; "
+    "from amltk_processes._server import be_worker; be_worker(*given)"
+)
 
 
 class Report(NamedTuple):
@@ -55,29 +62,25 @@ class Report(NamedTuple):
 class ForkServer:
     """The main process's side: start workers, hear of their deaths."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_method: str) -> None:
         """Start the server, without waiting for it.
+
+        Args:
+            start_method: `forkserver`: workers are forks of the server, a fresh interpreter. `spawn`: each
+                worker is a fresh interpreter. `fork`: the server is a fork of this process, as it is now,
+                and workers are forks of that.
 
         Raises:
             OSError: The system starts no more processes, or the interpreter can't be found.
         """
         self._control, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
-        path = [entry for entry in sys.path if isinstance(entry, str)]
-        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), lifeline, self._lifeline)]
         theirs.close()
         os.close(lifeline)
-        boot = _SERVER.format(path=path, control=for_server[0], lifeline=tuple(for_server[1:]), grace=GRACE, command=())
         try:
-            # A session of its own: Ctrl-C is the main process's business, which then decides.
-            self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", boot],
-                stdin=subprocess.DEVNULL,
-                pass_fds=for_server,
-                start_new_session=True,
-            )
+            self._process = _start(start_method, *for_server)
         except BaseException:
             self._control.close()
             os.close(self._lifeline)
@@ -145,11 +148,32 @@ class ForkServer:
 
             end_process_trees([self.pid], 0)
         self._process.wait()
-        self._control.close()
-        os.close(self._lifeline)
+        self._close()
 
     def forget(self) -> None:
         """Close this process's descriptors only: it is a fork, and the server is its parent's."""
-        self._control.close()
-        os.close(self._lifeline)
+        self._close()
         self._process.returncode = 0
+
+    def _close(self) -> None:
+        self._control.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+
+def _start(start_method: str, control: int, lifeline: int, our_lifeline: int) -> subprocess.Popen[bytes] | Fork:
+    if start_method == "fork":
+        return Fork(control, (lifeline, our_lifeline), GRACE)
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    interpreter = [sys.executable, *flags, "-c"]
+    command = [*interpreter, _WORKER.format(path=path)] if start_method == "spawn" else []
+    server = _SERVER.format(path=path, control=control, lifeline=(lifeline, our_lifeline), grace=GRACE, command=command)
+    # A session of its own: Ctrl-C is the main process's business, which then decides.
+    return subprocess.Popen(
+        [*interpreter, server],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[control, lifeline, our_lifeline],
+        start_new_session=True,
+    )

@@ -40,6 +40,7 @@ class Link:
         calls: Those it has, by number, in the order in which it will run them.
         may_have: How many calls it may have: doubled by each short call, 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
+        has_worked: It has answered.
         open: Both ends are open, as far as one knows.
         ready: It has said its first word.
         doomed: It is being ended, and holds only its place.
@@ -57,7 +58,7 @@ class Link:
         self.pid: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
-        self.initializing = False
+        self.initializing = self.has_worked = False
         self.open = True
         self.ready = self.doomed = False
         self.since = time.monotonic()
@@ -154,6 +155,7 @@ class Link:
         """Take note that a call is over."""
         self.since = time.monotonic()
         self.initializing = False
+        self.has_worked = True
         self.may_have = min(self.may_have * 2, MOST_CALLS) if microseconds < SHORT else 1
         return self.calls.pop(number)
 

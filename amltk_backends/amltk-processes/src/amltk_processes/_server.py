@@ -80,7 +80,7 @@ def be_worker(connection: int, tokens: int, lifeline: int) -> None:
 class Server:
     """Starts workers and waits for them. It has one thread, and never waits for anybody who could let it wait."""
 
-    def __init__(self, control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str]) -> None:
+    def __init__(self, control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
         """Take over signals and stderr; see `main`."""
         self._control = socket.socket(fileno=control)
         self._lifeline = lifeline

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_seconds
 from amltk_processes._call import Call, PoolFuture
@@ -15,6 +15,9 @@ from amltk_processes._errors import BrokenProcessPool
 from amltk_processes._pickling import CallPickler
 from amltk_processes._worker import run_initializer
 from amltk_processes.plugin import check_options
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
@@ -38,6 +41,7 @@ class ProcessPoolExecutor(Executor):
         self,
         max_workers: int | None = None,
         *,
+        mp_context: BaseContext | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
@@ -48,6 +52,9 @@ class ProcessPoolExecutor(Executor):
         Args:
             max_workers: How many processes there are at most; by default one for each processor
                 that this process may use.
+            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
+                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+                `fork`: with the memory of this program as it is at the first call, and the dangers of that.
             initializer: Called in each process before its first call. If it raises, the pool is
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
@@ -61,6 +68,7 @@ class ProcessPoolExecutor(Executor):
         """
         check_options(
             max_workers,
+            mp_context=mp_context,
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_child=max_tasks_per_child,
@@ -72,7 +80,11 @@ class ProcessPoolExecutor(Executor):
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
             first = Call(Future(), initializer, initargs, {}, None, function, data, buffers)
         self._dispatcher = Dispatcher(
-            max_workers or _usable_processors(), first, max_tasks_per_child, forward_logs=forward_logs
+            max_workers or _usable_processors(),
+            first,
+            max_tasks_per_child,
+            start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
+            forward_logs=forward_logs,
         )
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False

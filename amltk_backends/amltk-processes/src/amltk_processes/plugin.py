@@ -11,6 +11,8 @@ from amltk.checks import check_callable, check_int, check_type
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
     from amltk_processes.executor import ProcessPoolExecutor
 
 AMLTK_CONTRACT = 1
@@ -19,6 +21,7 @@ AMLTK_CONTRACT = 1
 def processes(
     max_workers: int | None = None,
     *,
+    mp_context: BaseContext | None = None,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
@@ -33,6 +36,9 @@ def processes(
     Args:
         max_workers: How many processes there are at most; by default one for each processor that
             this process may use. They are started when there is work for them.
+        mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
+            default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+            `fork`: with the memory of this program as it is at the first call, and the dangers of that.
         initializer: Called in each process before its first call. If it raises, the pool is broken
             and every call fails.
         initargs: Passed to `initializer`.
@@ -45,6 +51,7 @@ def processes(
 
     return ProcessPoolExecutor(
         max_workers,
+        mp_context=mp_context,
         initializer=initializer,
         initargs=initargs,
         max_tasks_per_child=max_tasks_per_child,
@@ -55,6 +62,7 @@ def processes(
 def check_options(
     max_workers: int | None = None,
     *,
+    mp_context: BaseContext | None = None,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
@@ -67,6 +75,10 @@ def check_options(
         ValueError: A number is below 1.
     """
     check_int("max_workers", max_workers, at_least=1, or_none=True)
+    if mp_context is not None:
+        from multiprocessing.context import BaseContext  # whoever has one has loaded it
+
+        check_type("mp_context", mp_context, BaseContext)
     if initializer is not None:
         check_callable("initializer", initializer)
     check_type("initargs", initargs, tuple)

@@ -1,6 +1,7 @@
 # Written by tools/generate_constructors.py from the backends of this repository; do not edit.
 
 from collections.abc import Callable
+from multiprocessing.context import BaseContext
 from typing import Any, Self
 
 class Constructors:
@@ -9,6 +10,7 @@ class Constructors:
         cls,
         max_workers: int | None = None,
         *,
+        mp_context: BaseContext | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
