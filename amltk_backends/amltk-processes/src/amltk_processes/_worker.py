@@ -142,10 +142,8 @@ def _answer(
         buffers.clear()
         kind, answer = ERROR, _pack(error)
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):  # the user may have closed or replaced it
             stream.flush()
-        except Exception:  # noqa: PERF203, S110 - the user may have closed or replaced it
-            pass
     microseconds = int((time.perf_counter() - started) * 1e6)
     logs.report_dropped()
     writer.send(pack(kind, number, microseconds, answer, buffers))
