@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary
 from amltk_processes._frames import CHUNK, Memory
 
 _PROTOCOL = 5
+# What objects may raise while they are pickled, to the harm of their call alone. Ctrl-C is not theirs.
+FAILURES = (Exception, SystemExit)
 # Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
 _BY_VALUE = b"v"
 
@@ -83,7 +85,7 @@ class CallPickler:
 
         Raises:
             pickle.PicklingError: Something in it can't be pickled; the message says what.
-            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises.
+            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises; also SystemExit.
         """
         buffers: list[memoryview] = []
         try:
@@ -94,7 +96,7 @@ class CallPickler:
                 function = known or self._functions.setdefault(fn, Function(next(self._numbers), dumps(fn)))
                 data = dumps((args, kwargs), buffers)
             return function, data, [bytes(buffer) for buffer in buffers]
-        except Exception as error:
+        except FAILURES as error:
             parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
             where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
             raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
@@ -107,7 +109,7 @@ def name_of(fn: object) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
-def unpicklable(error: Exception, what: str) -> Exception:
+def unpicklable(error: BaseException, what: str) -> BaseException:
     """Return the error to raise: one that names `what` where pickle complains, the user's own with a note."""
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
         return pickle.PicklingError(f"Cannot pickle {what}: {error}")
@@ -123,7 +125,7 @@ def describe_unpicklable(name: str, value: object) -> str:
 def _culprit(name: str, value: object, depth: int = 8) -> str | None:
     try:
         dumps(value)
-    except Exception:
+    except FAILURES:
         deeper = (_culprit(path, part, depth - 1) for path, part in _parts(name, value)) if depth else iter(())
         return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
     return None

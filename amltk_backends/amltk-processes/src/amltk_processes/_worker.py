@@ -28,7 +28,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import describe_unpicklable, dumps, loads, name_of, unpicklable
+from amltk_processes._pickling import FAILURES, describe_unpicklable, dumps, loads, name_of, unpicklable
 from amltk_processes._worker_logs import LogSender
 
 
@@ -162,7 +162,7 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
     result = fn(*args, **kwargs)
     try:
         return dumps(result, buffers)
-    except Exception as error:
+    except FAILURES as error:
         culprit = describe_unpicklable("result", result)
         raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
 

@@ -12,7 +12,7 @@ from amltk.checks import check_seconds
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._errors import BrokenProcessPool
-from amltk_processes._pickling import CallPickler
+from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
 from amltk_processes.plugin import check_options
 
@@ -126,7 +126,7 @@ class ProcessPoolExecutor(Executor):
         future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
-        except Exception as error:
+        except FAILURES as error:
             self._dispatcher.check_open()
             future.set_running_or_notify_cancel()
             future.set_exception(error)
