@@ -232,6 +232,27 @@ print(os.path.isdir(folder.name))
             if write >= 0:
                 os.close(write)
 
+    def test_log_records_are_handled_once_by_the_main_process(self, tmp_path: Path) -> None:
+        script = """
+import logging, multiprocessing, os
+from amltk_processes import ProcessPoolExecutor
+logging.basicConfig(format="%(process)d %(message)s")
+alone = logging.getLogger("alone")
+alone.addHandler(logging.StreamHandler())
+alone.propagate = False
+
+def log():
+    logging.getLogger("some").warning("some")
+    logging.getLogger("alone").warning("alone")
+    return os.getpid()
+
+with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as executor:
+    print(executor.submit(log).result())
+"""
+        with start(script) as main:
+            out, err = main.communicate(timeout=30)
+        assert err == f"{int(out)} some\nalone\n"
+
     def test_two_pools_do_not_hold_each_other(self, tmp_path: Path, until) -> None:
         script = BUSY.replace(
             'print("ready"',

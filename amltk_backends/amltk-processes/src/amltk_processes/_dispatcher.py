@@ -37,10 +37,10 @@ from typing import Any
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._endings import Endings
-from amltk_processes._errors import broken, died, how_it_died, killed, timed_out
+from amltk_processes._errors import broken, died, how_it_died, killed, lost, timed_out
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
-from amltk_processes._link import Link
+from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
@@ -59,6 +59,7 @@ class Dispatcher:
         max_tasks_per_child: int | None,
         *,
         start_method: str,
+        heartbeat_timeout: float | None,
         forward_logs: bool,
     ) -> None:
         """Start nothing; the first call does.
@@ -67,6 +68,7 @@ class Dispatcher:
             max_workers: How many workers there are at most.
             first_call: What each worker has to do before its first call: the initializer.
             max_tasks_per_child: How many calls a worker gets at most; None is no limit.
+            heartbeat_timeout: How many seconds a worker may give no sign of life; None is no limit.
             start_method: How workers are started (see `ForkServer`).
             forward_logs: Whether what workers log is handled here.
         """
@@ -75,6 +77,8 @@ class Dispatcher:
         self._max_tasks = max_tasks_per_child
         self._start_method = start_method
         self._forward_logs = forward_logs
+        self._heartbeat_timeout = heartbeat_timeout
+        self._next_look = 0.0
         self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
@@ -249,6 +253,8 @@ class Dispatcher:
         self._starting.append(link)
         self._links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._heartbeat_timeout is not None:
+            link.ask_for_beats(self._heartbeat_timeout / LOOKS)
         if self._forward_logs:
             link.tell_levels(dumps(levels()))
         if self._first_call is not None:
@@ -300,6 +306,8 @@ class Dispatcher:
             self._obey_kill_orders()
         if self._any_timed:
             self._end_overdue()
+        if self._heartbeat_timeout is not None:
+            self._end_silent(self._heartbeat_timeout)
         while self._queue and self._queue[0].future.cancelled():
             self._queue.popleft()
 
@@ -317,6 +325,18 @@ class Dispatcher:
                 call = self._halt(link)
                 if call is not None and _is_over(link.deadline(), now):
                     self._end_call(link, call, 0, timed_out)
+
+    def _end_silent(self, timeout: float) -> None:
+        # What is counted are looks, not seconds: if it was we who slept, or stood still, nobody is to blame.
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + timeout / LOOKS
+        for link in list(self._links):
+            if not link.doomed and link.is_silent():
+                call = self._halt(link)
+                if link.silent:
+                    self._end_call(link, call, 0, functools.partial(lost, timeout=timeout))
 
     def _obey_kill_orders(self) -> None:
         with self._lock:
@@ -337,12 +357,16 @@ class Dispatcher:
         return link.running()
 
     def _end_call(
-        self, link: Link, call: Call, grace: float, error: Callable[[Call, int | None], BaseException] | None
+        self, link: Link, call: Call | None, grace: float, error: Callable[[Call, int | None], BaseException] | None
     ) -> None:
-        """End a worker, and the call that it runs, which then fails with what `error` makes."""
+        """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
 
         def then() -> None:
-            if error is not None:
+            if call is None or error is None:
+                return
+            if call is self._first_call:
+                self._failure = error(call, link.pid)
+            else:
                 call.fail(error(call, link.pid))
 
         if link.open:
@@ -351,10 +375,12 @@ class Dispatcher:
         self._endings.begin(link, grace, then)
 
     def _time_left(self) -> float | None:
-        if not self._any_timed:
+        if not self._any_timed and self._heartbeat_timeout is None:
             return None
-        deadlines = [deadline for link in self._links if (deadline := link.deadline()) is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        moments = [deadline for link in self._links if (deadline := link.deadline()) is not None]
+        if self._heartbeat_timeout is not None:
+            moments.append(self._next_look)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _cancel_queue(self) -> None:
         while self._queue:

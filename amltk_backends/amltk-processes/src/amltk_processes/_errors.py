@@ -7,7 +7,7 @@ import signal
 import textwrap
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied
+from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
@@ -54,6 +54,16 @@ def timed_out(call: Call, pid: int | None) -> CallTimeoutError:
         f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN}"
     )
     return CallTimeoutError(message, timeout=call.timeout, pid=pid)
+
+
+def lost(call: Call, pid: int | None, *, timeout: float) -> WorkerLost:
+    """Return the error of a call whose worker gave no sign of life for `timeout` seconds."""
+    message = (
+        f"{call.describe()} is lost: its worker, process {pid} on {platform.node()}, gave no sign of life for "
+        f"{timeout:g} s and was ended, with all that it had started. Somebody stopped it, or compiled code kept the "
+        f"interpreter's lock for so long; if that is usual, have a longer heartbeat_timeout. {_AGAIN}"
+    )
+    return WorkerLost(message, pid=pid)
 
 
 def killed(call: Call, pid: int | None) -> WorkerDied:

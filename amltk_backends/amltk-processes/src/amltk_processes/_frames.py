@@ -3,9 +3,10 @@
     main -> worker    LEVELS                                           data: the levels of loggers, pickled
                       FUNCTION  tag: its number                        data: the pickled function
                       CALL      number: of the call, tag: the function (0: it is in the data)
+                      BEAT      tag: microseconds between two signs of life
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
                       ERROR     likewise                                data: a pickled PackedException
-                      ALIVE     first of all, when the worker is there
+                      ALIVE     first of all, and then as often as asked for
                       LOG       number: of the call                     data: a pickled log record
 
 A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
@@ -23,7 +24,7 @@ import threading
 from collections.abc import Sequence
 
 HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
-FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG, ALIVE = range(7)
+FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG, ALIVE, BEAT = range(8)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
 # Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
 from amltk_processes._frames import (
+    BEAT,
     CALL,
     CHUNK,
     FUNCTION,
@@ -28,6 +29,8 @@ from amltk_processes._frames import (
 SHORT = 1000
 # How many calls a worker may have at most, the running one included.
 MOST_CALLS = 64
+# How often one looks for signs of life within the time that a worker has for one.
+LOOKS = 5
 # Seconds after which a running call is no short one any more.
 STUCK = 0.01
 
@@ -43,6 +46,7 @@ class Link:
         has_worked: It has answered.
         open: Both ends are open, as far as one knows.
         ready: It has said its first word.
+        silent: How often one has looked in vain for a sign of life.
         doomed: It is being ended, and holds only its place.
         since: From when on the first of its calls may have been running, by the monotonic clock.
         tasks_left: How many more it may be given before it makes room for another; None is no limit.
@@ -61,6 +65,7 @@ class Link:
         self.initializing = self.has_worked = False
         self.open = True
         self.ready = self.doomed = False
+        self.silent = 0
         self.since = time.monotonic()
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
@@ -74,6 +79,10 @@ class Link:
             return 0
         room = self.may_have - len(self.calls)
         return room if self.tasks_left is None else min(room, self.tasks_left)
+
+    def ask_for_beats(self, seconds: float) -> None:
+        """Have the worker give a sign of life each time so many seconds have passed; before anything else."""
+        self._out.append(memoryview(b"".join(pack(BEAT, 0, int(seconds * 1e6), b""))))
 
     def tell_levels(self, levels: bytes) -> None:
         """Have the worker send what it logs, if it is of these levels; before anything else."""
@@ -139,16 +148,19 @@ class Link:
     def receive(self) -> list[Frame] | None:
         """Return the answers that are complete now; None when it closed its end."""
         try:
-            return self._frames.read()
+            frames = self._frames.read()
         except BlockingIOError:
             return []
         except ConnectionError:
             return None
+        self.silent = 0
+        return frames
 
     def receive_all(self) -> Iterator[Frame]:
         """Yield all answers that are there."""
         with contextlib.suppress(BlockingIOError, ConnectionError):
             while self.open and (frames := self._frames.read()) is not None:
+                self.silent = 0
                 yield from frames
 
     def answered(self, number: int, microseconds: int) -> Call:
@@ -173,6 +185,12 @@ class Link:
         """Return when the time of the call that runs is up; None if it has as long as it likes."""
         call = next(iter(self.calls.values()), None)
         return None if call is None or call.timeout is None or not self.ready else self.since + call.timeout
+
+    def is_silent(self) -> bool:
+        """Count one more look for a sign of life; True when it was one too many."""
+        # It learns with its first call that there should be some.
+        self.silent = self.silent + 1 if self.pid is not None and (self.calls or self.has_worked) else 0
+        return self.silent > LOOKS
 
     def is_idle(self) -> bool:
         """Whether it has nothing to do."""

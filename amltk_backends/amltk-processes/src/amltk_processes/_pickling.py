@@ -14,10 +14,11 @@ from types import CellType, FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from amltk import remote
 from amltk_processes._frames import CHUNK, Memory
 
 _PROTOCOL = 5
+# What objects may raise while they are pickled, to the harm of their call alone. Ctrl-C is not theirs.
+FAILURES = (Exception, SystemExit)
 # Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
 _BY_VALUE = b"v"
 
@@ -84,7 +85,7 @@ class CallPickler:
 
         Raises:
             pickle.PicklingError: Something in it can't be pickled; the message says what.
-            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises.
+            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises; also SystemExit.
         """
         buffers: list[memoryview] = []
         try:
@@ -95,7 +96,7 @@ class CallPickler:
                 function = known or self._functions.setdefault(fn, Function(next(self._numbers), dumps(fn)))
                 data = dumps((args, kwargs), buffers)
             return function, data, [bytes(buffer) for buffer in buffers]
-        except Exception as error:
+        except FAILURES as error:
             parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
             where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
             raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
@@ -108,7 +109,7 @@ def name_of(fn: object) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
-def unpicklable(error: Exception, what: str) -> Exception:
+def unpicklable(error: BaseException, what: str) -> BaseException:
     """Return the error to raise: one that names `what` where pickle complains, the user's own with a note."""
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
         return pickle.PicklingError(f"Cannot pickle {what}: {error}")
@@ -124,7 +125,7 @@ def describe_unpicklable(name: str, value: object) -> str:
 def _culprit(name: str, value: object, depth: int = 8) -> str | None:
     try:
         dumps(value)
-    except Exception:
+    except FAILURES:
         deeper = (_culprit(path, part, depth - 1) for path, part in _parts(name, value)) if depth else iter(())
         return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
     return None
@@ -150,6 +151,8 @@ def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
-    if data[-1:] == _BY_VALUE:
-        return remote.loads(data, buffers)
-    return pickle.loads(data, buffers=buffers)
+    if data[-1:] != _BY_VALUE:
+        return pickle.loads(data, buffers=buffers)
+    from amltk import remote  # it takes long to import, and every pool waits for its fork server
+
+    return remote.loads(data, buffers)

@@ -11,12 +11,14 @@ import os
 import select
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from amltk_processes._frames import (
     ALIVE,
+    BEAT,
     CALL,
     ERROR,
     LEVELS,
@@ -28,7 +30,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import describe_unpicklable, dumps, loads, name_of, unpicklable
+from amltk_processes._pickling import FAILURES, describe_unpicklable, dumps, loads, name_of, unpicklable
 from amltk_processes._worker_logs import LogSender
 
 
@@ -67,7 +69,7 @@ def work(connection: socket.socket, tokens: int) -> None:
 
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
-    calls = _Calls(connection, logs)
+    calls = _Calls(connection, writer, logs)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         writer.send(pack(ALIVE, 0, 0, b""))
         while token := _next_token(tokens):
@@ -85,6 +87,13 @@ def run_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...
     initializer(*initargs)
 
 
+def _beat(writer: FrameWriter, seconds: float) -> None:
+    with contextlib.suppress(OSError):  # the main process is gone
+        while True:
+            time.sleep(seconds)
+            writer.send(pack(ALIVE, 0, 0, b""))
+
+
 def _next_token(tokens: int) -> bytes:
     # Both ends of a pipe's readers share one "non-blocking" flag, and the main process needs it set.
     while True:
@@ -99,7 +108,8 @@ def _next_token(tokens: int) -> bytes:
 class _Calls:
     """Those that have been sent, in their order; read ahead only as far as one asks."""
 
-    def __init__(self, connection: socket.socket, logs: LogSender) -> None:
+    def __init__(self, connection: socket.socket, writer: FrameWriter, logs: LogSender) -> None:
+        self._writer = writer
         self._logs = logs
         self._frames = FrameReader(connection)
         self._functions: dict[int, _Function] = {}
@@ -120,6 +130,9 @@ class _Calls:
                     continue
                 if kind == LEVELS:
                     self._logs.install(loads(data))
+                    continue
+                if kind == BEAT:
+                    threading.Thread(target=_beat, args=(self._writer, tag / 1e6), daemon=True).start()
                     continue
                 if len(self._functions) >= MOST_FUNCTIONS:
                     self._functions.clear()
@@ -162,7 +175,7 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
     result = fn(*args, **kwargs)
     try:
         return dumps(result, buffers)
-    except Exception as error:
+    except FAILURES as error:
         culprit = describe_unpicklable("result", result)
         raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
 

@@ -41,6 +41,10 @@ class LogSender(logging.Handler):
             levels: What the main process logs (see `_logs.levels`): what nobody wants there is not even made here.
         """
         root, disabled, named = levels
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            if isinstance(logger, logging.Logger):  # a fork has those of the main process, which will have their turn
+                logger.handlers.clear()
+                logger.propagate = True
         logging.root.setLevel(root)
         logging.disable(disabled)
         for name, level in named.items():

@@ -12,7 +12,7 @@ from amltk.checks import check_seconds
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._errors import BrokenProcessPool
-from amltk_processes._pickling import CallPickler
+from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
 from amltk_processes.plugin import check_options
 
@@ -45,6 +45,7 @@ class ProcessPoolExecutor(Executor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        heartbeat_timeout: float | None = None,
         forward_logs: bool = True,
     ) -> None:
         """Start nothing yet: processes are started by the calls that need them.
@@ -59,6 +60,8 @@ class ProcessPoolExecutor(Executor):
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
             max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+            heartbeat_timeout: A process that gives no sign of life for so many seconds is ended and
+                replaced, and its call fails with `WorkerLost`. None, the default, waits for ever.
             forward_logs: Log records and warnings of calls are handled by this process's loggers.
 
         Raises:
@@ -72,6 +75,7 @@ class ProcessPoolExecutor(Executor):
             initializer=initializer,
             initargs=initargs,
             max_tasks_per_child=max_tasks_per_child,
+            heartbeat_timeout=heartbeat_timeout,
             forward_logs=forward_logs,
         )
         self._pickler = CallPickler()
@@ -83,6 +87,7 @@ class ProcessPoolExecutor(Executor):
             max_workers or _usable_processors(),
             first,
             max_tasks_per_child,
+            heartbeat_timeout=heartbeat_timeout,
             start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
             forward_logs=forward_logs,
         )
@@ -126,7 +131,7 @@ class ProcessPoolExecutor(Executor):
         future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
-        except Exception as error:
+        except FAILURES as error:
             self._dispatcher.check_open()
             future.set_running_or_notify_cancel()
             future.set_exception(error)

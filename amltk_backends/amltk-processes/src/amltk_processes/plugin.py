@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_callable, check_int, check_type
+from amltk.checks import check_callable, check_int, check_seconds, check_type
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def processes(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
+    heartbeat_timeout: float | None = None,
     forward_logs: bool = True,
 ) -> Executor:
     """Run calls in processes of this machine.
@@ -43,6 +44,9 @@ def processes(
             and every call fails.
         initargs: Passed to `initializer`.
         max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+        heartbeat_timeout: A process that gives no sign of life for so many seconds, because it was
+            stopped, say, is ended and replaced, and its call fails with `WorkerLost`. None, the
+            default, waits for ever.
         forward_logs: Log records and warnings of calls are handled by the loggers of this process,
             with the call's name and the process's id; they are those that it logs itself when a
             process is started. False leaves them there, where warnings go to stderr.
@@ -55,6 +59,7 @@ def processes(
         initializer=initializer,
         initargs=initargs,
         max_tasks_per_child=max_tasks_per_child,
+        heartbeat_timeout=heartbeat_timeout,
         forward_logs=forward_logs,
     )
 
@@ -66,6 +71,7 @@ def check_options(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,
+    heartbeat_timeout: float | None = None,
     forward_logs: bool = True,
 ) -> None:
     """Refuse what the pool could not use.
@@ -83,6 +89,7 @@ def check_options(
         check_callable("initializer", initializer)
     check_type("initargs", initargs, tuple)
     check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
+    check_seconds("heartbeat_timeout", heartbeat_timeout, or_none=True, zero=False)
     check_type("forward_logs", forward_logs, bool)
 
 

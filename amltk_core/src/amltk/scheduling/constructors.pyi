@@ -14,6 +14,7 @@ class Constructors:
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
+        heartbeat_timeout: float | None = None,
         forward_logs: bool = True,
     ) -> Self: ...
     @classmethod
