@@ -111,7 +111,7 @@ def test_events(scheduler):
     task.on_submitted(lambda future, *_: futures.append(future))
     task.on(Retry.RETRYING, lambda *args: again.append(args))
     task.on("gave-up", lambda *args: given_up.append(args))
-    recorder = EventRecorder(task)
+    recorder = EventRecorder(scheduler, task)
     scheduler.on_start(lambda: task("x"))
     scheduler.run(on_exception="ignore")
     assert [(future, type(error), attempt, delay) for future, error, attempt, delay in again] == [
