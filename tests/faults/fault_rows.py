@@ -62,7 +62,7 @@ ROWS = (
         "it is given up after a set number of deaths, with its history; the others finish", DIES, LANDS),
     Row("A9", "a worker stands still (SIGSTOP)",
         "`WorkerLost` within the time limit that was set, and a new worker; what comes late is dropped",
-        ("survives_dead_worker", "heartbeat="), f"cut off by the network: {BATCH}"),
+        ("survives_dead_worker", "heartbeat_timeout="), f"cut off by the network: {BATCH}"),
     Row("A10", "a worker is asked to go (SIGTERM, SIGUSR1), as batch systems do",
         "`WorkerDied` says that, and speaks of no crash", DIES),
 
