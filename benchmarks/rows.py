@@ -12,13 +12,15 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import installed
+import processes
 import psutil
+from calls import identity
 from instant import InstantExecutor
 
 from amltk import Scheduler
@@ -52,11 +54,6 @@ class Row:
     unit: str
     at_most: float | None
     divide: bool = True
-
-
-def identity(value: int) -> int:
-    """Do nothing: what is called everywhere here."""
-    return value
 
 
 def _expect(results: list[int], calls: int) -> None:
@@ -339,9 +336,59 @@ ROWS = (
         "processes",
         f"{BURST:,} calls at once, with_processes / raw",
         lambda: burst_ours(lambda: nullcontext(Scheduler.with_processes(max_workers=2)), BURST),
-        lambda: burst_raw(lambda: ProcessPoolExecutor(max_workers=2), BURST),
+        lambda: burst_raw(processes.raw, BURST),
         "s",
-        1.2,
+        0.15,
+    ),
+    Row(
+        "processes-chain",
+        f"chain of {processes.CHAIN:,} calls, with_processes / raw",
+        processes.chain_ours,
+        processes.chain_raw,
+        "s",
+        0.7,
+    ),
+    Row(
+        "processes-sleep",
+        f"{processes.SLEEPS} calls of 10 ms, with_processes / ideal",
+        processes.sleeps_ours,
+        processes.sleeps_ideal,
+        "s",
+        1.05,
+    ),
+    Row(
+        "processes-arrays",
+        f"{processes.ARRAYS} results of {processes.MEGABYTES} MB, with_processes / raw",
+        processes.arrays_ours,
+        processes.arrays_raw,
+        "s",
+        1.0,
+    ),
+    Row(
+        "processes-first",
+        "first result of a pool, ours / forkserver's",
+        lambda: processes.first_result("ours"),
+        lambda: processes.first_result("forkserver"),
+        "s",
+        1.5,
+    ),
+    Row(
+        "processes-successor",
+        "a worker's death to its successor's first call",
+        processes.successor,
+        None,
+        "s",
+        0.3,
+        divide=False,
+    ),
+    Row(
+        "processes-loop",
+        f"how long a result of {processes.LARGE} MB holds the loop up",
+        processes.held_up,
+        None,
+        "s",
+        0.25,
+        divide=False,
     ),
     Row(
         "memory",

@@ -3,6 +3,8 @@
     python tools/generate_backend_table.py            # runs the suites, and writes the table: about a minute
     python tools/generate_backend_table.py --check    # runs nothing; fails if what the table says is claimed is not
 
+That the scores are still true, `tests/test_packaging.py` checks, for it takes as long.
+
 The backends of this repository have to be installed. Each backend's file of the suite tells with which options it is
 tested: `amltk_backends/<distribution>/tests/test_conformance_<name>.py`.
 """

@@ -78,6 +78,43 @@ class ResolvesTwice(Wrong):
         return future
 
 
+class ResolvesTwiceLater(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        future = super().submit(fn, *args, **kwargs)
+
+        def again():
+            future._state = "RUNNING"
+            future.set_result(future._result)
+
+        def later(future):
+            if not future.cancelled() and future.exception() is None and not hasattr(future, "again"):
+                future.again = threading.Timer(0.2, again)
+                future.again.start()
+
+        future.add_done_callback(later)
+        return future
+
+
+class TriesToResolveTwice(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(
+            lambda future: future.cancelled() or future.exception() or future.set_result(future.result())
+        )
+        return future
+
+
+class SubmitHangs(Wrong):
+    def submit(self, fn, /, *args, **kwargs):
+        threading.Event().wait()
+
+
+class LeavesADaemon(Wrong):
+    def __init__(self):
+        super().__init__()
+        subprocess.run(["sh", "-c", "sleep 8 </dev/null >/dev/null 2>&1 &"], check=True)
+
+
 class LeaksAProcess(Wrong):
     def __init__(self):
         super().__init__()
@@ -321,6 +358,11 @@ BACKENDS = [
     of_class("forgets_one", ForgetsOne),
     of_class("forgets_the_cancelled", ForgetsTheCancelled),
     of_class("resolves_twice", ResolvesTwice),
+    of_class("resolves_twice_later", ResolvesTwiceLater),
+    of_class("tries_to_resolve_twice", TriesToResolveTwice),
+    of_class("submit_hangs", SubmitHangs),
+    backend("exits_in_create", lambda: sys.exit("no GPU here")),
+    of_class("leaves_a_daemon", LeavesADaemon),
     of_class("leaks_a_process", LeaksAProcess),
     of_class("leaks_a_thread", LeaksAThread),
     of_class("leaks_a_descriptor", LeaksADescriptor),

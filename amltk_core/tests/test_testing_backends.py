@@ -15,6 +15,7 @@ from amltk.testing import FakeSite
 
 HERE = Path(__file__).parent
 LOADS = "test_the_plugin_loads"
+ANY_ORDER = "test_what_holds_always_holds_in_any_order"
 
 EXPECTED = {
     "right": [],
@@ -24,6 +25,7 @@ EXPECTED = {
     "registers_nothing": [LOADS],
     "heavy": ["test_importing_the_plugin_is_light"],
     "no_executor": ["test_create_makes_an_executor"],
+    "exits_in_create": ["test_create_makes_an_executor"],
     "no_future": ["test_a_call_returns_its_result"],
     "refuses_its_options": ["test_check_accepts_the_options"],
     "other_options": ["test_create_and_check_take_the_same_options"],
@@ -43,6 +45,9 @@ EXPECTED = {
     "forgets_one": ["test_many_calls_return_their_own_results"],
     "forgets_the_cancelled": ["test_shutdown_cancels_what_waits"],
     "resolves_twice": ["test_each_future_is_resolved_once"],
+    "resolves_twice_later": ["test_each_future_is_resolved_once"],
+    "tries_to_resolve_twice": ["test_each_future_is_resolved_once"],
+    "submit_hangs": ["test_a_call_returns_its_result"],
     "shares_equal_calls": ["test_equal_calls_run_each_time"],
     "says_cancelled": ["test_an_ended_call_can_not_be_cancelled", "test_cancel_says_what_is_true"],
     # Arguments and exceptions
@@ -57,8 +62,9 @@ EXPECTED = {
     "always_waits": ["test_shutdown_without_waiting_comes_back_at_once"],
     "shuts_down_once": ["test_shutdown_twice_is_once"],
     "only_one": ["test_two_schedulers_run_side_by_side"],
-    "leaks_a_process": ["test_no_process_is_left"],
-    "leaks_a_thread": ["test_no_thread_is_left"],
+    "leaks_a_process": ["test_no_process_is_left", ANY_ORDER],
+    "leaves_a_daemon": ["test_no_process_is_left"],
+    "leaks_a_thread": ["test_no_thread_is_left", ANY_ORDER],
     "leaks_a_descriptor": ["test_no_file_descriptor_is_left"],
     # Lies
     "lies_blocks_the_run": ["test_submit_comes_back_before_the_call_has_ended"],
@@ -72,6 +78,7 @@ EXPECTED = {
     "lies_carries_any_exception": ["test_an_exception_arrives_whatever_it_holds"],
 }
 QUICKLY = {
+    *("leaves_a_daemon", "submit_hangs"),
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
     *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "says_cancelled", "shuts_down_once"),
     "worker_ends_with_the_program",
@@ -110,11 +117,11 @@ def scores(tmp_path_factory):
         site.add(f"amltk-bad-{name}", code, backends=f"{name} = @")
     names = "\n".join(f"{name} = @" for name in EXPECTED if name not in own)
     site.add("amltk-bad", (HERE / "bad_backends.py").read_text(), backends=names, module="bad_backends")
-    halves = [list(EXPECTED)[::2], list(EXPECTED)[1::2]]
+    parts = [list(EXPECTED)[number::4] for number in range(4)]  # mostly they wait
     running = []
-    for number, half in enumerate(halves):
+    for number, part in enumerate(parts):
         file = folder / f"test_bad_{number}.py"
-        names = {name: 1.5 if name in QUICKLY else 10 for name in half}
+        names = {name: 1.5 if name in QUICKLY else 10 for name in part}
         file.write_text(SUITES.format(names=names, few=OF_EXAMINATIONS))
         command = [
             *(sys.executable, "-m", "pytest", "-q", "--durations=25", "-p", "no:cacheprovider", f"--rootdir={folder}"),
@@ -128,7 +135,7 @@ def scores(tmp_path_factory):
         )
     scores = {}
     for number, process in enumerate(running):
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=280)
         print(output)  # noqa: T201 - seen if a test below fails
         scores |= json.loads((folder / f"{number}.json").read_text())
     return scores
@@ -138,7 +145,7 @@ def plain(name):
     return re.sub(r"\[.*", "", name.rpartition("::")[2])
 
 
-@pytest.mark.timeout(250)
+@pytest.mark.timeout(330)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_is_found_by_name(name, scores):
     failed = {

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from amltk import Event, Scheduler, TaskPlugin
-from amltk.exceptions import UnknownBackendError
+from amltk.exceptions import UnknownBackendError, UnknownEventError
 from amltk.plugins import plugin_manager
 from amltk.testing import EventRecorder, ManualExecutor, fake_distribution
 
@@ -83,6 +83,38 @@ def test_an_unknown_backend_fails_one_test_and_the_others_say_why(run_pytest, tm
     assert "There is no backend 'nowhere'" in failed["why"]
     assert score["not run"] > 40
     assert "not run: test_the_plugin_loads fails" in output
+
+
+@pytest.mark.parametrize("file", ["no/such/folder/score.json", "."])
+def test_a_score_card_that_can_not_be_written_is_refused_before_the_tests(run_pytest, file):
+    status, output = run_pytest("--amltk-backend=sequential", f"--amltk-score={file}")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert f"--amltk-score={file}: there is no such folder, or it is one itself" in output
+    assert "passed" not in output
+
+
+def test_wrong_attributes_are_told_in_one_sentence(run_pytest):
+    code = """
+        from amltk.testing import BackendTests, TaskPluginTests
+
+        class TestOptions(BackendTests):
+            backend = "sequential"
+            options = ["max_workers"]
+
+        class TestValue(BackendTests):
+            backend = "sequential"
+            options = {"max_workers": 2}
+
+        class TestPlugin(TaskPluginTests):
+            plugin = 3
+    """
+    status, output = run_pytest(code=code)
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert "TestOptions.options must be a mapping, as in {'max_workers': 2}, got ['max_workers']" in output
+    assert "the options {'max_workers': 2} are refused: with_sequential has no option 'max_workers'" in output
+    assert "TestPlugin.plugin must be a class or a function, as in plugin = MyPlugin, got 3" in output
+    assert "During handling" not in output
+    assert "Traceback" not in output
 
 
 def test_a_modest_backend_is_told_what_it_could_claim(run_pytest, tmp_path):
@@ -276,6 +308,36 @@ def test_futures_resolve_when_told():
     executor.shutdown()
     with pytest.raises(RuntimeError, match="shut down"):
         executor.submit(print)
+
+
+def test_wrong_words_to_a_manual_executor_are_told():
+    executor = ManualExecutor()
+    for told in (executor.start, executor.finish, executor.resolve):
+        with pytest.raises(IndexError, match="There is no call 1: 0 were submitted so far"):
+            told(1)
+    executor.submit(print)
+    with pytest.raises(TypeError, match=r"error must be an exception, .* got 'no paper' of type str"):
+        executor.fail(0, "no paper")
+    assert not executor.calls[0].future.done()
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda recorder: recorder.assert_counts(on_future_resutl=0),
+        lambda recorder: recorder.assert_order("on_start", "on_future_resutl"),
+        lambda recorder: recorder.assert_last("on_future_resutl"),
+        lambda recorder: recorder.received("on_future_resutl"),
+    ],
+)
+def test_an_event_that_nobody_has_is_no_event_that_did_not_happen(claim):
+    with pytest.raises(UnknownEventError, match=r"'on_future_resutl'\. Did you mean 'on_future_result'"):
+        claim(EventRecorder(Scheduler(ManualExecutor())))
+
+
+def test_that_calls_ended_is_no_claim_about_no_calls():
+    with pytest.raises(UnknownEventError, match="No recorded emitter has an event 'on_future_submitted'"):
+        EventRecorder(Scheduler(ManualExecutor()).task(abs)).assert_calls_ended_once()
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class Case:
         part.rename(self.gate)
 
     def script(self, code: str) -> str:
-        """Run a program of the user's, in which SCHEDULER stands for making one; return what it printed."""
+        """Run a program of the user's, in which NAME and OPTIONS are those of the backend; return what it printed."""
         with self.program(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
             printed, complaints = program.communicate()
         assert (program.returncode, complaints) == (0, "")
@@ -129,8 +129,8 @@ class Case:
     def program(self, code: str, **options: Any) -> subprocess.Popen[Any]:
         """Start a program of the user's."""
         path = self.folder / "script.py"
-        scheduler = f"Scheduler.with_backend({self.place.name!r}, **{dict(self.place.options)!r})"
-        path.write_text(textwrap.dedent(code).replace("SCHEDULER", scheduler), encoding="utf-8")
+        code = textwrap.dedent(code).replace("NAME", repr(self.place.name)).replace("OPTIONS", repr(self.place.options))
+        path.write_text(code, encoding="utf-8")
         return subprocess.Popen([sys.executable, path], **options)
 
     def asks_to_end(self) -> None:

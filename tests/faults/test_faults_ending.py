@@ -209,7 +209,7 @@ def test_e15_the_program_is_killed(case, until):
             part.rename(part.parent / "pid")
             time.sleep(60)
 
-        scheduler = SCHEDULER
+        scheduler = Scheduler.with_backend(NAME, **OPTIONS)
         scheduler.on_start(lambda: scheduler.submit(work, 1))
         scheduler.run()
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import fault_calls as calls
 
 
@@ -21,36 +23,47 @@ def among_others(case, function, *args):
     return case.error(task)
 
 
+def start_methods(case) -> list[str | None]:
+    return [None, *multiprocessing.get_all_start_methods()] if "mp_context=" in case.place.has else [None]
+
+
 def test_b1_any_function(case):
     step = 3
 
     def nested(x: int) -> int:
         return x + step
 
-    tasks = [case.task(nested), case.task(lambda x: x + step)]
-    case.at_start(lambda: [task(1) for task in tasks])
-    case.run()
-    assert [case.results(task) for task in tasks] == [[4], [4]]
+    for method in start_methods(case):
+        case.open(**({"mp_context": multiprocessing.get_context(method)} if method else {}))
+        tasks = [case.task(nested), case.task(lambda x: x + step)]
+        case.at_start(lambda tasks=tasks: [task(1) for task in tasks])
+        case.run()
+        assert [case.results(task) for task in tasks] == [[4], [4]]
 
 
 def test_b1_function_of_the_script(case):
-    printed = case.script("""
-        from amltk import Scheduler
+    for method in start_methods(case):
+        printed = case.script(f"""
+            import multiprocessing
+            from amltk import Scheduler
 
-        class Thing:
-            def __init__(self, value):
-                self.value = value
+            class Thing:
+                def __init__(self, value):
+                    self.value = value
 
-        def grow(thing):
-            return Thing(thing.value + 1)
+            def grow(thing):
+                return Thing(thing.value + 1)
 
-        scheduler = SCHEDULER
-        task = scheduler.task(grow)
-        scheduler.on_start(lambda: task(Thing(1)))
-        task.on_result(lambda _, thing: print(type(thing) is Thing, thing.value))
-        scheduler.run()
-        """)
-    assert printed == "True 2\n"
+            options = OPTIONS
+            if {method!r}:
+                options["mp_context"] = multiprocessing.get_context({method!r})
+            scheduler = Scheduler.with_backend(NAME, **options)
+            task = scheduler.task(grow)
+            scheduler.on_start(lambda: task(Thing(1)))
+            task.on_result(lambda _, thing: print(type(thing) is Thing, thing.value))
+            scheduler.run()
+            """)
+        assert printed == "True 2\n"
 
 
 def test_b2_argument_that_cannot_be_pickled(case):

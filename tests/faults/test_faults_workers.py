@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import fault_calls as calls
 import pytest
-from fault_case import told
+from fault_case import PATIENCE, told
 from fault_rows import NOT_TRIED
 
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, WorkerLost
 
 
 def meets(case, function, *args) -> WorkerDied:
@@ -87,7 +88,7 @@ def test_a4_memory_ran_out(case, small_cgroup):
             while True:
                 hoard.append(b"x" * (10 << 20))
 
-        scheduler = SCHEDULER
+        scheduler = Scheduler.with_backend(NAME, **OPTIONS)
         task, others = scheduler.task(eat), scheduler.task(abs)
 
         @scheduler.on_start
@@ -104,6 +105,15 @@ def test_a4_memory_ran_out(case, small_cgroup):
     assert memory.startswith("True eat(7) ended with its worker")
     assert "memory ran out" in memory
     assert finished == "5"
+
+
+def test_a9_stands_still(case):
+    case.open(heartbeat_timeout=2)
+    began = time.monotonic()
+    error = meets(case, calls.stand_still)
+    assert isinstance(error, WorkerLost)
+    assert 2 <= time.monotonic() - began < 2 + PATIENCE
+    assert "2 s" in str(error)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])

@@ -6,7 +6,8 @@ Some calls end their worker themselves; and a thread sends signals to workers, w
 all the while, or it fails and says what did not:
 
 - each call ended once, none was lost, none ran twice, and every result is the right one
-- a call failed only if it raised, or if its worker was killed; and no death failed two calls
+- a call failed only if it raised, took too long, or its worker was killed; and no death failed two calls
+- a call was cancelled only if that was asked for, whether it ran or not
 - memory, descriptors, threads and processes are as many in the last third as they were in the second
 - nothing is left at the end
 """
@@ -16,15 +17,18 @@ from __future__ import annotations
 import argparse
 import array
 import asyncio
+import contextlib
 import faulthandler
 import os
 import random
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +36,7 @@ import psutil
 from soak_calls import KINDS, WEIGHTS, work
 
 from amltk import Scheduler
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 
 WORKERS = 4
 UNDER_WAY = 100
@@ -40,6 +44,9 @@ UNDER_WAY = 100
 LEAST_CALLS = 10_000
 KILL_EVERY = 0.15
 """Seconds between two signals, on average."""
+HEARTBEAT_TIMEOUT = 3.0
+CALL_TIMEOUT = 0.1
+CANCEL_WITHIN = 0.2
 SAMPLE_EVERY = 0.5
 STALLED = 60.0
 """Seconds without any call that ends, after which all is said to stand still."""
@@ -49,7 +56,17 @@ MOST_GROWTH = 12 << 20
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGSTOP)
 
-WAITS, DONE, RAISED, DIED, CANCELLED = range(5)
+STATES = ("waiting", "returned", "raised", "died", "cancelled", "timed out")
+WAITS, DONE, RAISED, DIED, CANCELLED, TIMED_OUT = range(6)
+ENDS_OF = {
+    "raise": {RAISED, DIED},
+    "SIGKILL": {DIED},
+    "SIGSEGV": {DIED},
+    "exit": {DIED},
+    "cancelled": {CANCELLED, DIED},
+    "too long": {TIMED_OUT, DIED},
+}
+"""How calls of a kind may end; of all others: returned, died."""
 
 
 class Sample(NamedTuple):
@@ -70,8 +87,10 @@ class Soak:
         self.seconds = seconds
         self.random = random.Random(seed)
         self.begun = begun
-        self.scheduler = Scheduler.with_processes(max_workers=WORKERS)
+        self.scheduler = Scheduler.with_processes(max_workers=WORKERS, heartbeat_timeout=HEARTBEAT_TIMEOUT)
         self.task = self.scheduler.task(work)
+        self.limited = self.scheduler.task(work)
+        self.limited.timeout = CALL_TIMEOUT
         self.states = bytearray()
         self.kinds = bytearray()
         self.deaths: Counter[int] = Counter()
@@ -79,13 +98,13 @@ class Soak:
         self.sent: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.wrong: list[str] = []
-        self.ended = 0
+        self.ended = self.lost = 0
         self.over = threading.Event()
         self.began = time.monotonic()
         self.scheduler.on_start(self._fill)
-        self.task.on_result(self._on_result)
-        self.task.on_exception(self._on_exception)
-        self.task.on_cancelled(self._on_cancelled)
+        self.scheduler.on_future_result(self._on_result)
+        self.scheduler.on_future_exception(self._on_exception)
+        self.scheduler.on_future_cancelled(lambda future: self._end(future, CANCELLED))
 
     # Calls
 
@@ -100,12 +119,23 @@ class Soak:
         self.states.append(WAITS)
         self.kinds.append(KINDS.index(kind))
         payload = bytes(300_000) if kind == "large" else b""
-        self.task(number, kind, self.random.uniform(0.0005, 0.01), str(self.begun), payload)
+        task = self.limited if kind == "too long" else self.task
+        future = task(number, kind, self.random.uniform(0.0005, 0.01), str(self.begun), payload)
+        if kind == "cancelled":
+            assert future is not None
+            self.scheduler.call_later(self.random.uniform(0, CANCEL_WITHIN), self._cancel, future)
+
+    def _cancel(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancel() and self.states[future.args[0]] == WAITS:  # type: ignore[attr-defined] # a CallFuture has them
+            self.wrong.append(f"call {future!r} could not be cancelled")
 
     def _end(self, future: asyncio.Future[Any], state: int) -> int:
         number: int = future.args[0]  # type: ignore[attr-defined] # a CallFuture has them
         if self.states[number] != WAITS:
-            self.wrong.append(f"call {number} ended twice: {self.states[number]}, then {state}")
+            self.wrong.append(f"call {number} ended twice: {STATES[self.states[number]]}, then {STATES[state]}")
+        kind = KINDS[self.kinds[number]]
+        if state not in ENDS_OF.get(kind, {DONE, DIED}):
+            self.wrong.append(f"call {number}, {kind}, ended as {STATES[state]}")
         self.states[number] = state
         self.ended += 1
         if time.monotonic() - self.began < self.seconds or len(self.states) < LEAST_CALLS:
@@ -114,22 +144,31 @@ class Soak:
 
     def _on_result(self, future: asyncio.Future[Any], result: tuple[int, int]) -> None:
         number = self._end(future, DONE)
-        kind = KINDS[self.kinds[number]]
-        if result != (number, 300_000 if kind == "large" else 0) or kind in {"raise", "SIGKILL", "SIGSEGV", "exit"}:
-            self.wrong.append(f"call {number}, {kind}, returned {result}")
+        if result != (number, 300_000 if KINDS[self.kinds[number]] == "large" else 0):
+            self.wrong.append(f"call {number} returned {result}")
 
     def _on_exception(self, future: asyncio.Future[Any], error: BaseException) -> None:
-        number = self._end(future, DIED if isinstance(error, WorkerDied) else RAISED)
-        kind = KINDS[self.kinds[number]]
         if isinstance(error, WorkerDied):
+            number = self._end(future, DIED)
             self.deaths[error.pid or 0] += 1
-            if kind in {"SIGKILL", "SIGSEGV", "exit"}:
-                self.signalled[error.pid or 0] += 1
-        elif kind != "raise" or not isinstance(error, ValueError) or error.args != (number,):
-            self.wrong.append(f"call {number}, {kind}, raised {error!r}")
+            self.lost += isinstance(error, WorkerLost)
+            self.signalled[error.pid or 0] += KINDS[self.kinds[number]] in {"SIGKILL", "SIGSEGV", "exit"}
+        elif isinstance(error, CallTimeoutError):
+            self._end(future, TIMED_OUT)
+        elif error.args != (self._end(future, RAISED),):
+            self.wrong.append(f"{future!r} raised {error!r}")
 
-    def _on_cancelled(self, future: asyncio.Future[Any]) -> None:
-        self.wrong.append(f"call {self._end(future, CANCELLED)} was cancelled")
+    def run(self) -> None:
+        """Have calls flow, and workers die, until the time is over."""
+        threads = [threading.Thread(target=each, daemon=True) for each in (self.kill, self.watch)]
+        for thread in threads:
+            thread.start()
+        try:
+            self.scheduler.run(on_exception=dict.fromkeys((WorkerDied, CallTimeoutError, ValueError), "ignore"))
+        finally:
+            self.over.set()
+            for thread in threads:
+                thread.join()
 
     # Threads beside the run
 
@@ -144,7 +183,7 @@ class Soak:
                 self.signalled[victim.pid] += 1
                 self.sent[number.name] += 1
                 _send(victim, number)
-                if number == signal.SIGSTOP:
+                if number == signal.SIGSTOP and chance.random() < 0.5:  # the others are for the pool to find
                     self.over.wait(chance.uniform(0, 0.5))
                     _send(victim, signal.SIGKILL)
 
@@ -167,7 +206,7 @@ class Soak:
             elif now - since > STALLED:
                 waiting = [future.describe() for future in self.scheduler.queue]
                 print(f"Nothing has ended for {STALLED:g} s; waiting: {waiting}", flush=True)
-                faulthandler.dump_traceback()
+                faulthandler.dump_traceback(sys.stdout)
                 os._exit(1)
 
     # Judgement
@@ -204,10 +243,9 @@ class Soak:
     def tell(self) -> None:
         """Print what there was."""
         seconds = time.monotonic() - self.began
-        counts = {
-            name: self.states.count(state) for name, state in (("returned", DONE), ("raised", RAISED), ("died", DIED))
-        }
-        print(f"{len(self.states)} calls in {seconds:.0f} s: {counts}; signals: {dict(self.sent)}")
+        counts = {name: self.states.count(state) for state, name in enumerate(STATES)}
+        print(f"{len(self.states)} calls in {seconds:.0f} s: {counts}, {self.lost} of the died were lost")
+        print(f"signals: {dict(self.sent)}")
         if self.samples:
             print(f"at first  {_told(self.samples[0])}\nat last   {_told(self.samples[-1])}")
 
@@ -251,6 +289,19 @@ def _told(sample: Sample) -> str:
     return f"memory {memory >> 20} + {memory_of_server >> 20} MB, {numbers}"
 
 
+@contextlib.contextmanager
+def _stderr_into(path: Path) -> Iterator[None]:
+    """Keep off the screen what dying workers write."""
+    ours = os.dup(2)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
 def _left() -> str:
     ourselves = psutil.Process()
     children = ourselves.children(recursive=True)
@@ -269,15 +320,8 @@ def main() -> int:
         begun.touch()
         soak = Soak(options.seconds, options.seed, begun)
         before = _left()
-        threads = [threading.Thread(target=each, daemon=True) for each in (soak.kill, soak.watch)]
-        for thread in threads:
-            thread.start()
-        try:
-            soak.scheduler.run(on_exception={WorkerDied: "ignore", ValueError: "ignore"})
-        finally:
-            soak.over.set()
-        for thread in threads:
-            thread.join()
+        with _stderr_into(Path(folder) / "stderr"):
+            soak.run()
         after = _left()
         if after != before:
             soak.wrong.append(f"before there were {before}, and afterwards {after}")

@@ -7,8 +7,8 @@ import os
 import signal
 import time
 
-KINDS = ("no-op", "sleep", "compute", "large", "raise", "SIGKILL", "SIGSEGV", "exit")
-WEIGHTS = (500, 250, 100, 40, 40, 4, 3, 3)
+KINDS = ("no-op", "sleep", "compute", "large", "raise", "SIGKILL", "SIGSEGV", "exit", "cancelled", "too long")
+WEIGHTS = (500, 250, 100, 40, 40, 4, 3, 3, 4, 2)
 
 
 def work(number: int, kind: str, amount: float, begun: str, payload: bytes) -> tuple[int, int]:
@@ -30,4 +30,6 @@ def work(number: int, kind: str, amount: float, begun: str, payload: bytes) -> t
         ctypes.string_at(0)
     elif kind == "exit":
         os._exit(3)
+    elif kind in {"cancelled", "too long"}:
+        time.sleep(60)
     return number, len(payload)

@@ -6,7 +6,7 @@ import logging
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, RUNNING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
 from amltk_processes._frames import CHUNK, Memory
@@ -92,10 +92,8 @@ class Call(NamedTuple):
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""
-        if self.future.running():
-            return True  # it was taken back from a worker
-        if self.future.done():
-            return False
+        if self.future._state != PENDING:
+            return self.future._state == RUNNING  # it was taken back from a worker
         try:
             return self.future.set_running_or_notify_cancel()
         except RuntimeError:  # somebody has settled it just now
@@ -114,12 +112,10 @@ class Call(NamedTuple):
         self._settle(self.future.set_result, result)
 
     def _settle(self, settle: Callable[[Any], object], outcome: object) -> None:
-        if self.future.cancelled():
-            return
         try:
             settle(outcome)
         except BaseException as error:  # a callback of the user's that exits, or somebody else has settled it
             if isinstance(error, InvalidStateError) and self.future.cancelled():
-                return  # just now
+                return
             message = "A callback of a future failed, or the future was settled by somebody else: %r"
             _log.exception(message, self.future)

@@ -14,7 +14,6 @@ from types import CellType, FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from amltk import remote
 from amltk_processes._frames import CHUNK, Memory
 
 _PROTOCOL = 5
@@ -152,6 +151,8 @@ def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
-    if data[-1:] == _BY_VALUE:
-        return remote.loads(data, buffers)
-    return pickle.loads(data, buffers=buffers)
+    if data[-1:] != _BY_VALUE:
+        return pickle.loads(data, buffers=buffers)
+    from amltk import remote  # it takes long to import, and every pool waits for its fork server
+
+    return remote.loads(data, buffers)

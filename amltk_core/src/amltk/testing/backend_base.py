@@ -166,6 +166,8 @@ def check_loads(cls: type[BackendSuite]) -> None:
     """Check that the backend can be had."""
     if not cls.backend:
         fail(f"{cls.__name__} has no backend: set the class attribute, as in backend = 'threads'")
+    if not isinstance(cls.options, Mapping):
+        fail(f"{cls.__name__}.options must be a mapping, as in {{'max_workers': 2}}, got {cls.options!r}")
     try:
         cls.found()
     except Exception as error:  # the message says it all
@@ -188,7 +190,7 @@ def check_calls(cls: type[BackendSuite]) -> None:
     executor = cls.make()
     ended = False
     try:
-        future: object = executor.submit(calls.add, 2, 3)
+        future: object = within(cls.seconds, "submit(add, 2, 3)", lambda: executor.submit(calls.add, 2, 3))
         if not isinstance(future, Future):
             fail(f"submit returned {future!r} of type {type(future).__name__}, which is no concurrent.futures.Future")
         if not comes_true(future.done, cls.seconds):
@@ -233,6 +235,6 @@ def _first_failure(cls: type[BackendSuite]) -> str | None:
     for name, check in STAGES:
         try:
             check(cls)
-        except (Exception, pytest.fail.Exception):  # told by that test itself
+        except (Exception, SystemExit, pytest.fail.Exception):  # told by that test itself
             return name
     return None

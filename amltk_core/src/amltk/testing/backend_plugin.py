@@ -66,7 +66,7 @@ class Plugin(BackendSuite):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,
             text=True,
-            timeout=self.seconds,
+            timeout=max(30, self.seconds),  # whatever the backend does, Python itself takes long on a busy machine
             check=False,
         )
         if done.returncode:

@@ -1,24 +1,16 @@
-"""Runs of a scheduler with the backend: events, the end at once, and what is left behind."""
+"""Runs of a scheduler with the backend: events, and the end at once."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
-
-import psutil
 
 from amltk.scheduling import ExitState, Scheduler
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite
 from amltk.testing.recorder import EventRecorder
-from amltk.testing.suite import comes_true, fail, within
-
-ONCE = ("resource_tracker", "forkserver", "resource-tracker")
-"""Processes of the standard library that live as long as the program, once they were needed."""
+from amltk.testing.suite import fail, within
 
 
 class Runs(BackendSuite):
@@ -135,63 +127,3 @@ class StopNow(Stopping):
         scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
         assert self.run(scheduler).code is ExitState.Code.EXHAUSTED
         assert scheduler.event_counts["on_future_result"] >= 1
-
-
-class Leftovers(BackendSuite):
-    """What is there after runs that was not there before."""
-
-    group: ClassVar[str] = "nothing left over"
-
-    def test_no_process_is_left(self) -> None:
-        """No child of this process, nor a child of such a one."""
-
-        def children() -> dict[int, str]:
-            found = {}
-            for child in psutil.Process().children(recursive=True):
-                try:
-                    command = " ".join(child.cmdline()) or child.name()
-                except psutil.Error:
-                    continue
-                if child.is_running() and not any(word in command for word in ONCE):
-                    found[child.pid] = command
-            return found
-
-        before = children()
-        self._run_some()
-        if not comes_true(lambda: children().keys() <= before.keys(), min(5, self.seconds)):
-            left = {pid: command for pid, command in children().items() if pid not in before}
-            fail(f"after three runs these processes were left: {left}; shutdown() has to end them")
-
-    def test_no_thread_is_left(self) -> None:
-        """No thread of this process."""
-        before = set(threading.enumerate())
-        self._run_some()
-        if not comes_true(lambda: set(threading.enumerate()) <= before, min(5, self.seconds)):
-            left = sorted(thread.name for thread in set(threading.enumerate()) - before)
-            fail(f"after three runs these threads were left: {left}; shutdown() has to end them")
-
-    def test_no_file_descriptor_is_left(self) -> None:
-        """No file, pipe or socket of this process. What the first run opens once and for all does not count."""
-        self._run_some()
-        before = self._descriptors()
-        self._run_some()
-        if not comes_true(lambda: len(self._descriptors()) <= len(before), min(5, self.seconds)):
-            left = sorted(set(self._descriptors()) - set(before))
-            fail(f"after three runs these descriptors were left: {left}; shutdown() has to close them")
-
-    def _run_some(self) -> None:
-        scheduler = self.scheduler()
-        scheduler.on_start(lambda: [scheduler.submit(calls.add, number) for number in range(4)] and None)
-        for _ in range(3):
-            self.run(scheduler)
-
-    def _descriptors(self) -> list[str]:
-        gc.collect()
-        folder = Path("/proc/self/fd")
-        if not folder.exists():  # not Linux
-            return [f"descriptor {number}" for number in range(psutil.Process().num_fds())]
-        found = []
-        for path in folder.iterdir():
-            with contextlib.suppress(OSError):  # that of the listing itself
-                found.append(f"{path.name} -> {path.readlink()}")
-        return found

@@ -6,8 +6,9 @@ from amltk.testing.backend_calls import Arguments, Exceptions, Results
 from amltk.testing.backend_claims import Claims, DeadWorkers, Functions, Pickling
 from amltk.testing.backend_ends import Cancelling, Shutdown
 from amltk.testing.backend_examinations import Examinations
+from amltk.testing.backend_leftovers import Leftovers
 from amltk.testing.backend_plugin import Plugin
-from amltk.testing.backend_runs import Leftovers, Runs, StopNow
+from amltk.testing.backend_runs import Runs, StopNow
 from amltk.testing.machine import AnyOrder
 
 

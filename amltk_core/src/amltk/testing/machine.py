@@ -23,7 +23,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from amltk.scheduling import ExitState, Scheduler
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite
+from amltk.testing.backend_leftovers import threads_and_processes
 from amltk.testing.recorder import EventRecorder
+from amltk.testing.suite import comes_true
 
 GRACE = 2.0
 """Seconds that what runs has to end, when it is told to."""
@@ -53,6 +55,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._stopped_at: float | None = None
         self._ended_at = 0.0
         self._wait = True
+        self._before = threads_and_processes()
         self.scheduler = self.make()
         self.recorder = EventRecorder(self.scheduler)
 
@@ -143,6 +146,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.recorder.assert_calls_ended_once()
         self.recorder.assert_counts(on_future_submitted=len(self._futures))
         self.recorder.assert_last("on_finished")
+        for _, error in self.recorder.received("on_future_exception"):
+            notes = getattr(error, "__notes__", [])
+            assert any("obey" in note for note in notes), (
+                f"{error!r} does not tell which call failed; its notes: {notes}"
+            )
         assert self.scheduler.queue == ()
         self.recorder.recorded.clear()
         self._futures.clear()
@@ -160,6 +168,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.scheduler.on_future_result(lambda _, result: results.append(result))
             self.scheduler.run(timeout=self.seconds)
             assert results == [2], "after all this, another run did not work"
+            gone = comes_true(lambda: threads_and_processes() <= self._before, min(5, self.seconds))
+            assert gone, f"threads or processes were left: {threads_and_processes() - self._before}"
         finally:
             self._let_all_end()
             self._folder.cleanup()
@@ -194,7 +204,7 @@ class AnyOrder(BackendSuite):
     group: ClassVar[str] = "any order"
 
     def test_what_holds_always_holds_in_any_order(self) -> None:
-        """Each call ends once, `on_finished` comes last, the run comes back, and another run works."""
+        """Each call ends once and errors name it; `on_finished` is last; nothing is left; another run works."""
         suite = self
 
         class Machine(SchedulerMachine):

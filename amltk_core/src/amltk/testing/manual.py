@@ -61,8 +61,9 @@ class ManualExecutor(Executor):
 
         Raises:
             RuntimeError: It was cancelled, or has ended.
+            IndexError: So many calls were not submitted; that is the same for what is below.
         """
-        future = self.calls[index].future
+        future = self._call(index).future
         if future.done() or not future.set_running_or_notify_cancel():
             msg = f"Call {index} can't be taken up: it is {future!r}."
             raise RuntimeError(msg)
@@ -70,7 +71,7 @@ class ManualExecutor(Executor):
 
     def finish(self, index: int = 0) -> None:
         """Do a call, here and now; it is taken up before, if it has not been."""
-        _, function, args, kwargs = self.calls[index]
+        _, function, args, kwargs = self._call(index)
         self._taken_up(index)
         try:
             result = function(*args, **kwargs)
@@ -84,9 +85,23 @@ class ManualExecutor(Executor):
         self._taken_up(index).set_result(result)
 
     def fail(self, index: int, error: BaseException) -> None:
-        """End a call with this exception, without doing it."""
+        """End a call with this exception, without doing it.
+
+        Raises:
+            TypeError: `error` is no exception.
+        """
+        if not isinstance(error, BaseException):
+            msg = f"error must be an exception, as in ValueError('why'), got {error!r} of type {type(error).__name__}."
+            raise TypeError(msg)
         self._taken_up(index).set_exception(error)
 
     def _taken_up(self, index: int) -> Future[Any]:
-        future = self.calls[index].future
+        future = self._call(index).future
         return future if future.running() else self.start(index)
+
+    def _call(self, index: int) -> ManualCall:
+        try:
+            return self.calls[index]
+        except IndexError:
+            msg = f"There is no call {index}: {len(self.calls)} were submitted so far, the first one is call 0."
+            raise IndexError(msg) from None

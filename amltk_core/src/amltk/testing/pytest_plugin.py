@@ -41,10 +41,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave out the tests of the project, where a backend is to be tested and no files are named."""
+    """See to the options: no tests of the project where a backend is to be tested and no files are named."""
+    _check_score_file(config.getoption("amltk_score"))
     config.pluginmanager.register(_Reporter(config), "amltk-score")
     if config.getoption("amltk_backend") and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = []
+
+
+def _check_score_file(path: str | None) -> None:
+    """Refuse before the tests run what could not be written after them."""
+    if path and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
+        msg = f"--amltk-score={path}: there is no such folder, or it is one itself; name a file in a folder that exists"
+        raise pytest.UsageError(msg)
 
 
 @pytest.hookimpl(tryfirst=True)

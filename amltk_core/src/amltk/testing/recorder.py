@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+from amltk.checks import did_you_mean
 from amltk.events import Emitter, Event
+from amltk.exceptions import UnknownEventError
 
 
 class Recorded(NamedTuple):
@@ -42,6 +44,7 @@ class EventRecorder:
     def __init__(self, *emitters: Emitter) -> None:
         """Begin to record the events that the emitters have now."""
         self.recorded: list[Recorded] = []
+        self._events = sorted({str(event) for emitter in emitters for event in emitter.events})
         for emitter in emitters:
             for event in emitter.events:
                 emitter.on(event, self._callback(emitter, event))
@@ -58,7 +61,12 @@ class EventRecorder:
         return [str(each.event) for each in self.recorded]
 
     def received(self, event: str) -> list[tuple[Any, ...]]:
-        """Return the positional arguments of each emission of `event`."""
+        """Return the positional arguments of each emission of `event`.
+
+        Raises:
+            UnknownEventError: No recorded emitter has such an event; nor do the assertions below take it.
+        """
+        self._check(event)
         return [each.args for each in self.recorded if each.event == event]
 
     def of(self, future: object) -> list[str]:
@@ -71,6 +79,7 @@ class EventRecorder:
         Raises:
             AssertionError: One is missing from its place; it is named, with all that was emitted.
         """
+        self._check(*events)
         names = iter(self.names)
         for position, event in enumerate(events):
             if event not in names:
@@ -83,6 +92,7 @@ class EventRecorder:
         Raises:
             AssertionError: The number of one differs.
         """
+        self._check(*counts)
         emitted = Counter(self.names)
         for event, count in counts.items():
             if emitted[event] != count:
@@ -94,6 +104,7 @@ class EventRecorder:
         Raises:
             AssertionError: Something was, or `event` never was.
         """
+        self._check(event)
         if self.names[-1:] != [event]:
             self._fail(f"{str(event)!r} was not the last event")
 
@@ -115,6 +126,16 @@ class EventRecorder:
             for future, *_ in self.received(end):
                 if id(future) not in submitted:
                     self._fail(f"{future!r} had {end!r} and was never submitted")
+
+    def _check(self, *events: str) -> None:
+        for event in events:
+            if str(event) not in self._events:
+                listed = ", ".join(self._events) or "none"
+                msg = (
+                    f"No recorded emitter has an event {str(event)!r}.{did_you_mean(str(event), self._events)} "
+                    f"Their events are: {listed}."
+                )
+                raise UnknownEventError(msg)
 
     def _fail(self, what: str) -> None:
         counted = [f"{number:>4}  {name}" for number, name in enumerate(self.names)]

@@ -64,7 +64,7 @@ def not_applicable(reason: str) -> NoReturn:
 
 def fail(text: str) -> NoReturn:
     """Fail the test that is running, with no more than `text`."""
-    pytest.fail(text, pytrace=False)
+    raise pytest.fail.Exception(text, pytrace=False) from None  # what it was made of is in the text
 
 
 def within(seconds: float, what: str, function: Callable[[], T]) -> T:

@@ -42,8 +42,8 @@ class TaskPluginSuite(Suite):
     def make(cls) -> TaskPlugin:
         """Return a fresh plugin."""
         plugin = _given(cls, "plugin")
-        if plugin is None:
-            fail(f"{cls.__name__} has no plugin: set the class attribute, as in plugin = MyPlugin")
+        if not callable(plugin):
+            fail(f"{cls.__name__}.plugin must be a class or a function, as in plugin = MyPlugin, got {plugin!r}")
         return plugin()  # type: ignore[no-any-return]
 
     @classmethod

@@ -1,0 +1,197 @@
+"""Measurements of processes: the scheduler with its own pool, against the standard library's pool.
+
+Run as a program, `processes.py ours` or `processes.py forkserver`, it prints how long a pool's first result takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from typing import Any
+
+import calls
+
+from amltk import Scheduler
+
+WORKERS = 2
+CHAIN = 1_000
+SLEEPS = 400
+ARRAYS, MEGABYTES = 64, 8
+LARGE = 300
+
+
+def raw() -> ProcessPoolExecutor:
+    """Make the standard library's pool."""
+    return ProcessPoolExecutor(max_workers=WORKERS)
+
+
+def _run(begin: Callable[[Any], None], keep: Callable[[Any, Any], None], function: Callable[[int], Any]) -> float:
+    """Return how long a whole run takes, workers started and ended; `keep` gets the task and each result."""
+    gc.collect()
+    start = time.perf_counter()
+    scheduler = Scheduler.with_processes(max_workers=WORKERS)
+    task = scheduler.task(function)
+    scheduler.on_start(lambda: begin(task))
+    task.on_result(lambda _, result: keep(task, result))
+    scheduler.run()
+    return time.perf_counter() - start
+
+
+def _check(results: list[int], count: int) -> None:
+    if sorted(results) != list(range(count)):
+        msg = f"{count} calls gave {len(results)} results, or wrong ones."
+        raise RuntimeError(msg)
+
+
+def chain_ours() -> float:
+    """Return how long a run takes in which each result leads to the next call."""
+    results: list[int] = []
+
+    def go_on(task: Any, result: int) -> None:
+        results.append(result)
+        if result + 1 < CHAIN:
+            task(result + 1)
+
+    seconds = _run(lambda task: task(0), go_on, calls.identity)
+    _check(results, CHAIN)
+    return seconds
+
+
+def chain_raw() -> float:
+    """Return how long the standard pool takes for the same."""
+    gc.collect()
+    start = time.perf_counter()
+    with raw() as executor:
+        results = [executor.submit(calls.identity, value).result() for value in range(CHAIN)]
+    seconds = time.perf_counter() - start
+    _check(results, CHAIN)
+    return seconds
+
+
+def sleeps_ours() -> float:
+    """Return how long calls of 10 ms take."""
+    results: list[int] = []
+
+    def begin(task: Any) -> None:
+        for value in range(SLEEPS):
+            task(value)
+
+    seconds = _run(begin, lambda _, result: results.append(result), calls.ten_milliseconds)
+    _check(results, SLEEPS)
+    return seconds
+
+
+def sleeps_ideal() -> float:
+    """Return how long they would take if nothing else took time."""
+    return SLEEPS * 0.01 / WORKERS
+
+
+def arrays_ours() -> float:
+    """Return how long it takes to compute and get arrays."""
+    sums: list[float] = []
+
+    def begin(task: Any) -> None:
+        for _ in range(ARRAYS):
+            task(MEGABYTES)
+
+    seconds = _run(begin, lambda _, result: sums.append(result[-1]), calls.array)
+    _check([int(value) - 1 + index for index, value in enumerate(sums)], ARRAYS)
+    return seconds
+
+
+def arrays_raw() -> float:
+    """Return how long the standard pool takes for the same."""
+    gc.collect()
+    start = time.perf_counter()
+    with raw() as executor:
+        futures = {executor.submit(calls.array, MEGABYTES) for _ in range(ARRAYS)}
+        sums = []
+        for future in as_completed(futures):
+            futures.remove(future)
+            sums.append(future.result()[-1])
+    seconds = time.perf_counter() - start
+    _check([int(value) - 1 + index for index, value in enumerate(sums)], ARRAYS)
+    return seconds
+
+
+def held_up() -> float:
+    """Return how long the loop of a run was held up at most while it got a result of 300 MB."""
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    async def main() -> None:
+        scheduler = Scheduler.with_processes(max_workers=1)
+        scheduler.on_start(lambda: scheduler.submit(calls.array, LARGE))
+        ticking = asyncio.create_task(tick())
+        await scheduler.async_run()
+        ticking.cancel()
+
+    asyncio.run(main())
+    return longest
+
+
+def successor() -> float:
+    """Return how long it takes from a worker's death to the start of the next call, on the worker after it."""
+    began = ended = 0.0
+    scheduler = Scheduler.with_processes(max_workers=1)
+    death = scheduler.task(calls.die)
+    following = scheduler.task(calls.when)
+
+    @scheduler.on_start
+    def begin() -> None:
+        following(0)
+
+    @following.on_result
+    def keep(_: Any, when: float) -> None:
+        nonlocal began, ended
+        if began == 0.0:
+            began = when  # the worker dies right after this
+            death(0)
+            following(0)
+        else:
+            ended = when
+
+    scheduler.run(on_exception="ignore")
+    if not ended:
+        msg = "The call after the worker's death did not run."
+        raise RuntimeError(msg)
+    return ended - began
+
+
+def first_result(which: str) -> float:
+    """Return how long the first result takes in a fresh program, where the standard fork server is new too."""
+    command = [sys.executable, __file__, which]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _first_result(make: Callable[[], Executor]) -> float:
+    start = time.perf_counter()
+    with make() as executor:
+        executor.submit(calls.identity, 0).result()
+        return time.perf_counter() - start
+
+
+def _forkserver() -> Executor:
+    return ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("forkserver"))
+
+
+def _ours() -> Executor:
+    from amltk_processes import ProcessPoolExecutor as Ours
+
+    return Ours(WORKERS)
+
+
+if __name__ == "__main__":
+    print(_first_result({"ours": _ours, "forkserver": _forkserver}[sys.argv[1]]))
