@@ -100,20 +100,20 @@ class Calls:
         return isinstance(error, WorkerDied)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_calls_end_once_and_begin_once_at_most_whoever_dies_when(seed: int, tmp_path: Path) -> None:
     with ProcessPoolExecutor(3, heartbeat_timeout=0.5) as executor:
         calls = Calls(executor, seed, tmp_path)
         with Harm(seed) as harm:
-            for number in range(1500):
+            for number in range(600):
                 calls.submit()
                 if number % 20 == 0:
                     calls.cancel_one()
                 if number > 200:
                     wait(calls.futures[number - 200 : number - 199])
             assert not wait(calls.futures, timeout=50).not_done
-    assert (len(calls.ends), set(calls.ends.values())) == (1500, {1})
+    assert (len(calls.ends), set(calls.ends.values())) == (600, {1})
     began = {int(path.name): path.stat().st_size for path in tmp_path.iterdir()}
     assert set(began.values()) <= {0, 1}  # 0: killed before it could write
-    died = sum(calls.check(number, number in began) for number in range(1500))
+    died = sum(calls.check(number, number in began) for number in range(600))
     assert 0 < died <= harm.sent
