@@ -925,6 +925,8 @@ def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
     [
         ("amltk", "CallLimiter", "amltk-call-limiter"),
         ("amltk", "PynisherPlugin", "amltk-pynisher"),
+        ("amltk", "Retry", "amltk-retry"),
+        ("amltk", "Timeout", "amltk-timeout"),
         ("amltk.scheduling", "SequentialExecutor", "amltk-sequential"),
     ],
 )
