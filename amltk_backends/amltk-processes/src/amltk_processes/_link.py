@@ -201,8 +201,11 @@ class Link:
         return len(self.calls) > 1 and time.monotonic() - self.since > STUCK
 
     def take_back(self, most: int = MOST_CALLS + 1) -> list[Call]:
-        """Take calls back that have not begun, `most` of them, in the order in which they were given."""
-        if not self._pipe:
+        """Take calls back that have not begun, `most` of them, in the order in which they were given.
+
+        What must come before all others stays: one that is initializing has nothing else.
+        """
+        if self.initializing or not self._pipe:
             return []
         try:
             tokens = os.read(self.tokens, NUMBER.size * most)
