@@ -53,6 +53,8 @@ UPWARDS = {("amltk.scheduling.scheduler", "amltk.display"), ("amltk.scheduling.t
 OFFERED = {
     ("amltk", "amltk_call_limiter"),
     ("amltk", "amltk_pynisher"),
+    ("amltk", "amltk_retry"),
+    ("amltk", "amltk_timeout"),
     ("amltk.scheduling", "amltk_sequential"),
 }
 

@@ -45,11 +45,11 @@ except ImportError as error:
 """
 
 OUT_OF_THE_BOX = """
-from amltk import CallLimiter, Scheduler
+from amltk import CallLimiter, Retry, Scheduler, Timeout
 
 for name in ("processes", "threads", "sequential"):
     scheduler = Scheduler.with_backend(name)
-    task = scheduler.task(lambda x: x * 2, plugins=CallLimiter(max_calls=1))
+    task = scheduler.task(lambda x: x * 2, plugins=[CallLimiter(max_calls=1), Retry()])
     scheduler.on_start(lambda: print(name, "refused", [task(21), task(22)][1]))
     task.on_result(lambda _, value: print(name, "result", value))
     scheduler.run()

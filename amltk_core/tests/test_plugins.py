@@ -26,6 +26,7 @@ from amltk.exceptions import (
 )
 from amltk.hookspecs import hookimpl
 from amltk.plugins import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, plugin_manager
+from amltk.testing import ManualExecutor
 
 # A backend `good` in a module, as its authors would write it.
 GOOD = """
@@ -323,6 +324,14 @@ def test_an_unknown_constructor_is_an_attribute_error(site):
     assert not hasattr(Scheduler, "with_proceses")
     with pytest.raises(AttributeError, match="'Scheduler' has no attribute 'wiht_threads'"):
         _ = Scheduler.wiht_threads
+
+
+def test_a_scheduler_says_where_its_constructors_are():
+    scheduler = Scheduler(ManualExecutor())
+    with pytest.raises(AttributeError, match=r"'with_threads'; .* is called on the class: Scheduler\.with_threads\("):
+        scheduler.with_threads()
+    with pytest.raises(AttributeError, match=r"^'Scheduler' object has no attribute 'on_strat'$"):
+        _ = scheduler.on_strat
 
 
 def test_a_constructor_of_what_is_not_installed_says_so_when_it_is_called(site):
@@ -916,6 +925,8 @@ def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
     [
         ("amltk", "CallLimiter", "amltk-call-limiter"),
         ("amltk", "PynisherPlugin", "amltk-pynisher"),
+        ("amltk", "Retry", "amltk-retry"),
+        ("amltk", "Timeout", "amltk-timeout"),
         ("amltk.scheduling", "SequentialExecutor", "amltk-sequential"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -141,6 +143,54 @@ def test_nothing_is_run_again_while_a_run_ends(manual):
     with pytest.raises(OSError, match="gone"):
         scheduler.run()
     assert plugin.asked == []
+
+
+def test_nothing_is_run_again_once_the_plugin_itself_has_ended_the_run(manual):
+    class Stop(TaskPlugin):
+        def retry_after(self, future, error):
+            self.task.scheduler.stop()
+            return 3600
+
+    scheduler = Scheduler(manual)
+    task = scheduler.task(fail_until, plugins=Stop())
+    scheduler.on_start(lambda: (task([], 1), manual.fail(0, OSError("gone"))))
+    with pytest.raises(OSError, match="gone"):
+        scheduler.run()
+
+
+@pytest.mark.parametrize("times", [0, 1], ids=["failed", "ran again"])
+def test_a_call_that_failed_is_not_kept_alive_by_circles(scheduler, times):
+    class Large:
+        pass
+
+    def fail_once(large):
+        attempts.append(len(attempts))
+        if len(attempts) == 1:
+            raise OSError
+
+    attempts, alive = [], []
+    task = scheduler.task(fail_once, plugins=Again(times))
+    task.plugins[0].asked = _Counted()
+
+    @scheduler.on_start
+    def start():
+        large = Large()
+        alive.append(weakref.ref(large))
+        task(large)
+
+    gc.disable()
+    try:
+        scheduler.run(on_exception="ignore")
+        assert alive[0]() is None
+    finally:
+        gc.enable()
+
+
+class _Counted(list):
+    """Counts what it is given, and drops it."""
+
+    def append(self, _):
+        super().append(None)
 
 
 def test_an_executor_that_takes_no_call_again_fails_it(manual):

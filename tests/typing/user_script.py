@@ -9,7 +9,7 @@ from asyncio import Future
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_type
 
-from amltk import CallLimiter, Emitter, Event, ExitState, PynisherPlugin, Requeue, Scheduler, Task
+from amltk import CallLimiter, Emitter, Event, ExitState, PynisherPlugin, Requeue, Retry, Scheduler, Task, Timeout
 
 scheduler = Scheduler.with_processes(max_workers=2)
 
@@ -43,6 +43,10 @@ if future is not None:  # a plugin may refuse the call
 
 scheduler.task(train, plugins=CallLimiter(max_calls=10))
 scheduler.task(train, plugins=[CallLimiter(max_concurrent=1), PynisherPlugin(walltime_limit=5)])
+scheduler.task(train, plugins=[Retry(5, on=OSError, wait=lambda state: state.attempt_number), Timeout(60)])
+scheduler.task(train, plugins=Retry(on=lambda error: error.args == ("again",)))
+Retry(on=OSError())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Timeout("60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 scheduler.task(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

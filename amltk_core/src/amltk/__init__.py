@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
     from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
+    from amltk_retry import Retry as Retry  # comes with the distribution amltk-retry
+    from amltk_timeout import Timeout as Timeout  # comes with the distribution amltk-timeout
 
     __version__: str
 
@@ -27,7 +29,7 @@ _HOME = {
     "Task": "amltk.scheduling",
     "TaskPlugin": "amltk.scheduling",
 }
-_OFFERED = ("CallLimiter", "PynisherPlugin")
+_OFFERED = ("CallLimiter", "PynisherPlugin", "Retry", "Timeout")
 
 # Without what other distributions bring: `from amltk import *` works with the core alone.
 __all__ = [

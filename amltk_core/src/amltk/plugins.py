@@ -63,12 +63,19 @@ KNOWN_BACKENDS: Mapping[str, str] = {
 }
 """The backends of this project, and the distributions that bring them."""
 
-KNOWN_TASK_PLUGINS: Mapping[str, str] = {"call-limiter": "amltk-call-limiter", "pynisher": "amltk-pynisher"}
+KNOWN_TASK_PLUGINS: Mapping[str, str] = {
+    "call-limiter": "amltk-call-limiter",
+    "pynisher": "amltk-pynisher",
+    "retry": "amltk-retry",
+    "timeout": "amltk-timeout",
+}
 """The task plugins of this project, and the distributions that bring them."""
 
 _OFFERED = {
     "CallLimiter": ("amltk_call_limiter", "amltk-call-limiter"),
     "PynisherPlugin": ("amltk_pynisher", "amltk-pynisher"),
+    "Retry": ("amltk_retry", "amltk-retry"),
+    "Timeout": ("amltk_timeout", "amltk-timeout"),
     "SequentialExecutor": ("amltk_sequential", "amltk-sequential"),
 }
 

@@ -45,7 +45,7 @@ from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
 from amltk_processes._server import DIED, STARTED
 
-# So many workers in a row may die before they have done anything. It is the machine's fault then, not a call's.
+# So many workers in a row may die before they have said a word. It is the machine's fault then, not a call's.
 MOST_DEAD_ON_ARRIVAL = 5
 
 
@@ -416,13 +416,13 @@ class Dispatcher:
         self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
     ) -> None:
         if kind == ALIVE:
+            self._dead_on_arrival = 0
             link.spoke()
             return
         if kind == LOG:
             logging_call = link.calls.get(number)
             self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
-        self._dead_on_arrival = 0
         call = link.answered(number, microseconds)
         outcome: Any
         try:
@@ -464,8 +464,8 @@ class Dispatcher:
                     raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
     def _check_arrivals(self, link: Link, report: Report) -> None:
-        """Give up when workers die one after the other before they have done anything."""
-        self._dead_on_arrival += not link.calls and not link.has_worked
+        """Give up when workers die one after the other before they have said a word."""
+        self._dead_on_arrival += not link.ready and not link.doomed
         if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
             msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
             msg += f"{how_it_died(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amltk.scheduling.call import CallFuture
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from amltk_sequential import SequentialExecutor as SequentialExecutor  # comes with amltk-sequential
 
 _HOME = {
+    "CallFuture": "amltk.scheduling.call",
     "ExitState": "amltk.scheduling.exit_state",
     "Scheduler": "amltk.scheduling.scheduler",
     "Task": "amltk.scheduling.task",
@@ -23,7 +25,7 @@ _HOME = {
 }
 
 # Without SequentialExecutor: `from amltk.scheduling import *` works with the core alone.
-__all__ = ["ExitState", "Scheduler", "Task", "TaskPlugin"]
+__all__ = ["CallFuture", "ExitState", "Scheduler", "Task", "TaskPlugin"]
 
 
 def __getattr__(name: str) -> Any:

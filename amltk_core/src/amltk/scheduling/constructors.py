@@ -29,6 +29,13 @@ class _LooksUpBackends(type):
 class Constructors(metaclass=_LooksUpBackends):
     """Gives a class `with_<name>` for each backend, by way of its `with_backend`."""
 
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self).__name__
+        msg = f"{kind!r} object has no attribute {name!r}"
+        if name.startswith(_PREFIX):
+            msg += f"; what makes a scheduler is called on the class: {kind}.{name}(...)"
+        raise AttributeError(msg, name=name, obj=self)
+
 
 def _constructor(cls: Any, name: str) -> Any:
     def construct(*args: Any, **options: Any) -> Any:

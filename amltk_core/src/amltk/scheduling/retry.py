@@ -29,7 +29,7 @@ def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
         except BaseException as failure:
             run.callbacks.failed(f"The method retry_after of {type(plugin).__name__}", failure)
             return False
-        if seconds is not None:
+        if seconds is not None and run.accepting:  # a callback of the plugin's events may have ended the run
             _put_off(run, future, seconds)
             return True
     return False
@@ -41,6 +41,7 @@ def _put_off(run: Run, future: CallFuture[Any], seconds: float) -> None:
     run.waiting[stand_in] = future
 
     def due() -> None:
+        timer.cancel()  # it is over, and would keep the call alive in a circle
         if not stand_in.cancelled():
             del run.waiting[stand_in]
             run.send_again(future)

@@ -20,7 +20,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -411,17 +411,16 @@ class Run:
             self._tell_cancelled(future)
             return
         try:
-            result = source.result()
-        except BaseException as error:
-            if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
-                self._tell_cancelled(future)
-            elif error is source.exception():
-                if not runs_again(self, future, error):
-                    self._tell_exception(future, error)
-            else:
-                raise  # not what the call raised, but a second Ctrl-C just now
-        else:
-            self._tell_result(future, result)
+            error = source.exception()  # not raised here: its traceback would keep our frames, and so the call, alive
+        except CancelledError:
+            self._tell_cancelled(future)
+            return
+        if error is None:
+            self._tell_result(future, source.result())
+        elif self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
+            self._tell_cancelled(future)
+        elif not runs_again(self, future, error):
+            self._tell_exception(future, error)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:

@@ -174,7 +174,8 @@ class Task(Emitter, Generic[P, R]):
         if seconds is not None and not self.scheduler.enforces_timeouts:
             msg = (
                 f"{self.scheduler.executor_label} cannot end a call that takes too long, as timeout={seconds:g} "
-                f"of {self!r} asks. A backend that claims enforces_timeouts can: Scheduler.with_processes(), say."
+                f"of {self!r} asks. A backend that claims enforces_timeouts can: Scheduler.with_processes(), say. "
+                f"The plugin PynisherPlugin(walltime_limit={seconds:g}) limits calls on every backend."
             )
             raise NotSupportedError(msg)
         self._timeout = seconds

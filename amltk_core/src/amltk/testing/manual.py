@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 
 class ManualCall(NamedTuple):
-    """A call that was submitted to a `ManualExecutor`."""
+    """A call that was submitted to a `ManualExecutor`; `timeout` is what its task's `timeout` was."""
 
     future: Future[Any]
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    timeout: float | None = None
 
 
 class ManualExecutor(Executor):
@@ -42,10 +43,20 @@ class ManualExecutor(Executor):
         Raises:
             RuntimeError: The executor was shut down.
         """
+        return self._take(ManualCall(Future(), fn, args, kwargs))
+
+    def submit_with_timeout(self, timeout: float, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a call that may run for so many seconds; that it then fails is for the test to say.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+        """
+        return self._take(ManualCall(Future(), fn, args, kwargs, timeout))
+
+    def _take(self, call: ManualCall) -> Future[Any]:
         if not self._open:
             msg = "This ManualExecutor was shut down and takes no more calls; make a new one."
             raise RuntimeError(msg)
-        call = ManualCall(Future(), fn, args, kwargs)
         self.calls.append(call)
         return call.future
 
@@ -71,7 +82,7 @@ class ManualExecutor(Executor):
 
     def finish(self, index: int = 0) -> None:
         """Do a call, here and now; it is taken up before, if it has not been."""
-        _, function, args, kwargs = self._call(index)
+        _, function, args, kwargs, _ = self._call(index)
         self._taken_up(index)
         try:
             result = function(*args, **kwargs)

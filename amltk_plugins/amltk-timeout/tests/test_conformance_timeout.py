@@ -1,0 +1,8 @@
+from amltk.testing import TaskPluginTests
+from amltk_timeout import Timeout
+
+
+class TestTimeout(TaskPluginTests):
+    @staticmethod
+    def plugin() -> Timeout:
+        return Timeout(60)
