@@ -72,13 +72,15 @@ class Limits:
                     self._end(link, call, _fork_server.GRACE, None)
 
     def _end_all(self, over: threading.Event) -> None:
-        for link in list(self._dispatcher.links):
-            self._dispatcher.read(link)
-            for call in link.take_back():
-                call.cancel()
-            if (running := link.running()) is not None and not link.initializing:
-                self._end(link, running, _fork_server.GRACE, killed)
-        self.endings.watch(over)
+        try:
+            for link in list(self._dispatcher.links):
+                self._dispatcher.read(link)
+                for call in link.take_back():
+                    call.cancel()
+                if (running := link.running()) is not None and not link.initializing:
+                    self._end(link, running, _fork_server.GRACE, killed)
+        finally:
+            self.endings.watch(over)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import select
 import socket
@@ -132,7 +133,8 @@ class _Calls:
                     self._logs.install(loads(data))
                     continue
                 if kind == BEAT:
-                    threading.Thread(target=_beat, args=(self._writer, tag / 1e6), daemon=True).start()
+                    beat = functools.partial(_beat, self._writer, tag / 1e6)
+                    threading.Thread(target=beat, name="amltk-processes: heartbeat", daemon=True).start()
                     continue
                 if len(self._functions) >= MOST_FUNCTIONS:
                     self._functions.clear()
