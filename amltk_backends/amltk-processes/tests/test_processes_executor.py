@@ -371,3 +371,10 @@ def test_a_fork_of_a_workers_call_hides_no_death(tmp_path: Path) -> None:
         error = executor.submit(fork_and_die).exception(timeout=20)
         assert isinstance(error, WorkerDied)
         assert error.exit_code == 9
+
+
+def test_map_takes_the_standard_arguments() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        assert list(executor.map(add, [1, 2], [3, 4], chunksize=10, timeout=30)) == [4, 6]
+        with pytest.raises(ValueError, match="chunksize must be at least 1, got 0"):
+            executor.map(add, [1], chunksize=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -105,6 +105,31 @@ class ProcessPoolExecutor(Executor):
             BrokenProcessPool: The initializer failed, or no process can be started.
         """
         return self._submit(None, fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
+    ) -> Iterator[T]:
+        """Do as `concurrent.futures.Executor.map` does.
+
+        Args:
+            fn: Called with an item of each iterable.
+            iterables: What it is called with.
+            timeout: Seconds from now, after which no result is waited for.
+            chunksize: Has no effect: short calls travel in batches anyway.
+            options: What newer versions of Python add.
+
+        Raises:
+            ValueError: `chunksize` is below 1.
+        """
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, got {chunksize!r}."
+            raise ValueError(msg)
+        return super().map(fn, *iterables, timeout=timeout, **options)
 
     def submit_with_timeout(
         self, timeout: float, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
