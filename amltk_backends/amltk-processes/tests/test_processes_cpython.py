@@ -16,8 +16,10 @@ HERE = Path(__file__).parent
 # A process for each, since these tests change the interpreter as they like. Each takes 1 to 15 seconds.
 MODULES = ["test_process_pool", "test_deadlock", "test_wait", "test_shutdown", "test_as_completed", "test_init"]
 RUNS = [(module, "Forkserver") for module in MODULES]
-# What depends on the start method at all; the rest of them where there is time.
-RUNS += [(m, method) for m in (MODULES if "CI" in os.environ else ["test_init"]) for method in ("Spawn", "Fork")]
+# What depends on the start method; all of it where there is time.
+THOROUGH = "CI" in os.environ
+OFTEN = ["test_process_pool", "test_deadlock", "test_shutdown", "test_init"] if THOROUGH else ["test_init"]
+RUNS += [(module, method) for module in OFTEN for method in ("Spawn", "Fork")]
 
 # Those that fail, and shall: by the reason, as the README has it.
 DIFFERENT = {
