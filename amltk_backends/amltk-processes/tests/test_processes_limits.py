@@ -177,6 +177,40 @@ def test_cancelling_at_any_moment_never_harms_another_call(n_workers: int, tmp_p
     assert all(len(path.read_text()) <= 1 for path in tmp_path.iterdir())  # at most once, each
 
 
+def test_map_leaves_alone_what_runs_when_it_is_given_up(tmp_path: Path, until) -> None:
+    def fail_or_wait(number: int) -> int:
+        if number == 0:
+            until_began = time.monotonic() + 20
+            while not (tmp_path / "began-x").exists() and time.monotonic() < until_began:
+                time.sleep(0.002)
+            raise LookupError
+        (tmp_path / f"ran-{number}").touch()
+        wait_for(tmp_path / "gate", "x")
+        (tmp_path / "done").touch()
+        return number
+
+    with ProcessPoolExecutor(2) as executor:
+        with pytest.raises(LookupError):
+            list(executor.map(fail_or_wait, range(20)))
+        (tmp_path / "gate").touch()
+    assert (tmp_path / "done").exists()
+    assert len(list(tmp_path.glob("ran-*"))) < 19
+
+
+def test_calls_of_map_are_cancelled_at_shutdown_though_they_had_been_handed_over(tmp_path: Path, until) -> None:
+    executor = ProcessPoolExecutor(1)
+    list(executor.map(nothing, range(500)))
+    running = executor.submit(wait_for, tmp_path / "gate", "x")
+    results = executor.map(add, range(30))
+    until((tmp_path / "began-x").exists)
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(CancelledError):
+        next(results)
+    (tmp_path / "gate").touch()
+    executor.shutdown()
+    assert isinstance(running.result(), int)
+
+
 # Ending all
 
 
