@@ -113,31 +113,6 @@ class ProcessPoolExecutor(Executor):
         """
         return self._submit(None, fn, args, kwargs)
 
-    def map(
-        self,
-        fn: Callable[..., T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-        **options: Any,
-    ) -> Iterator[T]:
-        """Do as `concurrent.futures.Executor.map` does.
-
-        Args:
-            fn: Called with an item of each iterable.
-            iterables: What it is called with.
-            timeout: Seconds from now, after which no result is waited for.
-            chunksize: Has no effect: short calls travel in batches anyway.
-            options: What newer versions of Python add.
-
-        Raises:
-            ValueError: `chunksize` is below 1.
-        """
-        if chunksize < 1:
-            msg = f"chunksize must be at least 1, got {chunksize!r}."
-            raise ValueError(msg)
-        return super().map(fn, *iterables, timeout=timeout, **options)
-
     def submit_with_timeout(
         self, timeout: float, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
@@ -158,7 +133,12 @@ class ProcessPoolExecutor(Executor):
         return self._submit(timeout, fn, args, kwargs)
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
     ) -> Iterator[T]:
         """Have `fn` called with the items of `iterables`, and return an iterator of the results, in their order.
 
@@ -169,8 +149,15 @@ class ProcessPoolExecutor(Executor):
             fn: What is called.
             *iterables: One for each positional argument, taken at once.
             timeout: How many seconds, from now, the iterator waits for a result before it raises `TimeoutError`.
+            chunksize: Has no effect: short calls travel in batches anyway.
             **options: What else `concurrent.futures.Executor.map` takes in this version of Python.
+
+        Raises:
+            ValueError: `chunksize` is below 1.
         """
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, got {chunksize!r}."
+            raise ValueError(msg)
         return Executor.map(self._for_map, fn, *iterables, timeout=timeout, **options)
 
     def _submit(
