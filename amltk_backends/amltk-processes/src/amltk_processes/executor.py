@@ -94,6 +94,7 @@ class ProcessPoolExecutor(Executor):
             start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
             forward_logs=forward_logs,
         )
+        self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
         # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.
         self._ends_running = True
         self._for_map = copy.copy(self)
@@ -163,7 +164,7 @@ class ProcessPoolExecutor(Executor):
     def _submit(
         self, timeout: float | None, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[T]:
-        future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled, self._ends_running)
+        future: PoolFuture[T] = PoolFuture(self._end_cancelled, self._ends_running)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
         except FAILURES as error:
