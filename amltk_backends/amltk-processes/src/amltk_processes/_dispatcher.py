@@ -105,7 +105,7 @@ class Dispatcher:
         if self._failure is not None:
             raise broken(self._failure)
         if self._stopping:
-            msg = "This ProcessPoolExecutor was shut down and takes no more calls; make a new one."
+            msg = "cannot schedule new futures after shutdown: this ProcessPoolExecutor was shut down; make a new one."
             raise RuntimeError(msg)
 
     def submit(self, call: Call) -> None:

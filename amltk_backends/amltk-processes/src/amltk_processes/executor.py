@@ -134,7 +134,12 @@ class ProcessPoolExecutor(Executor):
         return self._submit(timeout, fn, args, kwargs)
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
     ) -> Iterator[T]:
         """Have `fn` called with the items of `iterables`, and return an iterator of the results, in their order.
 
@@ -145,8 +150,15 @@ class ProcessPoolExecutor(Executor):
             fn: What is called.
             *iterables: One for each positional argument, taken at once.
             timeout: How many seconds, from now, the iterator waits for a result before it raises `TimeoutError`.
+            chunksize: Has no effect: short calls travel in batches anyway.
             **options: What else `concurrent.futures.Executor.map` takes in this version of Python.
+
+        Raises:
+            ValueError: `chunksize` is below 1.
         """
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, got {chunksize!r}."
+            raise ValueError(msg)
         return Executor.map(self._for_map, fn, *iterables, timeout=timeout, **options)
 
     def _submit(
