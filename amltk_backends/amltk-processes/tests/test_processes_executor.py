@@ -377,6 +377,13 @@ def test_a_fork_of_a_workers_call_hides_no_death(tmp_path: Path) -> None:
         assert error.exit_code == 9
 
 
+def test_map_takes_the_standard_arguments() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        assert list(executor.map(add, [1, 2], [3, 4], chunksize=10, timeout=30)) == [4, 6]
+        with pytest.raises(ValueError, match="chunksize must be at least 1, got 0"):
+            executor.map(add, [1], chunksize=0)
+
+
 def test_behind_a_call_of_medium_length_one_other_is_sent_ahead(tmp_path: Path, until) -> None:
     with ProcessPoolExecutor(1) as executor:
         executor.submit(time.sleep, 0.002).result()

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from calls_for_processes import add, family, nothing, pid, wait_for
 
 from amltk.exceptions import CallTimeoutError, WorkerDied
-from amltk_processes import ProcessPoolExecutor, _fork_server
+from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 
 
 def alive(folder: Path) -> list[int]:
@@ -143,6 +144,41 @@ def test_cancel_while_the_executor_shuts_down(tmp_path: Path, until) -> None:
     executor.shutdown()
     assert not last.cancel()
     assert running.cancel()
+
+
+def test_cancel_and_kill_calls_in_a_broken_pool() -> None:
+    with ProcessPoolExecutor(2, initializer=lambda: 1 / 0) as executor:
+        future = executor.submit(add, 1)
+        assert isinstance(future.exception(timeout=20), BrokenProcessPool)
+        assert not future.cancel()
+        executor.kill_calls()
+        executor.kill_workers()
+
+
+@pytest.mark.parametrize("end", ["result", "error", "death", "timeout", "cancel"])
+def test_nothing_of_a_call_is_held_longer_than_it_lives(end: str, tmp_path: Path, until) -> None:
+    class Argument:
+        pass
+
+    def work(_: object) -> None:
+        (tmp_path / "began").touch()
+        if end == "error":
+            raise LookupError
+        if end == "death":
+            os._exit(1)
+        if end != "result":
+            time.sleep(60)
+
+    with ProcessPoolExecutor(1) as executor:
+        argument = Argument()
+        alive = weakref.ref(argument)
+        future = executor.submit_with_timeout(0.3 if end == "timeout" else 30, work, argument)
+        del argument
+        if end == "cancel":
+            until((tmp_path / "began").exists)
+            future.cancel()
+        wait([future])
+        until(lambda: alive() is None)
 
 
 def test_who_ignores_sigterm_keeps_its_place_until_it_is_killed(tmp_path: Path, until, monkeypatch) -> None:

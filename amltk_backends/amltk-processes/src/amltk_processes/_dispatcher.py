@@ -105,7 +105,7 @@ class Dispatcher:
         if self._failure is not None:
             raise broken(self._failure)
         if self._stopping:
-            msg = "This ProcessPoolExecutor was shut down and takes no more calls; make a new one."
+            msg = "cannot schedule new futures after shutdown: this ProcessPoolExecutor was shut down; make a new one."
             raise RuntimeError(msg)
 
     def submit(self, call: Call) -> None:
@@ -113,8 +113,7 @@ class Dispatcher:
         with self._lock:
             self.check_open()
             if self._thread is None:
-                if self._start_method == "fork":
-                    self._fork_here()
+                self._start_server()
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
                 self._waker.setblocking(False)
@@ -126,8 +125,12 @@ class Dispatcher:
             self._queue.append(call)
             self._wake()
 
-    def _fork_here(self) -> None:
-        """Start the server in the caller's thread, while ours is not there: a fork has only the one that forks."""
+    def _start_server(self) -> None:
+        """Start the server in the caller's thread.
+
+        A fork has only the thread that forks: ours is not there yet. And ours would wait for the
+        GIL again and again while the caller goes on submitting.
+        """
         try:
             self._server = ForkServer(self._start_method)
         except OSError as error:

@@ -7,11 +7,13 @@ import contextlib
 import itertools
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
 from amltk_processes._frames import (
+    AUTHKEY,
     BEAT,
     CALL,
     CHUNK,
@@ -72,6 +74,7 @@ class Link:
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
         self._functions: set[int] = set()
+        self._told_authkey = False
         self._out: collections.deque[memoryview] = collections.deque()
         self._frames = FrameReader(self.connection)
 
@@ -103,6 +106,10 @@ class Link:
         if not self.calls:
             self.since = time.monotonic()
         pieces: list[Memory] = []
+        if not self._told_authkey and (process := sys.modules.get("multiprocessing.process")):
+            # Without it, no connection to a `multiprocessing.Manager` of the main process can be made.
+            pieces += pack(AUTHKEY, 0, 0, bytes(process.current_process().authkey))
+            self._told_authkey = True
         tokens = bytearray()
         for call in calls:
             number = next(self._numbers)

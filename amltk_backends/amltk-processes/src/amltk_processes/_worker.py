@@ -18,9 +18,11 @@ from typing import Any
 
 from amltk_processes._frames import (
     ALIVE,
+    AUTHKEY,
     BEAT,
     CALL,
     ERROR,
+    FUNCTION,
     LEVELS,
     MOST_FUNCTIONS,
     NUMBER,
@@ -128,15 +130,22 @@ class _Calls:
                 if kind == CALL:
                     self._calls.append((number, self._functions[tag] if tag else None, data, buffers))
                     continue
-                if kind == LEVELS:
-                    self._logs.install(loads(data))
-                    continue
-                if kind == BEAT:
-                    threading.Thread(target=_beat, args=(self._writer, tag / 1e6), daemon=True).start()
-                    continue
-                if len(self._functions) >= MOST_FUNCTIONS:
-                    self._functions.clear()
-                self._functions[tag] = _Function(data)
+                if kind == FUNCTION:
+                    if len(self._functions) >= MOST_FUNCTIONS:
+                        self._functions.clear()
+                    self._functions[tag] = _Function(data)
+                else:
+                    self._prepare(kind, tag, data)
+
+    def _prepare(self, kind: int, tag: int, data: memoryview) -> None:
+        if kind == LEVELS:
+            self._logs.install(loads(data))
+        elif kind == BEAT:
+            threading.Thread(target=_beat, args=(self._writer, tag / 1e6), daemon=True).start()
+        elif kind == AUTHKEY:
+            from multiprocessing.process import current_process
+
+            current_process().authkey = bytes(data)
 
 
 def _answer(
@@ -177,7 +186,8 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
         return dumps(result, buffers)
     except FAILURES as error:
         culprit = describe_unpicklable("result", result)
-        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
+        instead = "Let it return what can be pickled, and write the rest to a file."
+        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}", instead) from error
 
 
 def _pack(error: BaseException) -> bytes:

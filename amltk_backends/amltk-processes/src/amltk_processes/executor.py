@@ -94,6 +94,7 @@ class ProcessPoolExecutor(Executor):
             start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
             forward_logs=forward_logs,
         )
+        self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
         # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.
         self._ends_running = True
         self._for_map = copy.copy(self)
@@ -133,7 +134,12 @@ class ProcessPoolExecutor(Executor):
         return self._submit(timeout, fn, args, kwargs)
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, **options: Any
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
     ) -> Iterator[T]:
         """Have `fn` called with the items of `iterables`, and return an iterator of the results, in their order.
 
@@ -144,14 +150,21 @@ class ProcessPoolExecutor(Executor):
             fn: What is called.
             *iterables: One for each positional argument, taken at once.
             timeout: How many seconds, from now, the iterator waits for a result before it raises `TimeoutError`.
+            chunksize: Has no effect: short calls travel in batches anyway.
             **options: What else `concurrent.futures.Executor.map` takes in this version of Python.
+
+        Raises:
+            ValueError: `chunksize` is below 1.
         """
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, got {chunksize!r}."
+            raise ValueError(msg)
         return Executor.map(self._for_map, fn, *iterables, timeout=timeout, **options)
 
     def _submit(
         self, timeout: float | None, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[T]:
-        future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled, self._ends_running)
+        future: PoolFuture[T] = PoolFuture(self._end_cancelled, self._ends_running)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
         except FAILURES as error:
