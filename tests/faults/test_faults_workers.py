@@ -35,6 +35,7 @@ def meets(case, function, *args) -> WorkerDied:
     assert error.pid == case.pid()
     assert str(error.pid) in str(error)
     assert function.__name__ in str(error)
+    assert "Retry" in str(error)  # what to do about it
     return error
 
 

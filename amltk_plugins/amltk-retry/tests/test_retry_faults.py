@@ -118,13 +118,13 @@ def test_with_limits_of_pynisher(tmp_path):
 
 def test_a_call_that_took_too_long_is_run_again_where_that_is_asked_for(tmp_path):
     scheduler = Scheduler.with_processes(1)
-    task = scheduler.task(sleep_at_first, plugins=[Timeout(1.5), Retry(on=CallTimeoutError, wait=at_once)])
+    task = scheduler.task(sleep_at_first, plugins=[Timeout(1), Retry(20, on=CallTimeoutError, wait=at_once)])
     results = []
     task.on_result(lambda _, result: results.append(result))
     scheduler.on_start(lambda: task(str(tmp_path), 60))
     scheduler.run()
     assert results == ["quick"]
-    assert task.event_counts["retrying"] == 1
+    assert task.event_counts["retrying"] >= 1, "a machine that is busy may take that long to start a worker, too"
     assert task.event_counts["timed-out"] == 0, "it did not fail"
 
 

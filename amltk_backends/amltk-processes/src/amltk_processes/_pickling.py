@@ -99,7 +99,8 @@ class CallPickler:
         except FAILURES as error:
             parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
             where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
-            raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
+            instead = "Let the function make it, from what can be pickled: a path, say, instead of an open file."
+            raise unpicklable(error, f"{where} in a call of {name_of(fn)}", instead) from error
 
 
 def name_of(fn: object) -> str:
@@ -109,10 +110,13 @@ def name_of(fn: object) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
-def unpicklable(error: BaseException, what: str) -> BaseException:
-    """Return the error to raise: one that names `what` where pickle complains, the user's own with a note."""
+def unpicklable(error: BaseException, what: str, instead: str) -> BaseException:
+    """Return the error to raise: where pickle complains, one that names `what` and says what to do `instead`.
+
+    What the user's own methods raise is that error itself, with a note.
+    """
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
-        return pickle.PicklingError(f"Cannot pickle {what}: {error}")
+        return pickle.PicklingError(f"Cannot pickle {what}: {error}. {instead}")
     error.add_note(f"Raised while {what} was pickled.")
     return error
 

@@ -188,7 +188,8 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
         return dumps(result, buffers)
     except FAILURES as error:
         culprit = describe_unpicklable("result", result)
-        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
+        instead = "Let it return what can be pickled, and write the rest to a file."
+        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}", instead) from error
 
 
 def _pack(error: BaseException) -> bytes:
