@@ -6,6 +6,8 @@ that listing backends stays cheap.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,12 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    if not hasattr(os, "waitid"):
+        msg = (
+            f"amltk-processes runs on Linux, and this is {sys.platform}, with a Python that lacks os.waitid. "
+            f"Use an executor that it has: Scheduler(concurrent.futures.ProcessPoolExecutor()), say."
+        )
+        raise ImportError(msg)
     from amltk_processes import executor
 
     return getattr(executor, name)

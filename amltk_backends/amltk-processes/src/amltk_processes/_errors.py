@@ -14,6 +14,7 @@ from amltk_processes._fork_server import Report
 # People and batch systems end programs in these ways, which are no crashes.
 _ASKED = "was asked to end by {name}, as batch systems do when the time is up or the machine is needed"
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
+_AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
 
 class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
@@ -51,7 +52,7 @@ def timed_out(call: Call, pid: int | None) -> CallTimeoutError:
     assert call.timeout is not None
     message = (
         f"{call.describe()} took longer than its limit of {call.timeout:g} s and was ended, in process {pid} on "
-        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN}"
+        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN_LATE}"
     )
     return CallTimeoutError(message, timeout=call.timeout, pid=pid)
 
