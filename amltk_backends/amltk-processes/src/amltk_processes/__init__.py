@@ -6,9 +6,10 @@ that listing backends stays cheap.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the first worker's start would wait for `typing` to be imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from amltk_processes.executor import BrokenProcessPool, ProcessPoolExecutor
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
