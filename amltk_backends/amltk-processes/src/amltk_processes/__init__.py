@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the first worker's start would wait for `typing` to be imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from amltk_processes.executor import BrokenProcessPool, ProcessPoolExecutor
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
