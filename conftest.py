@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Undo what a shell, or `nohup`, does to programs in the background: they, and all that they start, ignore these."""
+    """Undo what a shell, or `nohup`, does to programs in the background: they, and what they start, ignore these."""
     for number, handler in [
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGQUIT, signal.SIG_DFL),
