@@ -33,10 +33,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("place", applies, ids=[place.name for place in applies])
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _what_the_standard_library_keeps() -> None:
-    """Start what the standard library's pool leaves running, so that nobody takes it for a leftover."""
+@pytest.fixture(scope="module", autouse=True)
+def _what_the_standard_library_keeps() -> Iterator[None]:
+    """Start what the standard library's pool leaves running, so that nobody takes it for a leftover, here or later."""
     resource_tracker.ensure_running()
+    yield
+    resource_tracker._resource_tracker._stop()
 
 
 @pytest.fixture
