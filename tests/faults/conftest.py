@@ -9,6 +9,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from loky.backend import resource_tracker as loky_resource_tracker
 
 # Workers import what is not sent by value from here.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,8 +36,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _what_the_standard_library_keeps() -> None:
-    """Start what the standard library's pool leaves running, so that nobody takes it for a leftover."""
+    """Start what the standard library's pool and loky leave running, so that nobody takes it for a leftover."""
     resource_tracker.ensure_running()
+    loky_resource_tracker.ensure_running()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What authors of backends need to get a call's outcome back from another process, whole.
+"""What authors of backends need to get a call's outcome back from another process, whole, or told what can't cross.
 
     worker:  packed = pack_exception(error)        # a plain, picklable description
     main:    error  = packed.unpack()              # the same type, arguments, attributes, notes, cause
@@ -17,8 +17,9 @@ import os
 import pickle
 import platform
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
 from amltk.exceptions import RemoteError
@@ -247,3 +248,58 @@ def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: 
     attributes, rest = state
     missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
     return setstate(cls, (missing, rest))
+
+
+def unpicklable(error: BaseException, what: str) -> BaseException:
+    """Return the error to raise where `what` could not be pickled.
+
+    Args:
+        error: What was raised.
+        what: That could not be pickled, for people.
+
+    Returns:
+        One that names `what`, where pickle complained; what code of the user's raised, with a note.
+    """
+    if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
+        return pickle.PicklingError(f"Cannot pickle {what}: {error}")
+    error.add_note(f"Raised while {what} was pickled.")
+    return error
+
+
+def find_unpicklable(name: str, value: object, dumps: Callable[[Any], object], depth: int = 8) -> str | None:
+    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type.
+
+    Args:
+        name: Of the value, for people: the path begins with it.
+        value: What is looked into.
+        dumps: Pickles one value.
+        depth: How deep it is looked.
+
+    Returns:
+        The path, as in "args[0].lock (of type lock)"; None if the value can be pickled.
+    """
+    try:
+        dumps(value)
+    except (Exception, SystemExit):  # whatever the user's own __reduce__ raises
+        parts = _parts(name, value) if depth else ()
+        deeper = (find_unpicklable(path, part, dumps, depth - 1) for path, part in parts)
+        return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
+    return None
+
+
+def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))
+    elif isinstance(value, FunctionType):
+        cells: tuple[CellType, ...] = value.__closure__ or ()
+        yield from (
+            (f"{name}:{var}", cell.cell_contents) for var, cell in zip(value.__code__.co_freevars, cells, strict=True)
+        )
+        known = value.__globals__
+        yield from ((f"{name}:{var}", known[var]) for var in value.__code__.co_names if var in known)
+    elif isinstance(value, functools.partial):
+        yield from ((f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords"))
+    else:
+        yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())

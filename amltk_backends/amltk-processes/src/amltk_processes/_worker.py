@@ -30,7 +30,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import FAILURES, describe_unpicklable, dumps, loads, name_of, unpicklable
+from amltk_processes._pickling import FAILURES, dumps, loads, name_of
 from amltk_processes._worker_logs import LogSender
 
 
@@ -176,7 +176,9 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
     try:
         return dumps(result, buffers)
     except FAILURES as error:
-        culprit = describe_unpicklable("result", result)
+        from amltk.remote import find_unpicklable, unpicklable  # only a call that fails pays for it
+
+        culprit = find_unpicklable("result", result, dumps) or "result"
         raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
 
 
