@@ -102,10 +102,10 @@ def test_where_a_crash_was_is_told(make, capfd):
 def reusable():
     """The pool of the program, which is closed after the test."""
     yield
-    loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    loky.get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
-def test_the_reusable_pool_is_that_of_the_program_and_stays_open(nothing_is_left, reusable):
+def test_the_reusable_pool_is_that_of_the_program_and_stays_open(reusable):
     from amltk_loky.executor import LokyExecutor
 
     first = loky.get_reusable_executor(max_workers=1).submit(os.getpid).result(30)

@@ -181,6 +181,8 @@ class LokyExecutor(Executor):
 
     def _next(self) -> Call | None:
         with self._changed:
+            if self._shared and self._retired:  # loky makes no new one before it has closed it, nor in any thread
+                return None
             while self._waiting and len(self._running) < self._max_workers:
                 call = self._waiting.popleft()
                 if call.begin():
@@ -274,6 +276,7 @@ class LokyExecutor(Executor):
         with self._changed:
             self._retired.discard(pool)
             self._changed.notify_all()
+        self._dispatch()
 
     def _close(self) -> None:
         with self._changed:
