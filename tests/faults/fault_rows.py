@@ -20,7 +20,6 @@ GROUPS = {
 }
 
 BATCH = "waits for batch backends"
-LANDS = "waits for its feature"
 NOT_TRIED = "not tried"
 
 
@@ -59,7 +58,7 @@ ROWS = (
     Row("A6", "the initializer of the workers raises", "`run()` fails at once; its exception is shown",
         ("initializer=",)),
     Row("A7", "a call kills every worker that tries it",
-        "it is given up after a set number of deaths, with its history; the others finish", DIES, LANDS),
+        "it is given up after a set number of deaths, with its history (`Retry`); the others finish", DIES),
     Row("A9", "a worker stands still (SIGSTOP)",
         "`WorkerLost` within the time limit that was set, and a new worker; what comes late is dropped",
         ("survives_dead_worker", "heartbeat_timeout="), f"cut off by the network: {BATCH}"),

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fault_calls as calls
 import pytest
-from fault_case import comes_true, gone, send
+from fault_case import comes_true, gone
 
 from amltk.exceptions import WrongThreadError
 from amltk.scheduling import ExitState
@@ -104,7 +104,7 @@ def test_e7_ctrl_c(case, thread, until):
     def press() -> None:
         until(case.began.exists)
         case.asks_to_end()
-        send(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     threads = threading.active_count()
     case.at_start(lambda: thread(press))

@@ -70,6 +70,7 @@ def test_b2_argument_that_cannot_be_pickled(case):
     error = among_others(case, calls.take, calls.HoldsLock())
     case.reached_no_worker = True
     assert "args[0].lock" in str(error)
+    assert "Let the function make it" in str(error)
 
 
 def test_b3_argument_that_raises_when_pickled(case):
@@ -89,6 +90,7 @@ def test_b5_result_that_cannot_be_pickled(case):
     error = among_others(case, calls.give_lock)
     assert "give_lock" in str(error)
     assert "result['model'][0]" in str(error)
+    assert "write the rest to a file" in str(error)
 
 
 def test_b7_exception_with_an_init_of_its_own(case):

@@ -13,6 +13,7 @@ from fault_case import PATIENCE, told
 from fault_rows import NOT_TRIED
 
 from amltk.exceptions import WorkerDied, WorkerLost
+from amltk_retry import Retry
 
 
 def meets(case, function, *args) -> WorkerDied:
@@ -34,6 +35,7 @@ def meets(case, function, *args) -> WorkerDied:
     assert error.pid == case.pid()
     assert str(error.pid) in str(error)
     assert function.__name__ in str(error)
+    assert "Retry" in str(error)  # what to do about it
     return error
 
 
@@ -106,6 +108,29 @@ def test_a4_memory_ran_out(case, small_cgroup):
     assert memory.startswith("True eat(7) ended with its worker")
     assert "memory ran out" in memory
     assert finished == "5"
+
+
+def test_a7_kills_each_worker_that_tries_it(case):
+    retry = Retry(10, max_deaths=3, wait=lambda _: 0.0)
+    task = case.task(calls.die, plugins=retry)
+    others = case.task(calls.double)
+    given_up = []
+    task.on(Retry.GAVE_UP, lambda _, attempts: given_up.append(attempts))
+
+    @case.at_start
+    def begin() -> None:
+        task(case.folder, signal.SIGKILL)
+        for n in range(6):
+            others(n)
+
+    case.run()
+    assert isinstance(case.error(task), WorkerDied)
+    assert sorted(case.results(others)) == [0, 2, 4, 6, 8, 10]
+    ((first, second, third),) = given_up
+    assert len({first.pid, second.pid, third.pid}) == 3
+    text = told(case.error(task))
+    assert "tried 3 times" in text
+    assert all(f"attempt {n}" in text and "SIGKILL" in text for n in (1, 2, 3))
 
 
 def test_a9_stands_still(case):

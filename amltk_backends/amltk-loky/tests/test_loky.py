@@ -196,6 +196,7 @@ def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
         executor = LokyExecutor(2)
         executor.submit(calls.{call}, {args})
         executor.submit(calls.note, folder).result()
+        calls.time.sleep(60)
         """,
         tmp_path,
     )

@@ -16,6 +16,7 @@ from calls_for_processes import OwnInit, add, nothing, pid, wait_for
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
+from amltk_processes._link import Link
 
 
 def test_submit_and_map() -> None:
@@ -54,9 +55,12 @@ def test_no_more_processes_than_asked_for_and_only_as_needed() -> None:
         assert len(server.children()) <= 3
 
 
-def test_a_call_never_waits_behind_a_long_one_while_a_worker_is_idle(tmp_path: Path, until) -> None:
+@pytest.mark.parametrize(("seconds", "calls"), [(0, 500), (0.002, 20)], ids=["many ahead", "one ahead"])
+def test_a_call_never_waits_behind_a_long_one_while_a_worker_is_idle(
+    tmp_path: Path, until, seconds: float, calls: int
+) -> None:
     with ProcessPoolExecutor(2) as executor:
-        list(executor.map(nothing, range(500)))  # both are known for short calls now, and get many at a time
+        list(executor.map(time.sleep, [seconds] * calls))  # both are known for such calls now, and get some ahead
         gate = tmp_path / "gate"
         futures = [executor.submit(nothing) for _ in range(20)]
         long = executor.submit(wait_for, gate)
@@ -371,3 +375,34 @@ def test_a_fork_of_a_workers_call_hides_no_death(tmp_path: Path) -> None:
         error = executor.submit(fork_and_die).exception(timeout=20)
         assert isinstance(error, WorkerDied)
         assert error.exit_code == 9
+
+
+def test_map_takes_the_standard_arguments() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        assert list(executor.map(add, [1, 2], [3, 4], chunksize=10, timeout=30)) == [4, 6]
+        with pytest.raises(ValueError, match="chunksize must be at least 1, got 0"):
+            executor.map(add, [1], chunksize=0)
+
+
+def test_behind_a_call_of_medium_length_one_other_is_sent_ahead(tmp_path: Path, until) -> None:
+    with ProcessPoolExecutor(1) as executor:
+        executor.submit(time.sleep, 0.002).result()
+        gate = tmp_path / "gate"
+        executor.submit(wait_for, gate, "1")
+        until((tmp_path / "began-1").exists)
+        futures = [executor.submit(nothing) for _ in range(3)]
+        until(futures[0].running)
+        assert not any(future.running() for future in futures[1:])
+        gate.touch()
+
+
+@pytest.mark.parametrize(("microseconds", "room"), [(100, [2, 4, 8]), (10_000, [2, 2, 2]), (100_000, [1, 1, 1])])
+def test_how_many_calls_a_worker_may_have_depends_on_how_long_they_take(microseconds: int, room: list[int]) -> None:
+    link = Link(None)
+    try:
+        for number, expected in enumerate(room):
+            link.calls[number] = None
+            link.answered(number, microseconds)
+            assert link.room() == expected
+    finally:
+        link.close()

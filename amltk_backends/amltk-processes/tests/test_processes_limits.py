@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from calls_for_processes import add, family, nothing, pid, wait_for
 
 from amltk.exceptions import CallTimeoutError, WorkerDied
-from amltk_processes import ProcessPoolExecutor, _fork_server
+from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 
 
 def alive(folder: Path) -> list[int]:
@@ -145,6 +146,41 @@ def test_cancel_while_the_executor_shuts_down(tmp_path: Path, until) -> None:
     assert running.cancel()
 
 
+def test_cancel_and_kill_calls_in_a_broken_pool() -> None:
+    with ProcessPoolExecutor(2, initializer=lambda: 1 / 0) as executor:
+        future = executor.submit(add, 1)
+        assert isinstance(future.exception(timeout=20), BrokenProcessPool)
+        assert not future.cancel()
+        executor.kill_calls()
+        executor.kill_workers()
+
+
+@pytest.mark.parametrize("end", ["result", "error", "death", "timeout", "cancel"])
+def test_nothing_of_a_call_is_held_longer_than_it_lives(end: str, tmp_path: Path, until) -> None:
+    class Argument:
+        pass
+
+    def work(_: object) -> None:
+        (tmp_path / "began").touch()
+        if end == "error":
+            raise LookupError
+        if end == "death":
+            os._exit(1)
+        if end != "result":
+            time.sleep(60)
+
+    with ProcessPoolExecutor(1) as executor:
+        argument = Argument()
+        alive = weakref.ref(argument)
+        future = executor.submit_with_timeout(0.3 if end == "timeout" else 30, work, argument)
+        del argument
+        if end == "cancel":
+            until((tmp_path / "began").exists)
+            future.cancel()
+        wait([future])
+        until(lambda: alive() is None)
+
+
 def test_who_ignores_sigterm_keeps_its_place_until_it_is_killed(tmp_path: Path, until, monkeypatch) -> None:
     monkeypatch.setattr(_fork_server, "GRACE", 0.3)
     with ProcessPoolExecutor(1) as executor:
@@ -175,6 +211,40 @@ def test_cancelling_at_any_moment_never_harms_another_call(n_workers: int, tmp_p
             assert future.cancelled() == said.get(number, False)
             assert future.cancelled() or future.result() == number
     assert all(len(path.read_text()) <= 1 for path in tmp_path.iterdir())  # at most once, each
+
+
+def test_map_leaves_alone_what_runs_when_it_is_given_up(tmp_path: Path, until) -> None:
+    def fail_or_wait(number: int) -> int:
+        if number == 0:
+            until_began = time.monotonic() + 20
+            while not (tmp_path / "began-x").exists() and time.monotonic() < until_began:
+                time.sleep(0.002)
+            raise LookupError
+        (tmp_path / f"ran-{number}").touch()
+        wait_for(tmp_path / "gate", "x")
+        (tmp_path / "done").touch()
+        return number
+
+    with ProcessPoolExecutor(2) as executor:
+        with pytest.raises(LookupError):
+            list(executor.map(fail_or_wait, range(20)))
+        (tmp_path / "gate").touch()
+    assert (tmp_path / "done").exists()
+    assert len(list(tmp_path.glob("ran-*"))) < 19
+
+
+def test_calls_of_map_are_cancelled_at_shutdown_though_they_had_been_handed_over(tmp_path: Path, until) -> None:
+    executor = ProcessPoolExecutor(1)
+    list(executor.map(nothing, range(500)))
+    running = executor.submit(wait_for, tmp_path / "gate", "x")
+    results = executor.map(add, range(30))
+    until((tmp_path / "began-x").exists)
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(CancelledError):
+        next(results)
+    (tmp_path / "gate").touch()
+    executor.shutdown()
+    assert isinstance(running.result(), int)
 
 
 # Ending all

@@ -308,3 +308,32 @@ def test_death_to_first_call_of_the_successor_takes_a_moment() -> None:
         executor.submit(os._exit, 1).exception()
         executor.submit(add, 1).result()
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("method", ["default", *METHODS])
+def test_proxies_of_a_manager_can_be_passed(method: str) -> None:
+    script = """
+import sys
+from amltk_processes import ProcessPoolExecutor
+
+def use(executor):
+    with multiprocessing.Manager() as manager:
+        shared = manager.list()
+        executor.submit(shared.append, 5).result()
+        print(shared)
+
+if __name__ == "__main__":
+    if sys.argv[1] == "default":
+        executor = ProcessPoolExecutor(1)
+    else:
+        import multiprocessing
+        executor = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(sys.argv[1]))
+    with executor:
+        assert executor.submit(abs, 1).result() == 1
+        import multiprocessing  # only now the workers can be told its key
+        use(executor)
+    with ProcessPoolExecutor(1) as executor:
+        use(executor)
+"""
+    with start(script, method) as main:
+        assert main.communicate(timeout=50) == ("[5]\n[5]\n", "")

@@ -250,39 +250,61 @@ def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: 
     return setstate(cls, (missing, rest))
 
 
-def unpicklable(error: BaseException, what: str) -> BaseException:
-    """Return the error to raise where `what` could not be pickled.
+def unpicklable_call(
+    error: BaseException,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dumps: Callable[[Any], object],
+) -> BaseException:
+    """Return the error to raise where a call could not be pickled.
 
     Args:
         error: What was raised.
-        what: That could not be pickled, for people.
+        fn: What was to be called.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        dumps: Pickles one value.
 
     Returns:
-        One that names `what`, where pickle complained; what code of the user's raised, with a note.
+        Where pickle complained, one that names the part that is to blame and what to do instead;
+        where code of the user's raised, that error itself, with a note.
     """
+    parts = ((_name_of(fn), fn), ("args", args), ("kwargs", kwargs))
+    where = next((path for name, part in parts if (path := _culprit(name, part, dumps))), "it")
+    instead = "Let the function make it, from what can be pickled: a path, say, instead of an open file."
+    return _unpicklable(error, f"{where} in a call of {_name_of(fn)}", instead)
+
+
+def unpicklable_result(
+    error: BaseException, fn: Callable[..., Any], result: object, dumps: Callable[[Any], object]
+) -> BaseException:
+    """Do as `unpicklable_call` does, where what `fn` returned could not be pickled."""
+    where = _culprit("result", result, dumps) or "result"
+    instead = "Let it return what can be pickled, and write the rest to a file."
+    return _unpicklable(error, f"what {_name_of(fn)} returned, at {where}", instead)
+
+
+def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException:
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
-        return pickle.PicklingError(f"Cannot pickle {what}: {error}")
+        return pickle.PicklingError(f"Cannot pickle {what}: {error}. {instead}")
     error.add_note(f"Raised while {what} was pickled.")
     return error
 
 
-def find_unpicklable(name: str, value: object, dumps: Callable[[Any], object], depth: int = 8) -> str | None:
-    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type.
+def _name_of(fn: object) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
-    Args:
-        name: Of the value, for people: the path begins with it.
-        value: What is looked into.
-        dumps: Pickles one value.
-        depth: How deep it is looked.
 
-    Returns:
-        The path, as in "args[0].lock (of type lock)"; None if the value can be pickled.
-    """
+def _culprit(name: str, value: object, dumps: Callable[[Any], object], depth: int = 8) -> str | None:
+    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type."""
     try:
         dumps(value)
     except (Exception, SystemExit):  # whatever the user's own __reduce__ raises
         parts = _parts(name, value) if depth else ()
-        deeper = (find_unpicklable(path, part, dumps, depth - 1) for path, part in parts)
+        deeper = (_culprit(path, part, dumps, depth - 1) for path, part in parts)
         return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
     return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from amltk import CallLimiter, ExitState, PynisherPlugin, Retry, Scheduler, Timeout
-from amltk.exceptions import CallTimeoutError, WorkerDied
+from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk.testing import EventRecorder
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -118,14 +118,31 @@ def test_with_limits_of_pynisher(tmp_path):
 
 def test_a_call_that_took_too_long_is_run_again_where_that_is_asked_for(tmp_path):
     scheduler = Scheduler.with_processes(1)
-    task = scheduler.task(sleep_at_first, plugins=[Timeout(1.5), Retry(on=CallTimeoutError, wait=at_once)])
+    task = scheduler.task(sleep_at_first, plugins=[Timeout(1), Retry(20, on=CallTimeoutError, wait=at_once)])
     results = []
     task.on_result(lambda _, result: results.append(result))
     scheduler.on_start(lambda: task(str(tmp_path), 60))
     scheduler.run()
     assert results == ["quick"]
-    assert task.event_counts["retrying"] == 1
+    assert task.event_counts["retrying"] >= 1, "a machine that is busy may take that long to start a worker, too"
     assert task.event_counts["timed-out"] == 0, "it did not fail"
+
+
+def test_a_call_whose_worker_is_lost_is_run_again(tmp_path):
+    def stand_still_at_first(folder):
+        if attempts_so_far(folder) == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return "answered"
+
+    scheduler = Scheduler.with_processes(1, heartbeat_timeout=1)
+    task = scheduler.task(stand_still_at_first, plugins=Retry(wait=at_once))
+    reasons, results = [], []
+    task.on("retrying", lambda _, error, *__: reasons.append(type(error)))
+    task.on_result(lambda _, result: results.append(result))
+    scheduler.on_start(lambda: task(str(tmp_path)))
+    scheduler.run()
+    assert reasons == [WorkerLost]
+    assert results == ["answered"]
 
 
 @pytest.mark.parametrize("wait", [True, False])

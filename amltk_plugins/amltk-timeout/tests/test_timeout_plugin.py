@@ -145,7 +145,7 @@ def test_a_stuck_call_is_ended_and_no_other(stuck):
 
 def test_time_in_the_queue_is_free():
     scheduler = Scheduler.with_processes(1)
-    task = scheduler.task(time.sleep, plugins=Timeout(0.6))
-    scheduler.on_start(lambda: [task(0.2) for _ in range(5)] and None)
+    task = scheduler.task(time.sleep, plugins=Timeout(2))
+    scheduler.on_start(lambda: [task(0.5) for _ in range(5)] and None)
     scheduler.run()
     assert task.event_counts["on_result"] == 5

@@ -9,7 +9,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
-from amltk.remote import find_unpicklable, unpicklable
+from amltk.remote import unpicklable_call
 from amltk_loky._worker import dumps, name_of
 
 _log = logging.getLogger("amltk_loky")
@@ -75,6 +75,4 @@ def pack(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any
     try:
         return dumps((fn, args, kwargs))
     except (Exception, SystemExit) as error:
-        parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
-        where = next((path for name, part in parts if (path := find_unpicklable(name, part, dumps))), "it")
-        raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
+        raise unpicklable_call(error, fn, args, kwargs, dumps) from error

@@ -26,7 +26,7 @@ from typing import Any
 
 import cloudpickle
 
-from amltk.remote import find_unpicklable, loads, pack_exception, unpicklable
+from amltk.remote import loads, pack_exception, unpicklable_result
 
 BEGUN = b"\0"
 RESULT, ERROR, UNPREPARED = range(3)
@@ -114,8 +114,7 @@ def _run(data: bytes) -> bytes:
     try:
         return dumps(result)
     except (Exception, SystemExit) as error:
-        culprit = find_unpicklable("result", result, dumps) or "result"
-        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
+        raise unpicklable_result(error, fn, result, dumps) from error
 
 
 def _pack(error: BaseException) -> bytes:

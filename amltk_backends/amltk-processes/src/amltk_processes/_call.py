@@ -23,10 +23,16 @@ _short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 class PoolFuture(Future[T]):
     """The future of a call, which can be cancelled even when the call runs."""
 
-    def __init__(self, on_cancel: Callable[[], None]) -> None:
-        """Be pending; `on_cancel` is told, in any thread, when the future was cancelled while its call ran."""
+    def __init__(self, on_cancel: Callable[[], None], ends_running: bool) -> None:
+        """Be pending.
+
+        Args:
+            on_cancel: Told, in any thread, when the future was cancelled while its call ran.
+            ends_running: Whether it can be cancelled then.
+        """
         super().__init__()
         self._on_cancel = on_cancel
+        self._ends_running = ends_running
 
     def cancel(self) -> bool:
         """Cancel the call, and end it if it runs.
@@ -37,15 +43,23 @@ class PoolFuture(Future[T]):
 
         Returns:
             False only if the call has ended already: it has its result or exception, and keeps it.
+            (Or if it runs, and is one of `map`, which cancels what it gives up.)
         """
+        return self._cancel(self._ends_running)
+
+    def cancel_anyway(self) -> bool:
+        """Cancel a call that has not begun, whatever this future says."""
+        return self._cancel(ends_running=True)
+
+    def _cancel(self, ends_running: bool) -> bool:
         # What a future waits in is nobody's but its own class's; the standard one has no way out of RUNNING but a
         # result. All in one go, so that whoever comes with that result at the same time is either first or too late.
         with self._condition:
             if self._state in {CANCELLED, CANCELLED_AND_NOTIFIED}:
                 return True
-            if self._state == FINISHED:
-                return False
             handed_over = self._state == RUNNING
+            if self._state == FINISHED or (handed_over and not ends_running):
+                return False
             self._state = CANCELLED
             self._condition.notify_all()
             self.set_running_or_notify_cancel()
@@ -69,7 +83,7 @@ class Call(NamedTuple):
         buffers: What is large of it, and sent apart.
     """
 
-    future: Future[Any]
+    future: PoolFuture[Any]
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -101,7 +115,7 @@ class Call(NamedTuple):
 
     def cancel(self) -> None:
         """Cancel it: it has not begun, whatever its future says."""
-        self._settle(lambda _: self.future.cancel(), None)
+        self._settle(lambda _: self.future.cancel_anyway(), None)
 
     def fail(self, error: BaseException) -> None:
         """Have the future raise `error`."""

@@ -29,18 +29,17 @@ import os
 import selectors
 import socket
 import threading
-import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from amltk.deaths import how_it_died
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._endings import Endings
-from amltk_processes._errors import broken, died, killed, lost, timed_out
+from amltk_processes._errors import broken, died, killed
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
+from amltk_processes._limits import Limits
 from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads, name_of
@@ -79,25 +78,22 @@ class Dispatcher:
         self._start_method = start_method
         self._forward_logs = forward_logs
         self._heartbeat_timeout = heartbeat_timeout
-        self._next_look = 0.0
         self._logs = LogReceiver()
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
         self._queue: collections.deque[Call] = collections.deque()
         self._stopping = self._killing = self._cancelling = self._ended = False
-        self._any_cancelled = self._any_timed = False
-        self._kill_orders: list[threading.Event] = []
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._woken = False
-        # The thread's own.
+        # The thread's own, its limits included.
         self._server: ForkServer | None = None
         self._dead_on_arrival = 0
-        self._links: list[Link] = []
+        self.links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
-        self._endings = Endings(self._wake)
+        self._limits = Limits(self, heartbeat_timeout, self._wake)
         _live.add(self)
 
     def check_open(self) -> None:
@@ -110,7 +106,7 @@ class Dispatcher:
         if self._failure is not None:
             raise broken(self._failure)
         if self._stopping:
-            msg = "This ProcessPoolExecutor was shut down and takes no more calls; make a new one."
+            msg = "cannot schedule new futures after shutdown: this ProcessPoolExecutor was shut down; make a new one."
             raise RuntimeError(msg)
 
     def submit(self, call: Call) -> None:
@@ -118,8 +114,7 @@ class Dispatcher:
         with self._lock:
             self.check_open()
             if self._thread is None:
-                if self._start_method == "fork":
-                    self._fork_here()
+                self._start_server()
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
                 self._waker.setblocking(False)
@@ -127,12 +122,16 @@ class Dispatcher:
                 thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
                 thread.start()
                 self._thread = thread
-            self._any_timed |= call.timeout is not None
+            self._limits.any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
 
-    def _fork_here(self) -> None:
-        """Start the server in the caller's thread, while ours is not there: a fork has only the one that forks."""
+    def _start_server(self) -> None:
+        """Start the server in the caller's thread.
+
+        A fork has only the thread that forks: ours is not there yet. And ours would wait for the
+        GIL again and again while the caller goes on submitting.
+        """
         try:
             self._server = ForkServer(self._start_method)
         except OSError as error:
@@ -142,7 +141,7 @@ class Dispatcher:
     def end_cancelled(self) -> None:
         """End those calls that run and whose futures are cancelled; does not wait for it."""
         with self._lock:
-            self._any_cancelled = True
+            self._limits.any_cancelled = True
             self._wake()
 
     def kill_calls(self) -> None:
@@ -151,7 +150,7 @@ class Dispatcher:
         with self._lock:
             if self._thread is None or self._ended:
                 return
-            self._kill_orders.append(over)
+            self._limits.orders.append(over)
             waiting = list(self._queue)
             self._wake()
         for call in waiting:
@@ -182,7 +181,7 @@ class Dispatcher:
         self._selector.close()
         self._wake_reader.close()
         self._waker.close()
-        for link in self._links:
+        for link in self.links:
             with contextlib.suppress(OSError):  # the thread was about to close it
                 link.close()
         if self._server is not None:
@@ -202,9 +201,11 @@ class Dispatcher:
                 self._hand_out()
                 if self._killing or self._failure is not None:
                     break
-                if self._stopping and not (self._queue or self._endings or any(link.calls for link in self._links)):
+                if self._stopping and not (
+                    self._queue or self._limits.endings or any(link.calls for link in self.links)
+                ):
                     break
-                for key, events in self._selector.select(self._time_left()):
+                for key, events in self._selector.select(self._limits.time_left()):
                     key.data(events)
         except BaseException as error:
             self._failure = error
@@ -216,30 +217,34 @@ class Dispatcher:
         self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
 
     def _hand_out(self) -> None:
-        self._end_what_must()
-        for link in list(self._links):
+        self._limits.enforce()
+        if self._cancelling:
+            self._cancel_queue()
+        while self._queue and self._queue[0].future.cancelled():
+            self._queue.popleft()
+        for link in list(self.links):
             if link.is_stuck():
-                self._requeue(link.take_back())
+                self.requeue(link.take_back())
             elif link.is_idle() and link.tasks_left == 0:
                 self._remove(link)
-        if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self._links):
+        if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self.links):
             return
         self._start_workers()
         self._share_out()
-        idle = sum(link.is_idle() for link in self._links)
+        idle = sum(link.is_idle() for link in self.links)
         while idle and not self._queue and (back := self._take_from_busiest()):
-            self._requeue(back)
+            self.requeue(back)
             self._share_out()
             idle -= 1
 
     def _start_workers(self) -> None:
         # One that has a call, however short its calls have been, is no place for another if a new one can be had.
-        ready = sum(link.is_idle() or link.initializing for link in self._links)
-        for _ in range(min(self._max_workers - len(self._links), len(self._queue) - ready)):
+        ready = sum(link.is_idle() or link.initializing for link in self.links)
+        for _ in range(min(self._max_workers - len(self.links), len(self._queue) - ready)):
             try:
                 self._start_worker()
             except OSError:
-                if not self._links:
+                if not self.links:
                     raise
                 return  # with those that there are, it goes on
 
@@ -252,7 +257,7 @@ class Dispatcher:
         self._server.start_worker(link.theirs, link.tokens)
         link.hand_over()
         self._starting.append(link)
-        self._links.append(link)
+        self.links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
         if self._heartbeat_timeout is not None:
             link.ask_for_beats(self._heartbeat_timeout / LOOKS)
@@ -262,8 +267,8 @@ class Dispatcher:
             link.initialize(self._first_call)
 
     def _share_out(self) -> None:
-        share = -(-len(self._queue) // max(len(self._links), 1))
-        for link in sorted(self._links, key=lambda link: len(link.calls)):
+        share = -(-len(self._queue) // max(len(self.links), 1))
+        for link in sorted(self.links, key=lambda link: len(link.calls)):
             batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
             if batch:
                 link.give(batch)
@@ -280,110 +285,18 @@ class Dispatcher:
         return batch
 
     def _take_from_busiest(self) -> list[Call]:
-        busiest = max(self._links, key=lambda link: 0 if link.initializing else len(link.calls))
+        busiest = max(self.links, key=lambda link: len(link.calls))
         # The first call of a worker that is just starting has not begun either.
-        return [] if busiest.initializing else busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
+        return busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
 
-    @staticmethod
-    def _take_all_back(link: Link) -> list[Call]:
-        return [] if link.initializing else link.take_back()  # what comes first is no call of the user's
-
-    def _requeue(self, calls: list[Call]) -> None:
+    def requeue(self, calls: list[Call]) -> None:
+        """Put calls back that have not begun, before all others."""
         self._queue.extendleft(reversed(calls))
 
-    # Calls that are ended
-
-    def _end_what_must(self) -> None:
-        self._endings.settle()
-        if self._cancelling:
-            self._cancelling = False
-            for link in self._links:
-                self._requeue(self._take_all_back(link))
-            self._cancel_queue()
-        if self._any_cancelled:
-            self._any_cancelled = False
-            self._end_cancelled()
-        if self._kill_orders:
-            self._obey_kill_orders()
-        if self._any_timed:
-            self._end_overdue()
-        if self._heartbeat_timeout is not None:
-            self._end_silent(self._heartbeat_timeout)
-        while self._queue and self._queue[0].future.cancelled():
-            self._queue.popleft()
-
-    def _end_cancelled(self) -> None:
-        for link in list(self._links):
-            if any(call.future.cancelled() for call in link.calls.values()):
-                call = self._halt(link)
-                if call is not None and call.future.cancelled():
-                    self._end_call(link, call, _fork_server.GRACE, None)
-
-    def _end_overdue(self) -> None:
-        now = time.monotonic()
-        for link in list(self._links):
-            if _is_over(link.deadline(), now):
-                call = self._halt(link)
-                if call is not None and _is_over(link.deadline(), now):
-                    self._end_call(link, call, 0, timed_out)
-
-    def _end_silent(self, timeout: float) -> None:
-        # What is counted are looks, not seconds: if it was we who slept, or stood still, nobody is to blame.
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + timeout / LOOKS
-        for link in list(self._links):
-            if not link.doomed and link.is_silent():
-                call = self._halt(link)
-                if link.silent:
-                    self._end_call(link, call, 0, functools.partial(lost, timeout=timeout))
-
-    def _obey_kill_orders(self) -> None:
-        with self._lock:
-            orders, self._kill_orders = self._kill_orders, []
-        for link in list(self._links):
-            self._read(link)
-            for call in self._take_all_back(link):
-                call.cancel()
-            if (running := link.running()) is not None and not link.initializing:
-                self._end_call(link, running, _fork_server.GRACE, killed)
-        for over in orders:
-            self._endings.watch(over)
-
-    def _halt(self, link: Link) -> Call | None:
-        """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
-        self._read(link)
-        self._requeue(self._take_all_back(link))
-        return link.running()
-
-    def _end_call(
-        self, link: Link, call: Call | None, grace: float, error: Callable[[Call, int | None], BaseException] | None
-    ) -> None:
-        """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
-
-        def then() -> None:
-            if call is None or error is None:
-                return
-            if call is self._first_call:
-                self._failure = error(call, link.pid)
-            else:
-                call.fail(error(call, link.pid))
-
-        if link.open:
-            self._selector.unregister(link.connection)
-        link.doom()
-        self._endings.begin(link, grace, then)
-
-    def _time_left(self) -> float | None:
-        if not self._any_timed and self._heartbeat_timeout is None:
-            return None
-        moments = [deadline for link in self._links if (deadline := link.deadline()) is not None]
-        if self._heartbeat_timeout is not None:
-            moments.append(self._next_look)
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
-
     def _cancel_queue(self) -> None:
+        self._cancelling = False
+        for link in self.links:
+            self.requeue(link.take_back())
         while self._queue:
             self._queue.popleft().cancel()
 
@@ -403,13 +316,13 @@ class Dispatcher:
         if events & selectors.EVENT_READ:
             answers = link.receive()
             if answers is None:
-                self._selector.unregister(link.connection)
-                link.open = False  # soon the fork server will tell how it died
+                self.stop_listening(link)  # soon the fork server will tell how it died
             else:
                 for answer in answers:
                     self._on_answer(link, *answer)
 
-    def _read(self, link: Link) -> None:
+    def read(self, link: Link) -> None:
+        """Deal with all answers of a worker that are there."""
         for answer in link.receive_all():
             self._on_answer(link, *answer)
 
@@ -450,7 +363,7 @@ class Dispatcher:
         for report in reports:
             if report.kind == DIED:
                 link = self._by_pid.pop(report.pid)
-                if link in self._links:
+                if link in self.links:
                     self._bury(link, how_it_died(report.code, report.out_of_memory), report)
                     self._check_arrivals(link, report)
                 continue
@@ -458,10 +371,10 @@ class Dispatcher:
             if report.kind == STARTED:
                 link.pid = report.pid
                 self._by_pid[report.pid] = link
-                self._endings.started(link)
+                self._limits.endings.started(link)
             else:
                 self._bury(link, "could not be started")
-                if not self._links:
+                if not self.links:
                     raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
     def _check_arrivals(self, link: Link, report: Report) -> None:
@@ -487,44 +400,54 @@ class Dispatcher:
             raise RuntimeError(msg)
         self._by_pid.clear()
         self._starting.clear()
-        for link in list(self._links):
+        for link in list(self.links):
             self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
 
     def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
         if link.doomed:
-            self._links.remove(link)
+            self.links.remove(link)
             if link.pid is None:
-                self._endings.finish(link)
+                self._limits.endings.finish(link)
             return
-        self._read(link)
-        self._requeue([call for call in link.take_back() if call is not self._first_call])
+        self.read(link)
+        link.initializing = False
+        self.requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
             error = died(call, link.pid, how, report)
-            if call is self._first_call:
-                self._failure = error
-            else:
-                call.fail(error)
+            self.fail(call, error)
 
-    def _remove(self, link: Link) -> None:
-        self._links.remove(link)
+    def fail(self, call: Call, error: BaseException) -> None:
+        """End a call, and the pool with it if it was the initializer's."""
+        if call is self._first_call:
+            self._failure = error
+        else:
+            call.fail(error)
+
+    def stop_listening(self, link: Link) -> None:
+        """Let what a worker says be: nobody waits for it any more."""
         if link.open:
             self._selector.unregister(link.connection)
+            link.open = False
+
+    def _remove(self, link: Link) -> None:
+        self.links.remove(link)
+        self.stop_listening(link)
         link.close()
 
     def _end(self) -> None:
         with self._lock:
             self._stopping = True
-        for link in self._links:
-            self._requeue(self._take_all_back(link))
-        unfinished = [(call, link.pid) for link in self._links for call in link.calls.values()]
-        for link in list(self._links):
+        for link in self.links:
+            self.requeue(link.take_back())
+        unfinished = [(call, link.pid) for link in self.links for call in link.calls.values()]
+        for link in list(self.links):
             self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
         try:
             if self._server is not None:
                 self._server.close(now=self._killing or self._failure is not None)
         finally:
-            self._endings.finish_all()
+            self._limits.endings.finish_all()
             if self._failure is None:
                 self._cancel_queue()
             unfinished += [(call, None) for call in self._queue if call.begin()]
@@ -538,12 +461,8 @@ class Dispatcher:
             self._waker.close()
             with self._lock:
                 self._ended = True
-            for over in self._kill_orders:
+            for over in self._limits.orders:
                 over.set()
-
-
-def _is_over(deadline: float | None, now: float) -> bool:
-    return deadline is not None and deadline <= now
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

@@ -32,7 +32,7 @@ GRACE = 2.0
 PATIENCE = 5.0
 
 _SERVER = (
-    "import sys; sys.path[:] = {path!r}; "
+    "import sys; sys.path[:] = {path!r}; {preload}"
     "from amltk_processes._server import main; main({control}, {lifeline}, {grace}, {command!r})"
 )
 _WORKER = (
@@ -169,7 +169,15 @@ def _start(start_method: str, control: int, lifeline: int, our_lifeline: int) ->
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     interpreter = [sys.executable, *flags, "-c"]
     command = [*interpreter, _WORKER.format(path=path)] if start_method == "spawn" else []
-    server = _SERVER.format(path=path, control=control, lifeline=(lifeline, our_lifeline), grace=GRACE, command=command)
+    known = "multiprocessing.process" in sys.modules  # then each worker needs it (see `Link.give`)
+    server = _SERVER.format(
+        path=path,
+        preload="import multiprocessing.process; " if known else "",
+        control=control,
+        lifeline=(lifeline, our_lifeline),
+        grace=GRACE,
+        command=command,
+    )
     # A session of its own: Ctrl-C is the main process's business, which then decides.
     return subprocess.Popen(
         [*interpreter, server],

@@ -7,11 +7,13 @@ import contextlib
 import itertools
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
 from amltk_processes._frames import (
+    AUTHKEY,
     BEAT,
     CALL,
     CHUNK,
@@ -25,14 +27,16 @@ from amltk_processes._frames import (
     pack,
 )
 
-# A call is short if it takes less than this (microseconds): only then others are sent ahead.
-SHORT = 1000
+# A call is short if it takes less than this (microseconds): others are sent ahead, ever more of them.
+SHORT = 1_000
+# Behind a call of less than this, one other is sent ahead, so that the worker does not wait for the way there and back.
+MEDIUM = 50_000
 # How many calls a worker may have at most, the running one included.
 MOST_CALLS = 64
 # How often one looks for signs of life within the time that a worker has for one.
 LOOKS = 5
-# Seconds after which a running call is no short one any more.
-STUCK = 0.01
+# Seconds after which a running call is no short one any more, and no medium one.
+STUCK, STUCK_ONE = 0.01, 0.1
 
 
 class Link:
@@ -41,7 +45,7 @@ class Link:
     Attributes:
         pid: Of the worker; None while it is being started.
         calls: Those it has, by number, in the order in which it will run them.
-        may_have: How many calls it may have: doubled by each short call, 1 after a long one.
+        may_have: How many calls it may have: doubled by each short call, 2 after a medium and 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
         has_worked: It has answered.
         open: Both ends are open, as far as one knows.
@@ -70,6 +74,7 @@ class Link:
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
         self._functions: set[int] = set()
+        self._told_authkey = False
         self._out: collections.deque[memoryview] = collections.deque()
         self._frames = FrameReader(self.connection)
 
@@ -101,6 +106,10 @@ class Link:
         if not self.calls:
             self.since = time.monotonic()
         pieces: list[Memory] = []
+        if not self._told_authkey and (process := sys.modules.get("multiprocessing.process")):
+            # Without it, no connection to a `multiprocessing.Manager` of the main process can be made.
+            pieces += pack(AUTHKEY, 0, 0, bytes(process.current_process().authkey))
+            self._told_authkey = True
         tokens = bytearray()
         for call in calls:
             number = next(self._numbers)
@@ -168,7 +177,10 @@ class Link:
         self.since = time.monotonic()
         self.initializing = False
         self.has_worked = True
-        self.may_have = min(self.may_have * 2, MOST_CALLS) if microseconds < SHORT else 1
+        if microseconds < SHORT:
+            self.may_have = min(self.may_have * 2, MOST_CALLS)
+        else:
+            self.may_have = 2 if microseconds < MEDIUM else 1
         return self.calls.pop(number)
 
     def spoke(self) -> None:
@@ -198,11 +210,15 @@ class Link:
 
     def is_stuck(self) -> bool:
         """Whether calls wait behind a long one."""
-        return len(self.calls) > 1 and time.monotonic() - self.since > STUCK
+        waiting = len(self.calls) - 1
+        return waiting > 0 and time.monotonic() - self.since > (STUCK_ONE if waiting == 1 else STUCK)
 
     def take_back(self, most: int = MOST_CALLS + 1) -> list[Call]:
-        """Take calls back that have not begun, `most` of them, in the order in which they were given."""
-        if not self._pipe:
+        """Take calls back that have not begun, `most` of them, in the order in which they were given.
+
+        What must come before all others stays: one that is initializing has nothing else.
+        """
+        if self.initializing or not self._pipe:
             return []
         try:
             tokens = os.read(self.tokens, NUMBER.size * most)

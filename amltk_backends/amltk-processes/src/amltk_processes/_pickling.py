@@ -97,11 +97,9 @@ class CallPickler:
                 data = dumps((args, kwargs), buffers)
             return function, data, [bytes(buffer) for buffer in buffers]
         except FAILURES as error:
-            from amltk.remote import find_unpicklable, unpicklable  # only a call that fails pays for it
+            from amltk.remote import unpicklable_call  # only a call that fails pays for it
 
-            parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
-            where = next((path for name, part in parts if (path := find_unpicklable(name, part, dumps))), "it")
-            raise unpicklable(error, f"{where} in a call of {name_of(fn)}") from error
+            raise unpicklable_call(error, fn, args, kwargs, dumps) from error
 
 
 def name_of(fn: object) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import select
 import socket
@@ -18,9 +19,11 @@ from typing import Any
 
 from amltk_processes._frames import (
     ALIVE,
+    AUTHKEY,
     BEAT,
     CALL,
     ERROR,
+    FUNCTION,
     LEVELS,
     MOST_FUNCTIONS,
     NUMBER,
@@ -30,7 +33,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import FAILURES, dumps, loads, name_of
+from amltk_processes._pickling import FAILURES, dumps, loads
 from amltk_processes._worker_logs import LogSender
 
 
@@ -128,15 +131,23 @@ class _Calls:
                 if kind == CALL:
                     self._calls.append((number, self._functions[tag] if tag else None, data, buffers))
                     continue
-                if kind == LEVELS:
-                    self._logs.install(loads(data))
-                    continue
-                if kind == BEAT:
-                    threading.Thread(target=_beat, args=(self._writer, tag / 1e6), daemon=True).start()
-                    continue
-                if len(self._functions) >= MOST_FUNCTIONS:
-                    self._functions.clear()
-                self._functions[tag] = _Function(data)
+                if kind == FUNCTION:
+                    if len(self._functions) >= MOST_FUNCTIONS:
+                        self._functions.clear()
+                    self._functions[tag] = _Function(data)
+                else:
+                    self._prepare(kind, tag, data)
+
+    def _prepare(self, kind: int, tag: int, data: memoryview) -> None:
+        if kind == LEVELS:
+            self._logs.install(loads(data))
+        elif kind == BEAT:
+            beat = functools.partial(_beat, self._writer, tag / 1e6)
+            threading.Thread(target=beat, name="amltk-processes: heartbeat", daemon=True).start()
+        elif kind == AUTHKEY:
+            from multiprocessing.process import current_process
+
+            current_process().authkey = bytes(data)
 
 
 def _answer(
@@ -176,10 +187,9 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
     try:
         return dumps(result, buffers)
     except FAILURES as error:
-        from amltk.remote import find_unpicklable, unpicklable  # only a call that fails pays for it
+        from amltk.remote import unpicklable_result  # only a call that fails pays for it
 
-        culprit = find_unpicklable("result", result, dumps) or "result"
-        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}") from error
+        raise unpicklable_result(error, fn, result, dumps) from error
 
 
 def _pack(error: BaseException) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -82,7 +83,9 @@ class ProcessPoolExecutor(Executor):
         first = None
         if initializer is not None:
             function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
-            first = Call(Future(), initializer, initargs, {}, None, function, data, buffers)
+            first = Call(
+                PoolFuture(lambda: None, ends_running=False), initializer, initargs, {}, None, function, data, buffers
+            )
         self._dispatcher = Dispatcher(
             max_workers or _usable_processors(),
             first,
@@ -91,6 +94,11 @@ class ProcessPoolExecutor(Executor):
             start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
             forward_logs=forward_logs,
         )
+        self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
+        # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.
+        self._ends_running = True
+        self._for_map = copy.copy(self)
+        self._for_map._ends_running = False
         # The thread knows nothing of this object: without it, it ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
 
@@ -125,10 +133,38 @@ class ProcessPoolExecutor(Executor):
         check_seconds("timeout", timeout, zero=False)
         return self._submit(timeout, fn, args, kwargs)
 
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **options: Any,
+    ) -> Iterator[T]:
+        """Have `fn` called with the items of `iterables`, and return an iterator of the results, in their order.
+
+        As of every executor. When a call raises, or one stops to iterate, those of the others that
+        have not begun are cancelled, and those that run go on.
+
+        Args:
+            fn: What is called.
+            *iterables: One for each positional argument, taken at once.
+            timeout: How many seconds, from now, the iterator waits for a result before it raises `TimeoutError`.
+            chunksize: Has no effect: short calls travel in batches anyway.
+            **options: What else `concurrent.futures.Executor.map` takes in this version of Python.
+
+        Raises:
+            ValueError: `chunksize` is below 1.
+        """
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, got {chunksize!r}."
+            raise ValueError(msg)
+        return Executor.map(self._for_map, fn, *iterables, timeout=timeout, **options)
+
     def _submit(
         self, timeout: float | None, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[T]:
-        future: PoolFuture[T] = PoolFuture(self._dispatcher.end_cancelled)
+        future: PoolFuture[T] = PoolFuture(self._end_cancelled, self._ends_running)
         try:
             function, data, buffers = self._pickler.pickle(fn, args, kwargs)
         except FAILURES as error:

@@ -20,7 +20,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, _base
 from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -411,16 +411,18 @@ class Run:
             self._tell_cancelled(future)
             return
         try:
-            error = source.exception()  # not raised here: its traceback would keep our frames, and so the call, alive
-        except CancelledError:
-            self._tell_cancelled(future)
-            return
-        if error is None:
-            self._tell_result(future, source.result())
-        elif self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
-            self._tell_cancelled(future)
-        elif not runs_again(self, future, error):
-            self._tell_exception(future, error)
+            result = source.result()
+        except BaseException as error:
+            if not source.cancelled():
+                if error is not source.exception():
+                    raise  # not what the call raised, but a second Ctrl-C just now
+                _forget_us(error)
+            if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
+                self._tell_cancelled(future)
+            elif not runs_again(self, future, error):
+                self._tell_exception(future, error)
+        else:
+            self._tell_result(future, result)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:
@@ -490,6 +492,14 @@ async def _keep_up_to_date(view: View) -> None:
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         view.refresh()
+
+
+def _forget_us(error: BaseException) -> None:
+    """Cut off what raising it here has added to its traceback: frames of ours would keep the call alive."""
+    added = error.__traceback__
+    while added is not None and added.tb_frame.f_code.co_filename in (__file__, _base.__file__):
+        added = added.tb_next
+    error.__traceback__ = added
 
 
 def _add_note(error: BaseException, note: str) -> None:

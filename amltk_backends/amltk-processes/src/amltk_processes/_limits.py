@@ -1,0 +1,126 @@
+"""Which calls must be ended while they run: those that are cancelled, out of time, in a silent worker, or all.
+
+Before a worker is ended, everything that it has not begun is taken back from it. So nothing else can
+begin there any more, what is left is the call that runs, and no other is harmed.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from amltk_processes import _fork_server
+from amltk_processes._call import Call
+from amltk_processes._endings import Endings
+from amltk_processes._errors import killed, lost, timed_out
+from amltk_processes._link import LOOKS, Link
+
+if TYPE_CHECKING:
+    from amltk_processes._dispatcher import Dispatcher
+
+
+class Limits:
+    """What a dispatcher asks in each turn of its loop.
+
+    Attributes:
+        any_cancelled: A future was cancelled whose call a worker has; may be set by any thread.
+        any_timed: There are calls that have a limit; likewise.
+        orders: To end all calls, each with an event that says when that is done; likewise.
+        endings: Of workers, under way.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, heartbeat_timeout: float | None, wake: Callable[[], None]) -> None:
+        """Begin with nothing to end; `wake` has the dispatcher look here again."""
+        self.any_cancelled = self.any_timed = False
+        self.orders: collections.deque[threading.Event] = collections.deque()
+        self.endings = Endings(wake)
+        self._dispatcher = dispatcher
+        self._heartbeat_timeout = heartbeat_timeout
+        self._next_look = 0.0
+
+    def enforce(self) -> None:
+        """End what must be ended now."""
+        self.endings.settle()
+        if self.any_cancelled:
+            self.any_cancelled = False
+            self._end_cancelled()
+        while self.orders:
+            self._end_all(self.orders.popleft())
+        if self.any_timed:
+            self._end_overdue()
+        if self._heartbeat_timeout is not None:
+            self._end_silent(self._heartbeat_timeout)
+
+    def time_left(self) -> float | None:
+        """Return after how many seconds to look again at the latest; None if nothing will be due."""
+        if not self.any_timed and self._heartbeat_timeout is None:
+            return None
+        moments = [due for link in self._dispatcher.links if (due := link.deadline()) is not None]
+        if self._heartbeat_timeout is not None:
+            moments.append(self._next_look)
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _end_cancelled(self) -> None:
+        for link in list(self._dispatcher.links):
+            if any(call.future.cancelled() for call in link.calls.values()):
+                call = self._halt(link)
+                if call is not None and call.future.cancelled():
+                    self._end(link, call, _fork_server.GRACE, None)
+
+    def _end_all(self, over: threading.Event) -> None:
+        try:
+            for link in list(self._dispatcher.links):
+                self._dispatcher.read(link)
+                for call in link.take_back():
+                    call.cancel()
+                if (running := link.running()) is not None and not link.initializing:
+                    self._end(link, running, _fork_server.GRACE, killed)
+        finally:
+            self.endings.watch(over)
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for link in list(self._dispatcher.links):
+            if _is_over(link.deadline(), now):
+                call = self._halt(link)
+                if call is not None and _is_over(link.deadline(), now):
+                    self._end(link, call, 0, timed_out)
+
+    def _end_silent(self, timeout: float) -> None:
+        # What is counted are looks, not seconds: if it was we who slept, or stood still, nobody is to blame.
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + timeout / LOOKS
+        for link in list(self._dispatcher.links):
+            if not link.doomed and link.is_silent():
+                call = self._halt(link)
+                if link.silent:
+                    self._end(link, call, 0, functools.partial(lost, timeout=timeout))
+
+    def _halt(self, link: Link) -> Call | None:
+        """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
+        self._dispatcher.read(link)
+        self._dispatcher.requeue(link.take_back())
+        return link.running()
+
+    def _end(
+        self, link: Link, call: Call | None, grace: float, error: Callable[[Call, int | None], BaseException] | None
+    ) -> None:
+        """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
+
+        def then() -> None:
+            if call is not None and error is not None:
+                self._dispatcher.fail(call, error(call, link.pid))
+
+        self._dispatcher.stop_listening(link)
+        link.doom()
+        self.endings.begin(link, grace, then)
+
+
+def _is_over(deadline: float | None, now: float) -> bool:
+    return deadline is not None and deadline <= now
