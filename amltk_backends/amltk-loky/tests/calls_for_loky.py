@@ -43,6 +43,10 @@ def die_with_an_orphan(folder: Path) -> None:
     die(folder)
 
 
+def leave_a_process(_: object) -> int:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+
+
 def die_in_the_initializer(folder: Path) -> None:
     note(folder)
     os._exit(5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -33,3 +34,4 @@ def make(nothing_is_left: None) -> Iterator[object]:
     yield make
     for executor in made:
         executor.shutdown()
+    gc.collect()  # loky's pools have circles that hold descriptors

@@ -17,6 +17,7 @@ import calls_for_loky as calls
 import loky
 import psutil
 import pytest
+from loky.backend.process import LokyProcess
 
 from amltk import ExitState, Scheduler
 
@@ -153,6 +154,27 @@ def test_what_is_killed_is_cancelled_or_has_died(make, tmp_path, until):
         waits.result(0)
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(abs, -1)
+
+
+def test_what_calls_left_running_ends_with_the_executor(make, until):
+    executor = make(1)
+    pid = executor.submit(calls.leave_a_process, None).result()
+    executor.shutdown()
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_call_for_which_there_is_no_process_fails_and_does_not_run_later(make, monkeypatch, tmp_path):
+    def start(self):
+        msg = "no more processes"
+        raise OSError(msg)
+
+    executor = make(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(LokyProcess, "start", start)
+        with pytest.raises(OSError, match="no more processes"):
+            executor.submit(calls.note, tmp_path).result(30)
+    assert executor.submit(abs, -1).result(30) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_call_that_is_being_started_is_killed_too(make, tmp_path):

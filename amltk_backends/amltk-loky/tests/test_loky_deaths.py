@@ -68,6 +68,16 @@ def test_a_call_whose_worker_died_before_it_began_is_given_to_another_one_once(m
     assert len(set(runs(tmp_path))) == 2
 
 
+def test_a_worker_that_dies_in_the_middle_of_a_large_argument(make):
+    """The thread that sends it ends, too."""
+    executor = make(1)
+    pid = executor.submit(os.getpid).result(30)
+    os.kill(pid, signal.SIGSTOP)
+    future = executor.submit(len, bytes(50_000_000))
+    os.kill(pid, signal.SIGKILL)
+    assert future.result(30) == 50_000_000  # by another worker, for it had not begun
+
+
 def test_what_a_dead_worker_leaves_behind_goes_with_it(make, tmp_path, until):
     executor = make(1)
     with pytest.raises(WorkerDied) as info:

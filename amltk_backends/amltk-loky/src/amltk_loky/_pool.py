@@ -84,7 +84,7 @@ class Pool:
         dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
         pid, exit_code = (dead[0].pid, dead[0].exitcode) if dead else (None, None)
         for each in dead:
-            _kill_group(each.pid)
+            _kill_orphans(each.pid)
         notes = self._read_notes()
         wrote = notes.replace(_worker.BEGUN, b"").decode(errors="replace").strip()
         return Death(pid, exit_code, self._notes is None or _worker.BEGUN in notes, wrote)
@@ -104,9 +104,16 @@ class Pool:
         psutil.wait_procs(family, _DEAD_WITHIN)  # not for workers: whoever waits for these, loky, learns how they ended
 
     def close(self) -> None:
-        """Have its workers end when they have done what they do; comes back when they are gone."""
+        """Have its workers end when they have done what they do; comes back when they are gone, with what they left."""
+        queue, pids = self._pool._call_queue, list(self._pool._processes)
         self._pool.shutdown(wait=True)
         active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
+        for pid in pids:
+            _kill_orphans(pid)
+        if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
+            queue._reader.close()
+            if queue._thread is not None:
+                queue._thread.join()
         for end in self._ends:
             end.close()
 
@@ -119,9 +126,15 @@ class Pool:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill a worker, which leads a group unless it is just starting, and the members that it left there."""
+    """Kill a worker, which leads a group unless it is just starting, and all members of that."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_orphans(pid: int) -> None:
+    """Kill the members that are left of the group of a worker that is gone."""
+    if not psutil.pid_exists(pid):  # else the group is gone, too, and its number another's
+        _kill_group(pid)
 
 
 def own(initializer: bytes | None, **options: Any) -> Pool:

@@ -176,6 +176,8 @@ class LokyExecutor(Executor):
             except BaseException as error:  # the system has no process to give
                 call.fail(error)
                 self._ended(call)
+                if not isinstance(error, Exception):
+                    raise
             else:
                 outcome.add_done_callback(functools.partial(self._arrived, call, pool))
 
@@ -203,16 +205,19 @@ class LokyExecutor(Executor):
                 return pool, pool.submit(call.data)
             except (BrokenExecutor, ShutdownExecutorError):  # a worker died that had nothing to do
                 self._retire(pool)
+            except BaseException:
+                self._retire(pool)  # it would run the call after all, with the next one
+                raise
 
     def _arrived(self, call: Call, pool: Pool, outcome: Future[_worker.Outcome]) -> None:
         error = outcome.exception()
         if error is None:
             pool.forget_notes()
-            self._settle(call, *outcome.result())
             with self._changed:
                 pool.room += 1
+            self._settle(call, *outcome.result())
         elif isinstance(error, BrokenExecutor):
-            self._bury(call, pool)
+            self._bury(call, pool, error)
         else:
             self._retire(pool)
             call.fail(error)
@@ -244,7 +249,7 @@ class LokyExecutor(Executor):
             if each is call or each.begin():
                 each.fail(broken(self._failure))
 
-    def _bury(self, call: Call, pool: Pool) -> None:
+    def _bury(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
         death = pool.death()
         self._retire(pool)
         with self._changed:
@@ -256,7 +261,10 @@ class LokyExecutor(Executor):
             call.fail(killed(call))
             return
         memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
-        call.fail(died(call, death, out_of_memory=memory, shared=self._shared))
+        error = died(call, death, out_of_memory=memory, shared=self._shared)
+        if death.pid is None:  # it was not a death, but loky itself that failed
+            error.__cause__ = breakdown
+        call.fail(error)
 
     def _ended(self, call: Call) -> None:
         with self._changed:
