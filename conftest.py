@@ -12,9 +12,14 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Undo what a shell does to programs in its background: it lets them, and all that they start, ignore Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Undo what a shell, or `nohup`, does to programs in the background: they, and what they start, ignore these."""
+    for number, handler in [
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ]:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

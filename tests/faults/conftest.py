@@ -34,11 +34,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("place", applies, ids=[place.name for place in applies])
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _what_the_standard_library_keeps() -> None:
-    """Start what the standard library's pool and loky leave running, so that nobody takes it for a leftover."""
-    resource_tracker.ensure_running()
-    loky_resource_tracker.ensure_running()
+@pytest.fixture(scope="module", autouse=True)
+def _what_the_standard_library_keeps() -> Iterator[None]:
+    """Start what the standard library and loky leave running, so that nobody takes it for a leftover, here or later."""
+    trackers = resource_tracker._resource_tracker, loky_resource_tracker._resource_tracker
+    for tracker in trackers:
+        tracker.ensure_running()
+    yield
+    for tracker in trackers:
+        tracker._stop()
 
 
 @pytest.fixture

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import inspect
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ProcessPoolExecutor as Standard
 from pathlib import Path
 
 import psutil
@@ -240,6 +244,23 @@ def test_shutdown_can_cancel_what_has_not_begun(tmp_path: Path, until) -> None:
     assert isinstance(running.result(), int)
 
 
+def test_ctrl_c_in_a_block_ends_what_runs() -> None:
+    calls = []
+
+    def program() -> None:
+        with ProcessPoolExecutor(1) as executor:
+            calls.extend([executor.submit(pid), *(executor.submit(time.sleep, 600) for _ in range(3))])
+            calls[0].result()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        program()
+    worker = calls[0].result()
+    assert all(call.done() for call in calls)
+    assert calls[-1].cancelled()
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+
+
 def test_an_executor_without_any_call_starts_and_leaves_nothing() -> None:
     executor = ProcessPoolExecutor()
     assert threading.active_count() == 1
@@ -375,6 +396,14 @@ def test_a_fork_of_a_workers_call_hides_no_death(tmp_path: Path) -> None:
         error = executor.submit(fork_and_die).exception(timeout=20)
         assert isinstance(error, WorkerDied)
         assert error.exit_code == 9
+
+
+def test_options_by_position_are_those_of_the_standard_executor() -> None:
+    ours, standard = (list(inspect.signature(each).parameters.values()) for each in (ProcessPoolExecutor, Standard))
+    shared = len(standard)
+    assert [(each.name, each.kind) for each in ours[:shared]] == [(each.name, each.kind) for each in standard]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), setattr, (sys, "seen", 3)) as executor:
+        assert executor.submit(lambda: __import__("sys").seen).result() == 3
 
 
 def test_map_takes_the_standard_arguments() -> None:

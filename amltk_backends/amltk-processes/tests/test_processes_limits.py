@@ -338,7 +338,7 @@ def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way) -> None:
         assert isinstance(error, TimeoutError)
         assert error.timeout == 0.3
         assert not psutil.pid_exists(error.pid) or psutil.Process(error.pid).status() == psutil.STATUS_ZOMBIE
-        for word in (way.__name__, "0.3 s", f"process {error.pid} on {os.uname().nodename}", "Retry"):
+        for word in (way.__name__, "0.3 s", f"process {error.pid} on {os.uname().nodename}", "Retry(on=Call"):
             assert word in str(error)
         assert executor.submit_with_timeout(20, add, 1, y=2).result() == 3
 

@@ -109,6 +109,11 @@ def test_an_argument_that_cannot_be_pickled_is_named(executor: ProcessPoolExecut
     assert executor.submit(add, 1).result() == 2
 
 
+def test_an_initializer_that_cannot_be_pickled_is_named_in_the_words_of_the_user() -> None:
+    with pytest.raises(pickle.PicklingError, match=r"args\[1\] \(of type lock\) in a call of setattr"):
+        ProcessPoolExecutor(1, initializer=setattr, initargs=("x", threading.Lock()))
+
+
 def test_what_the_users_own_pickling_raises_arrives_as_itself(executor: ProcessPoolExecutor) -> None:
     error = executor.submit(add, [RaisesWhenPickled()]).exception()
     assert isinstance(error, ZeroDivisionError)

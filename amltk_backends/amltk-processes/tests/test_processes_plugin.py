@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import amltk_processes
 from amltk.backend import Backend
 from amltk_processes import ProcessPoolExecutor, plugin
 
@@ -37,6 +38,7 @@ def test_create_and_check_take_the_same(backend: Backend) -> None:
         ({"max_tasks_per_child": 1.5}, TypeError, "max_tasks_per_child"),
         ({"initializer": "f"}, TypeError, "initializer"),
         ({"initargs": [1]}, TypeError, "initargs"),
+        ({"mp_context": "spawn"}, TypeError, r"multiprocessing\.get_context\('spawn'\), got 'spawn'"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_starts(
@@ -47,6 +49,13 @@ def test_wrong_options_are_refused_before_anything_starts(
         backend.check(**options)
     with pytest.raises(error, match=name):
         ProcessPoolExecutor(**options)
+
+
+def test_where_it_cannot_run_that_is_said(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "waitid")
+    for start in (backend.create, lambda: amltk_processes.ProcessPoolExecutor):
+        with pytest.raises(ImportError, match=rf"runs on Linux, and this is {sys.platform}.*ProcessPoolExecutor\(\)"):
+            start()
 
 
 def test_as_many_workers_as_usable_processors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,13 @@ that listing backends stays cheap.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
 
+TYPE_CHECKING = False  # the first worker's start would wait for `typing` to be imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from amltk_processes.executor import BrokenProcessPool, ProcessPoolExecutor
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
@@ -18,6 +22,12 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
+    if not hasattr(os, "waitid"):
+        msg = (
+            f"amltk-processes runs on Linux, and this is {sys.platform}, with a Python that lacks os.waitid. "
+            f"Use an executor that it has: Scheduler(concurrent.futures.ProcessPoolExecutor()), say."
+        )
+        raise ImportError(msg)
     from amltk_processes import executor
 
     return getattr(executor, name)

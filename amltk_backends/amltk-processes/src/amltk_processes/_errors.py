@@ -11,6 +11,7 @@ from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
+_AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
 
 class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
@@ -48,7 +49,7 @@ def timed_out(call: Call, pid: int | None) -> CallTimeoutError:
     assert call.timeout is not None
     message = (
         f"{call.describe()} took longer than its limit of {call.timeout:g} s and was ended, in process {pid} on "
-        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN}"
+        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN_LATE}"
     )
     return CallTimeoutError(message, timeout=call.timeout, pid=pid)
 

@@ -65,8 +65,6 @@ def _serve(control: int, lifeline: tuple[int, int], grace: float) -> None:
         worker = Server(control, lifeline, grace).serve()
         if worker is not None:
             be_worker(*worker)
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
         code = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode(errors="replace"))  # `sys.stderr` may be anything

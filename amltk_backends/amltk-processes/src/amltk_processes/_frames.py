@@ -65,11 +65,13 @@ class FrameWriter:
             OSError: The connection is broken.
         """
         with self._lock:
-            self._waiting.append(pieces)
             if self._sending:
+                self._waiting.append(pieces)
                 return
             self._sending = True
             try:
+                for piece in pieces:
+                    self._connection.sendall(piece)
                 while self._waiting:
                     for piece in self._waiting.popleft():
                         self._connection.sendall(piece)

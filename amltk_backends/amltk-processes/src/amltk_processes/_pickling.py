@@ -11,10 +11,13 @@ import itertools
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from amltk_processes._frames import CHUNK, Memory
+
+TYPE_CHECKING = False  # each start would wait for `typing` to be imported
+if TYPE_CHECKING:
+    from typing import Any
 
 _PROTOCOL = 5
 # What objects may raise while they are pickled, to the harm of their call alone. Ctrl-C is not theirs.
@@ -54,11 +57,14 @@ def _take_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
     return False
 
 
-class Function(NamedTuple):
+class Function:
     """A pickled function, and the number under which workers keep it."""
 
-    number: int
-    data: bytes
+    __slots__ = ("data", "number")
+
+    def __init__(self, number: int, data: bytes) -> None:
+        self.number = number
+        self.data = data
 
 
 IN_THE_CALL = Function(0, b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import fcntl
@@ -11,27 +12,24 @@ import select
 import signal
 import socket
 import struct
+import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from amltk.deaths import MemoryKills
 from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
+
+TYPE_CHECKING = False  # the first worker's start would wait for `typing` to be imported
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 START, BYE = b"s", b"b"
 STARTED, NOT_STARTED, DIED = range(3)
 # Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
 REPORT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
-
-
-class Descriptors(NamedTuple):
-    """What a worker needs: its socket, its pipe of tokens, and the lifeline of all (see `be_worker`)."""
-
-    connection: int
-    tokens: int
-    lifeline: int
 
 
 def main(control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
@@ -41,22 +39,21 @@ def main(control: int, lifeline: tuple[int, int], grace: float, command: Sequenc
         control: The server's end of the control socket.
         lifeline: Both ends of the pipe that stays open as long as the server, or the main process, is there.
         grace: Seconds between SIGTERM and SIGKILL.
-        command: What to execute as a worker; the numbers of its `Descriptors` are added. Without it, it is a fork.
+        command: What to execute as a worker; what `be_worker` takes is added. Without it, it is a fork.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # or else one of ours could become the stderr of all
         os.set_inheritable(spare, True)
     os.close(spare)
     gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
-    # The stack of the loop is left before a worker begins, and the worker ends as any program does,
-    # exit functions included.
+    # The stack of the loop is left before a worker begins.
     worker = Server(control, lifeline, grace, command).serve()
     if worker is None:
         os._exit(0)  # there is nothing to clean up, and somebody waits
     be_worker(*worker)
 
 
-def be_worker(connection: int, tokens: int, lifeline: int) -> None:
+def be_worker(connection: int, tokens: int, lifeline: int) -> NoReturn:
     """Work until there is nothing to do any more.
 
     Nobody ever writes to the lifeline. When the last process that could is gone, which are the main
@@ -75,6 +72,22 @@ def be_worker(connection: int, tokens: int, lifeline: int) -> None:
             os._exit(1)
     os.close(lifeline)
     work(socket.socket(fileno=connection), tokens)
+    end_worker()
+
+
+def end_worker() -> NoReturn:
+    """End as any program does, exit functions included, but without taking the interpreter apart.
+
+    That would touch all memory that is shared with the server, and take ten times as long as the rest.
+    """
+    try:
+        threading._shutdown()  # type: ignore[attr-defined] # waits for the threads that calls have left
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the user may have closed or replaced it
+                stream.flush()
+    finally:
+        os._exit(0)
 
 
 class Server:
@@ -100,7 +113,7 @@ class Server:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def serve(self) -> Descriptors | None:
+    def serve(self) -> tuple[int, int, int] | None:
         """Do what is asked until the main process is gone, or done; return in a worker only what that needs."""
         grace_for_workers = 0.0
         while True:
@@ -116,7 +129,7 @@ class Server:
                 grace_for_workers = self._grace
             elif self._start(descriptors):
                 connection, tokens = descriptors
-                return Descriptors(connection, tokens, self._lifeline[0])
+                return connection, tokens, self._lifeline[0]
         until = time.monotonic() + grace_for_workers
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
             self._await(left, requests=False)

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from amltk_processes._frames import (
     ALIVE,
@@ -35,6 +34,10 @@ from amltk_processes._frames import (
 )
 from amltk_processes._pickling import FAILURES, dumps, loads
 from amltk_processes._worker_logs import LogSender
+
+TYPE_CHECKING = False  # each start would wait for `typing` to be imported
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class _Function:
@@ -166,8 +169,10 @@ def _answer(
         buffers.clear()
         kind, answer = ERROR, _pack(error)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the user may have closed or replaced it
+        try:  # noqa: SIM105 - suppress() takes longer than to flush
             stream.flush()
+        except Exception:  # noqa: S110 - the user may have closed or replaced it
+            pass
     microseconds = int((time.perf_counter() - started) * 1e6)
     logs.report_dropped()
     writer.send(pack(kind, number, microseconds, answer, buffers))

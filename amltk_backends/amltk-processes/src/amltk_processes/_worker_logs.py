@@ -6,10 +6,13 @@ import functools
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from amltk_processes._frames import LOG, FrameWriter, pack
 from amltk_processes._pickling import dumps
+
+TYPE_CHECKING = False  # each start would wait for `typing` to be imported
+if TYPE_CHECKING:
+    from typing import Any
 
 # How many records a worker may send in a second, and how large one may be, in characters or bytes.
 MOST_RECORDS = 1000

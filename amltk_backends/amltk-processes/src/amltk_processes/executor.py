@@ -41,10 +41,10 @@ class ProcessPoolExecutor(Executor):
     def __init__(
         self,
         max_workers: int | None = None,
-        *,
         mp_context: BaseContext | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
         max_tasks_per_child: int | None = None,
         heartbeat_timeout: float | None = None,
         forward_logs: bool = True,
@@ -82,7 +82,11 @@ class ProcessPoolExecutor(Executor):
         self._pickler = CallPickler()
         first = None
         if initializer is not None:
-            function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
+            try:
+                function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
+            except FAILURES:
+                self._pickler.pickle(initializer, initargs, {})  # it fails too, and tells of nothing of ours
+                raise
             first = Call(
                 PoolFuture(lambda: None, ends_running=False), initializer, initargs, {}, None, function, data, buffers
             )
@@ -185,6 +189,17 @@ class ProcessPoolExecutor(Executor):
         self._dispatcher.stop(cancel_pending=cancel_futures)
         if wait:
             self._dispatcher.join()
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        """Shut down, and come back when nothing is left; after Ctrl-C, without waiting for what runs.
+
+        The workers of other pools hear a terminal's Ctrl-C themselves. Ours do not, so that a program can decide what
+        becomes of them: a `KeyboardInterrupt` that leaves the block ends them, as `kill_workers` does.
+        """
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self.kill_workers()
+        else:
+            self.shutdown(wait=True)
 
     def kill_calls(self) -> None:
         """End all calls that there are now, and come back when they are gone; the executor stays as usable as it was.

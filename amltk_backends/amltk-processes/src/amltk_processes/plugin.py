@@ -13,7 +13,7 @@ from amltk.hookspecs import hookimpl
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from amltk_processes.executor import ProcessPoolExecutor
+    from amltk_processes import ProcessPoolExecutor
 
 AMLTK_CONTRACT = 1
 
@@ -51,7 +51,7 @@ def processes(
             with the call's name and the process's id; they are those that it logs itself when a
             process is started. False leaves them there, where warnings go to stderr.
     """
-    from amltk_processes.executor import ProcessPoolExecutor  # it takes what a listing need not load
+    from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
 
     return ProcessPoolExecutor(
         max_workers,
@@ -84,7 +84,12 @@ def check_options(
     if mp_context is not None:
         from multiprocessing.context import BaseContext  # whoever has one has loaded it
 
-        check_type("mp_context", mp_context, BaseContext)
+        if not isinstance(mp_context, BaseContext):
+            msg = (
+                f"mp_context must be a context of multiprocessing, such as multiprocessing.get_context('spawn'), "
+                f"got {mp_context!r} of type {type(mp_context).__name__}."
+            )
+            raise TypeError(msg)
     if initializer is not None:
         check_callable("initializer", initializer)
     check_type("initargs", initargs, tuple)

@@ -142,7 +142,9 @@ class Run:
         future.function = function
         future.args = args
         future.kwargs = kwargs or _NONE
-        source = self._hand_over(future)
+        source = self._hand_over(task, function, args, kwargs)
+        future.source = source
+        self.waiting[source] = future
         if task is not None:
             task.n_submitted += 1
             task.n_running += 1
@@ -155,25 +157,23 @@ class Run:
     def send_again(self, future: CallFuture[Any]) -> None:
         """Hand a call that was accepted before to the executor once more."""
         try:
-            source = self._hand_over(future)
+            source = self._hand_over(future.task, future.function, future.args, future.kwargs)
         except Exception as error:  # this time, that is what came of it
-            source = future.source = Future()
-            self.waiting[source] = future
+            source = Future()
             source.set_exception(error)
-        source.add_done_callback(self._arrived)
-
-    def _hand_over(self, future: CallFuture[R]) -> Future[R]:
-        executor, task = self._executor, future.task
-        assert executor is not None  # calls are accepted, so it is there
-        source: Future[R]
-        if task is None or (timeout := task._timeout) is None:  # the property costs half of what is done here
-            source = executor.submit(future.function, *future.args, **future.kwargs)
-        else:
-            limited = executor.submit_with_timeout  # type: ignore[attr-defined] # the task could not be made without
-            source = limited(timeout, future.function, *future.args, **future.kwargs)
         future.source = source
         self.waiting[source] = future
-        return source
+        source.add_done_callback(self._arrived)
+
+    def _hand_over(
+        self, task: Task[..., R] | None, function: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Future[R]:
+        executor = self._executor
+        assert executor is not None  # calls are accepted, so it is there
+        if task is None or (timeout := task._timeout) is None:  # the property costs half of what is done here
+            return executor.submit(function, *args, **kwargs)
+        limited: Callable[..., Future[R]] = executor.submit_with_timeout  # type: ignore[attr-defined] # checked by the task
+        return limited(timeout, function, *args, **kwargs)
 
     def supply(self, supply: Supply) -> None:
         """Submit calls of `task.map`: as many as there may be now, the others as calls end.
