@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 import tempfile
@@ -41,8 +42,10 @@ def _what_the_standard_library_keeps() -> Iterator[None]:
     for tracker in trackers:
         tracker.ensure_running()
     yield
-    for tracker in trackers:
-        tracker._stop()
+    for tracker in trackers:  # not by `_stop`, which older ones of loky lack
+        os.close(tracker._fd)
+        os.waitpid(tracker._pid, 0)
+        tracker._fd = tracker._pid = None
 
 
 @pytest.fixture
