@@ -96,14 +96,14 @@ def test_an_iterable_that_raises_later_counts_as_a_callback_that_does(scheduler)
     with pytest.raises(ZeroDivisionError) as caught:
         scheduler.run()
     assert results == [1, 1, 1]
-    assert caught.value.__notes__ == ["Raised by an iterable given to map of <Task 'add'>."]
+    assert caught.value.__notes__ == ["Raised by the map of <Task 'add'>."]
 
 
 def test_an_iterable_that_raises_may_be_ignored(scheduler, caplog):
     task = scheduler.task(add)
     scheduler.on_start(lambda: task.map((1 // x for x in [1, 0, 1]), buffersize=1))
     assert scheduler.run(on_exception="ignore").code is ExitState.Code.EXHAUSTED
-    assert "An iterable given to map of <Task 'add'> raised" in caplog.text
+    assert "The map of <Task 'add'> raised" in caplog.text
 
 
 def test_two_tasks_share_the_workers(scheduler):

@@ -155,6 +155,21 @@ class Case:
         assert how == "exception", (how, error)
         return error
 
+    def error_among_others(self, function: Callable[..., Any], *args: Any) -> BaseException:
+        """Have a call fail between two others, which have to finish; return its exception."""
+        task = self.task(function)
+        others = self.task(calls.double)
+
+        @self.at_start
+        def begin() -> None:
+            others(1)
+            task(*args)
+            others(2)
+
+        self.run()
+        assert sorted(self.results(others)) == [2, 4]
+        return self.error(task)
+
     def pid(self) -> int:
         """Return the process that a call noted."""
         return int((self.folder / "pid").read_text(encoding="utf-8"))

@@ -7,24 +7,8 @@ import pytest
 from fault_case import told
 
 
-def raised(case, function, *args):
-    """Have a call raise between two others, which have to finish; return what it raised."""
-    task = case.task(function)
-    others = case.task(calls.double)
-
-    @case.at_start
-    def begin() -> None:
-        others(1)
-        task(*args)
-        others(2)
-
-    case.run()
-    assert sorted(case.results(others)) == [2, 4]
-    return case.error(task)
-
-
 def test_c1_ordinary(case):
-    error = raised(case, calls.fail_deep, 5)
+    error = case.error_among_others(calls.fail_deep, 5)
     assert type(error) is ValueError
     assert str(error) == "x is 5"
     text = told(error)
@@ -33,7 +17,7 @@ def test_c1_ordinary(case):
 
 
 def test_c2_with_all_that_there_is(case):
-    error = raised(case, calls.fail_with_all)
+    error = case.error_among_others(calls.fail_with_all)
     assert type(error) is ExceptionGroup
     assert [type(each) for each in error.exceptions] == [KeyError, calls.OwnInit]
     assert error.exceptions[1].code == 2
@@ -43,20 +27,20 @@ def test_c2_with_all_that_there_is(case):
 
 @pytest.mark.parametrize("kind", ["SystemExit"])
 def test_c3_exit(case, kind):
-    assert type(raised(case, calls.fail_with, kind)).__name__ == kind
+    assert type(case.error_among_others(calls.fail_with, kind)).__name__ == kind
 
 
 def test_c4_keyboard_interrupt(case):
-    assert type(raised(case, calls.fail_with, "KeyboardInterrupt")) is KeyboardInterrupt
+    assert type(case.error_among_others(calls.fail_with, "KeyboardInterrupt")) is KeyboardInterrupt
 
 
 def test_c5_cancelled(case):
-    assert type(raised(case, calls.fail_with, "CancelledError")).__name__ == "CancelledError"
+    assert type(case.error_among_others(calls.fail_with, "CancelledError")).__name__ == "CancelledError"
 
 
 def test_c7_recursion(case):
-    assert type(raised(case, calls.recurse, 0)) is RecursionError
+    assert type(case.error_among_others(calls.recurse, 0)) is RecursionError
 
 
 def test_c7_memory(case):
-    assert type(raised(case, calls.want_too_much_memory)) in {MemoryError, OverflowError}
+    assert type(case.error_among_others(calls.want_too_much_memory)) in {MemoryError, OverflowError}

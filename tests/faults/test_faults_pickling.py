@@ -7,22 +7,6 @@ import multiprocessing
 import fault_calls as calls
 
 
-def among_others(case, function, *args):
-    """Have a call fail among others, which have to finish; return what it raised."""
-    task = case.task(function)
-    others = case.task(calls.double)
-
-    @case.at_start
-    def begin() -> None:
-        others(1)
-        task(*args)
-        others(2)
-
-    case.run()
-    assert sorted(case.results(others)) == [2, 4]
-    return case.error(task)
-
-
 def start_methods(case) -> list[str | None]:
     return [None, *multiprocessing.get_all_start_methods()] if "mp_context=" in case.place.has else [None]
 
@@ -67,41 +51,41 @@ def test_b1_function_of_the_script(case):
 
 
 def test_b2_argument_that_cannot_be_pickled(case):
-    error = among_others(case, calls.take, calls.HoldsLock())
+    error = case.error_among_others(calls.take, calls.HoldsLock())
     case.reached_no_worker = True
     assert "args[0].lock" in str(error)
     assert "Let the function make it" in str(error)
 
 
 def test_b3_argument_that_raises_when_pickled(case):
-    error = among_others(case, calls.take, calls.FailsToPickle())
+    error = case.error_among_others(calls.take, calls.FailsToPickle())
     case.reached_no_worker = True
     assert isinstance(error, LookupError)
     assert error.args == ("not with me",)
 
 
 def test_b4_argument_that_raises_when_unpickled(case):
-    error = among_others(case, calls.take, calls.FailsToUnpickle())
+    error = case.error_among_others(calls.take, calls.FailsToUnpickle())
     assert isinstance(error, LookupError)
     assert error.args == ("not in this process",)
 
 
 def test_b5_result_that_cannot_be_pickled(case):
-    error = among_others(case, calls.give_lock)
+    error = case.error_among_others(calls.give_lock)
     assert "give_lock" in str(error)
     assert "result['model'][0]" in str(error)
     assert "write the rest to a file" in str(error)
 
 
 def test_b7_exception_with_an_init_of_its_own(case):
-    error = among_others(case, calls.fail_with_own_init)
+    error = case.error_among_others(calls.fail_with_own_init)
     assert type(error) is calls.OwnInit
     assert str(error) == "code 7 at home"
     assert error.code == 7
 
 
 def test_b8_exception_that_holds_a_lock(case):
-    error = among_others(case, calls.fail_with_lock)
+    error = case.error_among_others(calls.fail_with_lock)
     assert type(error) is ValueError
     assert str(error) == "it holds a lock"
     assert "lock" in repr(error.lock)

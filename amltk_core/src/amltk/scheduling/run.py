@@ -397,7 +397,7 @@ class Run:
             try:
                 more = supply.submit(self)
             except BaseException as error:
-                self.callbacks.failed(f"An iterable given to map of {supply.task!r}", error)
+                self.callbacks.failed(f"The map of {supply.task!r}", error)
                 more = False
             if not more and supply in self._supplies:
                 self._supplies.remove(supply)
