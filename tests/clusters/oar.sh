@@ -31,7 +31,7 @@ start() {
 
 server_answers() { oarstat; }
 
-node_works() { oarnodes --state | grep -q Alive; }
+node_works() { [[ $(oarnodes --state) == *Alive* ]]; }
 
 no_jobs() { [[ -z $(oarstat 2>/dev/null) ]]; }
 
@@ -70,7 +70,7 @@ configure() {
     done
     # Jobs are not confined to their processors: that would need control groups of version 1.
     sed -i 's|^JOB_RESOURCE_MANAGER_PROPERTY_DB_FIELD=|#&|' "$file"
-    cat "$file" >$settings # keeps owner and mode
+    cmp --silent "$file" $settings || cat "$file" >$settings # keeps owner and mode
     # Each bash in a job would read ~/.bashrc: one that calls a bash script would call itself for ever.
     : >$job_profile
 }
@@ -84,7 +84,7 @@ make_database() {
 
 make_resources() {
     local number
-    oarproperty --list | grep -qx core || oarproperty --add core >/dev/null
+    grep -qx core <<<"$(oarproperty --list)" || oarproperty --add core >/dev/null
     for ((number = $(oarnodes | grep -c '^resource_id') + 1; number <= slots; number++)); do
         oarnodesetting --add --hostname localhost --property core=$number --property cpuset=$((number - 1)) >/dev/null
     done

@@ -23,7 +23,7 @@ gridengine-client shared/gridengineconfig boolean false" | debconf-set-selection
     qmod -cq '*' >/dev/null || true # of an earlier run, when a job could not be started
 }
 
-host_works() { qstat -f -q main.q | grep -q 'lx-amd64 *$'; }
+host_works() { grep -q 'lx-amd64 *$' <<<"$(qstat -f -q main.q)"; }
 
 no_jobs() { [[ -z $(qstat -u '*') ]]; }
 
@@ -54,24 +54,24 @@ as_manager() { su -s /bin/sh sgeadmin -c "$*"; }
 
 configure() {
     local file=$folder/global
-    qconf -sm | grep -qx root || as_manager qconf -am root
-    qconf -ss 2>/dev/null | grep -qx localhost || qconf -as localhost
+    grep -qx root <<<"$(qconf -sm)" || as_manager qconf -am root
+    grep -qx localhost <<<"$(qconf -ss 2>/dev/null)" || qconf -as localhost
     # Jobs of root are welcome.
     qconf -sconf global | sed -e '/^#/d' -e 's/^\(min_[ug]id\) .*/\1 0/' >"$file"
     qconf -Mconf "$file"
     # Looks for jobs to start at once, not every 15 seconds.
     qconf -ssconf | sed -e 's/^schedule_interval.*/schedule_interval 0:0:1/' -e 's/^flush_\(submit\|finish\)_sec.*/flush_\1_sec 1/' >"$file"
     qconf -Msconf "$file"
-    if ! qconf -sel 2>/dev/null | grep -qx localhost; then
+    if ! grep -qx localhost <<<"$(qconf -sel 2>/dev/null)"; then
         printf '%s\n' 'hostname localhost' 'load_scaling NONE' 'complex_values NONE' 'user_lists NONE' 'xuser_lists NONE' 'projects NONE' \
             'xprojects NONE' 'usage_scaling NONE' 'report_variables NONE' >"$file"
         qconf -Ae "$file"
     fi
-    if ! qconf -spl 2>/dev/null | grep -qx smp; then
+    if ! grep -qx smp <<<"$(qconf -spl 2>/dev/null)"; then
         sed -e 's/^slots .*/slots 999/' /usr/share/gridengine/util/resources/pe/smp >"$file"
         qconf -Ap "$file"
     fi
-    if ! qconf -sql 2>/dev/null | grep -qx main.q; then
+    if ! grep -qx main.q <<<"$(qconf -sql 2>/dev/null)"; then
         qconf -sq | sed -e 's/^qname .*/qname main.q/' -e 's/^hostlist .*/hostlist localhost/' -e "s/^slots .*/slots $slots/" -e 's/^pe_list .*/pe_list smp/' \
             -e 's/^load_thresholds .*/load_thresholds NONE/' -e 's|^shell .*|shell /bin/bash|' -e 's/^shell_start_mode .*/shell_start_mode unix_behavior/' >"$file"
         qconf -Aq "$file"

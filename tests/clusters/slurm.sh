@@ -23,9 +23,9 @@ start() {
     wait_for "an idle node" 30 node_works
 }
 
-controller_answers() { scontrol ping | grep -q 'is UP'; }
+controller_answers() { [[ $(scontrol ping) == *'is UP'* ]]; }
 
-node_works() { sinfo --noheader --format=%T | grep -qE '^(idle|mixed|allocated)$'; }
+node_works() { [[ $(sinfo --noheader --format=%T) =~ ^(idle|mixed|allocated)$ ]]; }
 
 no_jobs() { [[ -z $(squeue --noheader 2>/dev/null) ]]; }
 
