@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import uuid
@@ -36,6 +37,14 @@ def system(request: pytest.FixtureRequest) -> Iterator[BatchSystem]:
             system.stop()
             assert not system.runs
             assert [process for process in processes if process.is_running()] == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_dask_keeps() -> None:
+    """Start what stays as long as the program, so that nobody takes it for a leftover."""
+    from distributed.utils import offload  # who skips these tests may not have it
+
+    asyncio.run(offload(int))
 
 
 @pytest.fixture
