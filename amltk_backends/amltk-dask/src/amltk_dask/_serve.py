@@ -1,0 +1,63 @@
+"""The worker process of a local cluster: `distributed.Worker`, and what has to be arranged around it."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import dask
+from distributed import Worker
+
+from amltk_dask._guard import END_OF_REASON
+
+
+def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
+    """Run a worker until it is asked to end.
+
+    Args:
+        options: `config` of dask; `log_level` of its loggers; all others are for `distributed.Worker`.
+        asked: A pipe whose end means that the worker is to end.
+        notes: For what faulthandler writes, and why the worker killed itself.
+        connected: Called when it is known to the scheduler.
+    """
+    os.set_inheritable(notes, False)
+    os.set_inheritable(asked, False)
+    faulthandler.enable(notes)
+    dask.config.update(dask.config.global_config, options.pop("config"))
+    logging.getLogger("distributed").setLevel(options.pop("log_level"))
+    asyncio.run(_serve(options, asked, notes, connected))
+
+
+async def _serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
+    worker = Worker(**options)
+    loop = asyncio.get_running_loop()
+    ends = loop.create_future()
+    loop.add_reader(asked, lambda: ends.done() or ends.set_result(None))
+    async with worker:
+        connected()
+        finished = loop.create_task(worker.finished())
+        watch = loop.create_task(_limit_memory(worker, notes))
+        await asyncio.wait([finished, ends], return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_reader(asked)
+        watch.cancel()
+        if not finished.done():
+            await worker.close(timeout=1, executor_wait=False, nanny=False, reason="amltk-dask: the cluster is closed")
+
+
+async def _limit_memory(worker: Worker, notes: int) -> None:
+    """Do what a nanny does for its worker."""
+    limit, share = worker.memory_manager.memory_limit, dask.config.get("distributed.worker.memory.terminate")
+    if not limit or not share:
+        return
+    while True:
+        await asyncio.sleep(0.1)
+        used = worker.monitor.get_process_memory()
+        if used > share * limit:
+            text = f"It used {used >> 20} MB, more than {share:.0%} of memory_limit, {int(limit) >> 20} MB, and was ended."
+            os.write(notes, text.encode() + END_OF_REASON.encode())
+            os.kill(os.getpid(), signal.SIGKILL)
