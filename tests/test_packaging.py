@@ -163,10 +163,12 @@ def test_umbrella_works_out_of_the_box(built, others, tmp_path):
 
 
 def test_what_the_readme_says_installs_ours_from_the_checkout(tmp_path):
-    (command,) = re.findall(r"^    pip (install .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^    pip (install .*)$", readme, re.MULTILINE)
+    more = re.findall(r"`(\./amltk_\w+/[\w-]+)`", readme)
     report = tmp_path / "report.json"
     pip = [environment(tmp_path), "-m", "pip"]
-    run(*pip, *command.split(), "./amltk_plugins/amltk-pynisher", "-qq", "--dry-run", "--report", report, cwd=ROOT)
+    run(*pip, *command.split(), *more, "-qq", "--dry-run", "--report", report, cwd=ROOT)
     found = {
         entry["metadata"]["name"]: entry["download_info"]["url"]
         for entry in json.loads(report.read_text(encoding="utf-8"))["install"]
