@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import re
@@ -10,6 +11,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from distributed.utils import offload
 from loky.backend import resource_tracker as loky_resource_tracker
 
 # Workers import what is not sent by value from here.
@@ -37,7 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _what_the_standard_library_keeps() -> Iterator[None]:
-    """Start what the standard library and loky leave running, so that nobody takes it for a leftover, here or later."""
+    """Start what libraries leave running, so that nobody takes it for a leftover, here or later."""
+    asyncio.run(offload(int))  # a thread of dask's
     trackers = resource_tracker._resource_tracker, loky_resource_tracker._resource_tracker
     for tracker in trackers:
         tracker.ensure_running()

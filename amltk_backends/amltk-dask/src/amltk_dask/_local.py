@@ -42,13 +42,18 @@ class Home:
         fail: Called with the error if workers do not start.
     """
 
-    def __init__(self) -> None:
-        """Make the folder."""
-        self.scratch = tempfile.mkdtemp(prefix="amltk-dask-")
+    def __init__(self, folder: str | None) -> None:
+        """Make the folder, in this one if it is given."""
+        self.scratch = tempfile.mkdtemp(prefix="amltk-dask-", dir=folder)
         self.fail: Callable[[BaseException], object] = _log.error
         self.processes: set[Process] = set()
         self._memory_kills = MemoryKills()
         self._deaths: dict[int, asyncio.Future[Death]] = {}
+
+    def clear(self) -> None:
+        """Remove the folder, and what dask has put into this process because of it."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        sys.path[:] = [each for each in sys.path if not each.startswith(self.scratch)]
 
     async def autopsy(self, worker: Worker) -> Death:
         """Return how a worker died, when it is dead."""
@@ -111,9 +116,8 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         self._env = {**_from_config("pre-spawn-environ"), **_from_config("environ"), **os.environ, **(env or {})}
         options.pop("loop", None)
         config = {key: value for key, value in dask.config.config.items() if key not in {"scheduler", "shuffle"}}
-        scratch = f"{options.pop('local_directory', home.scratch)}/amltk-dask-{os.getpid()}"
         self._options = {
-            **options, "scheduler_ip": scheduler, "name": name, "local_directory": scratch,
+            **options, "scheduler_ip": scheduler, "name": name, "local_directory": home.scratch,
             "config": config, "log_level": options.get("silence_logs") or logging.WARNING,
         }  # fmt: skip
         self._life: BinaryIO | None = None
@@ -208,16 +212,19 @@ def _from_config(name: str) -> dict[str, str]:
 
 def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
     """Return an executor with a cluster of its own; `options` are those of `LocalCluster`."""
-    options = _DEFAULTS | options
+    home = Home(options.pop("local_directory", None))
+    at_scheduler: dict[str, Any] = {"local_directory": home.scratch, **options.pop("scheduler_kwargs", {})}
     if "dashboard_address" not in options:
-        options |= {**_NO_DASHBOARD, "scheduler_kwargs": {**_NO_DASHBOARD["scheduler_kwargs"], **options.get("scheduler_kwargs", {})}}
-    home = Home()
+        # The port of the first dashboard is taken for the second; and the small server stays even without one.
+        options["dashboard_address"] = "127.0.0.1:0"
+        at_scheduler["dashboard"] = False
+    options = {**_DEFAULTS, **options, "scheduler_kwargs": at_scheduler}
     with contextlib.ExitStack() as opened:
-        opened.callback(shutil.rmtree, home.scratch, ignore_errors=True)
+        opened.callback(home.clear)
         cluster = opened.enter_context(
             LocalCluster(worker_class=Process, processes=True, home=home, **options)
         )
-        client = opened.enter_context(Client(cluster, set_as_default=False))
+        client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
         everything = opened.pop_all()
         executor = DaskExecutor(
             client,
@@ -227,12 +234,9 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
             heartbeat_timeout=heartbeat_timeout,
             autopsy=home.autopsy,
             lose=home.lose,
-            direct=True,
         )
     home.fail = executor.fail_pending
     return executor
 
 
 _DEFAULTS: dict[str, Any] = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL}
-# The port of the first dashboard is taken for the second, which is a warning; and the small server stays even without.
-_NO_DASHBOARD: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}

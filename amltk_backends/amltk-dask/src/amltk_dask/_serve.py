@@ -6,14 +6,18 @@ import asyncio
 import faulthandler
 import logging
 import os
+import queue
 import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import dask
 from distributed import Worker
 
-from amltk_dask._guard import END_OF_REASON
+from amltk_dask._guard import END_OF_REASON, GRACE
 
 
 def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
@@ -30,7 +34,49 @@ def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[
     faulthandler.enable(notes)
     dask.config.update(dask.config.global_config, options.pop("config"))
     logging.getLogger("distributed").setLevel(options.pop("log_level"))
-    asyncio.run(_serve(options, asked, notes, connected))
+    calls = _MainThread()
+    if options["nthreads"] == 1:
+        options["executor"] = calls
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(_serve(options, asked, notes, connected))
+        except BaseException as error:
+            failure.append(error)
+        calls.shutdown()
+        time.sleep(GRACE)
+        os._exit(1)  # a call still runs, and nobody wants it any more
+
+    threading.Thread(target=work, name="amltk-dask: the worker's loop", daemon=True).start()
+    calls.serve()
+    if failure:
+        raise failure[0]
+
+
+class _MainThread(Executor):
+    """Runs calls in the main thread, where they can do what they can in a program: handle signals, say."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], Any, Any] | None] = queue.SimpleQueue()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._queue.put((future, fn, args, kwargs))
+        return future
+
+    def serve(self) -> None:
+        """Run what comes, until there is a `shutdown`."""
+        while (item := self._queue.get()) is not None:
+            future, fn, args, kwargs = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - as Executor has it
+        self._queue.put(None)
 
 
 async def _serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
