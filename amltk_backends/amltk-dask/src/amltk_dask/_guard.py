@@ -45,7 +45,7 @@ def guard(life: int, report: int, notes: int) -> None:
     options = _read(source)
     home = options["local_directory"]
     scratch = options["local_directory"] = f"{home}/{os.getpid()}"
-    os.mkdir(scratch)
+    os.mkdir(scratch)  # noqa: PTH102 - pathlib takes long to import
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     awake, wake = os.pipe()
@@ -72,7 +72,7 @@ def guard(life: int, report: int, notes: int) -> None:
         tell(report, {"exit_code": os.waitstatus_to_exitcode(status)})
     shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):  # another one has removed it
-        if os.getppid() != parent and not any(map(str.isdigit, os.listdir(home))):  # the last one turns off the light
+        if os.getppid() != parent and not any(map(str.isdigit, os.listdir(home))):  # noqa: PTH208 - likewise
             shutil.rmtree(home)
     os._exit(0)
 

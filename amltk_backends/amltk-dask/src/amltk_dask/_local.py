@@ -172,9 +172,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         self._thread = threading.Thread(target=self._follow, args=args, name="amltk-dask: follows a worker")
         self._thread.start()
 
-    def _follow(
-        self, loop: asyncio.AbstractEventLoop, guard: subprocess.Popen[bytes], report: int, notes: int
-    ) -> None:
+    def _follow(self, loop: asyncio.AbstractEventLoop, guard: subprocess.Popen[bytes], report: int, notes: int) -> None:
         said: dict[str, int] = {}
         with os.fdopen(report, encoding="ascii") as lines:
             for line in lines:
@@ -221,9 +219,7 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
     options = {**_DEFAULTS, **options, "scheduler_kwargs": at_scheduler}
     with contextlib.ExitStack() as opened:
         opened.callback(home.clear)
-        cluster = opened.enter_context(
-            LocalCluster(worker_class=Process, processes=True, home=home, **options)
-        )
+        cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
         client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
         everything = opened.pop_all()
         executor = DaskExecutor(

@@ -83,13 +83,17 @@ async def _serve(options: dict[str, Any], asked: int, notes: int, connected: Cal
     worker = Worker(**options)
     loop = asyncio.get_running_loop()
     ends = loop.create_future()
-    loop.add_reader(asked, lambda: ends.done() or ends.set_result(None))
+
+    def end() -> None:
+        loop.remove_reader(asked)
+        ends.set_result(None)
+
+    loop.add_reader(asked, end)
     async with worker:
         connected()
         finished = loop.create_task(worker.finished())
         watch = loop.create_task(_limit_memory(worker, notes))
         await asyncio.wait([finished, ends], return_when=asyncio.FIRST_COMPLETED)
-        loop.remove_reader(asked)
         watch.cancel()
         if not finished.done():
             await worker.close(timeout=1, executor_wait=False, nanny=False, reason="amltk-dask: the cluster is closed")
@@ -104,6 +108,7 @@ async def _limit_memory(worker: Worker, notes: int) -> None:
         await asyncio.sleep(0.1)
         used = worker.monitor.get_process_memory()
         if used > share * limit:
-            text = f"It used {used >> 20} MB, more than {share:.0%} of memory_limit, {int(limit) >> 20} MB, and was ended."
+            most = f"{share:.0%} of memory_limit, {int(limit) >> 20} MB"
+            text = f"It used {used >> 20} MB, more than {most}, and was ended."
             os.write(notes, text.encode() + END_OF_REASON.encode())
             os.kill(os.getpid(), signal.SIGKILL)

@@ -91,7 +91,7 @@ class DaskExecutor(Executor):
         self._free: collections.deque[Worker] = collections.deque()
         self._running: dict[Worker, dict[Call, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop  # type: ignore[attr-defined]
+        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
     # For the owner, in any thread
@@ -205,7 +205,7 @@ class DaskExecutor(Executor):
             self._changed.notify_all()
 
     def _in_loop(self, function: Callable[[], object]) -> None:
-        async def call() -> None:  # noqa: RUF029 - so that it can be waited for
+        async def call() -> None:
             function()
 
         asyncio.run_coroutine_threadsafe(call(), self._loop).result()
@@ -405,7 +405,7 @@ class DaskExecutor(Executor):
         signs: dict[str, tuple[float, float]] = {}
         while True:
             await asyncio.sleep(seconds / 8)
-            identity = await self._client.scheduler.identity()  # type: ignore[attr-defined]
+            identity = await self._client.scheduler.identity()
             now = time.monotonic()
             for address, worker in list(self._workers.items()):
                 said = identity["workers"].get(address, {}).get("last_seen", 0.0)
