@@ -22,6 +22,11 @@ from fault_rows import ROWS
 ROW_OF = re.compile(r"test_([a-g]\d+)_")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark all that is in here."""
+    item.add_marker("thorough")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let each test of a fault run in every place where the fault can happen."""
     if "place" not in metafunc.fixturenames or any(
