@@ -37,6 +37,20 @@ def nothing_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
+def lives() -> Callable[[int], bool]:
+    """Tell whether a process lives; one that is dead and has not been buried doesn't."""
+    import psutil  # likewise
+
+    def lives(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return lives
+
+
+@pytest.fixture
 def until() -> Callable[..., None]:
     """Wait until a condition holds."""
 
