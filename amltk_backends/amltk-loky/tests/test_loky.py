@@ -224,8 +224,6 @@ def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
 @pytest.mark.parametrize("call", ["wait_for", "compute_in_c"])
 def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
     """Each of them, idle or in compiled code that keeps the interpreter's lock; and nothing lies around."""
-    shared_memory = Path("/dev/shm")
-    before = set(shared_memory.iterdir())
     folder = tmp_path / "folder"
     folder.mkdir()
     args = "folder" if call == "compute_in_c" else "folder / 'gate', folder"
@@ -248,11 +246,12 @@ def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
         try:
             until(lambda: len(list(folder.iterdir())) == 2)
             family = psutil.Process(program.pid).children(recursive=True)
+            assert list(Path("/dev/shm").glob(f"*loky-{program.pid}-*"))
         finally:
             program.kill()
     assert len(family) >= 4  # two workers, two resource trackers
     until(lambda: not any(lives(each.pid) for each in family))
-    until(lambda: set(shared_memory.iterdir()) <= before)
+    until(lambda: not list(Path("/dev/shm").glob(f"*loky-{program.pid}-*")))
 
 
 def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until, lives):
