@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -22,6 +21,11 @@ from fault_rows import ROWS
 ROW_OF = re.compile(r"test_([a-g]\d+)_")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark all that is in here."""
+    item.add_marker("thorough")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let each test of a fault run in every place where the fault can happen."""
     if "place" not in metafunc.fixturenames or any(
@@ -36,16 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_the_standard_library_keeps() -> Iterator[None]:
-    """Start what the standard library and loky leave running, so that nobody takes it for a leftover, here or later."""
-    trackers = resource_tracker._resource_tracker, loky_resource_tracker._resource_tracker
-    for tracker in trackers:
-        tracker.ensure_running()
-    yield
-    for tracker in trackers:  # not by `_stop`, which older ones of loky lack
-        os.close(tracker._fd)
-        os.waitpid(tracker._pid, 0)
-        tracker._fd = tracker._pid = None
+def _trackers(trackers: Callable[..., None]) -> None:
+    trackers(resource_tracker, loky_resource_tracker)
 
 
 @pytest.fixture
