@@ -13,6 +13,8 @@ import pytest
 
 from amltk.testing import FakeSite
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 LOADS = "test_the_plugin_loads"
 ANY_ORDER = "test_what_holds_always_holds_in_any_order"

@@ -21,7 +21,7 @@ def workers() -> list[psutil.Process]:
     return [worker for server in psutil.Process().children() for worker in server.children()]
 
 
-def test_a_stopped_worker_is_replaced_its_call_is_lost_and_no_other(tmp_path: Path, until) -> None:
+def test_a_stopped_worker_is_replaced_its_call_is_lost_and_no_other(tmp_path: Path, until, lives) -> None:
     def note(number: int) -> int:
         with (tmp_path / str(number)).open("a") as file:
             file.write(".")
@@ -41,7 +41,7 @@ def test_a_stopped_worker_is_replaced_its_call_is_lost_and_no_other(tmp_path: Pa
         assert isinstance(error, WorkerDied)
         for word in ("wait_for(", "'x'", f"process {worker.pid} on {os.uname().nodename}", "1 s", "Retry"):
             assert word in str(error)
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        assert not lives(worker.pid)
         assert [future.result() for future in behind] == list(range(30))
     assert [(tmp_path / str(number)).read_text() for number in range(30)] == ["."] * 30
 
