@@ -140,7 +140,7 @@ SYSTEMS = {
             cancel="condor_rm",
             id="_CONDOR_SCRATCH_DIR",
             wrong={"job_extra_directives": {"requirements": "((("}},
-            refusal="requirements",
+            refusal="Parse error in expression",
         ),
     )
 }

@@ -120,14 +120,13 @@ SUSPEND = False
 PREEMPT = False
 KILL = False
 RUNBENCHMARKS = False
-# Looks for jobs to start every other second. Private folders for them would need more rights than these daemons have.
+# Looks for jobs to start every other second. Folders of their own would need more rights than these daemons have.
 NEGOTIATOR_INTERVAL = 2
 NEGOTIATOR_MIN_INTERVAL = 1
 NEGOTIATOR_CYCLE_DELAY = 1
 SCHEDD_INTERVAL = 2
 UPDATE_INTERVAL = 5
 MOUNT_UNDER_SCRATCH =
-USE_PROCD = False
 CONFIG
 }
 
