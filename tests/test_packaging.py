@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -85,8 +86,9 @@ def environment(folder: Path) -> Path:
 def built(tmp_path_factory) -> Path:
     """A folder with the sdist of each distribution, and with the wheel that was made from that sdist."""
     out = tmp_path_factory.mktemp("built")
-    for folder in FOLDERS:
-        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, folder, cwd=out)
+    with ThreadPoolExecutor(2) as executor:
+        build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out]
+        list(executor.map(lambda folder: run(*build, folder, cwd=out), FOLDERS))
     return out
 
 

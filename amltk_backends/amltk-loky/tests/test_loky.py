@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -116,11 +118,12 @@ def test_an_initializer_that_cannot_be_pickled_is_refused_at_once(make):
         make(1, initializer=print, initargs=(threading.Lock(),))
 
 
-def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(make, until):
+@pytest.mark.parametrize("call", [os.getpid, calls.leave_a_child])
+def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(call, make, until):
     executor = make(1, timeout=0.2)
-    first = executor.submit(os.getpid).result()
+    first = executor.submit(call).result()
     until(lambda: not psutil.pid_exists(first))
-    assert executor.submit(os.getpid).result() != first
+    assert executor.submit(os.getpid).result(30) != first
 
 
 def test_what_calls_print_is_there_when_they_have_ended(tmp_path):
@@ -140,6 +143,15 @@ def test_what_calls_print_is_there_when_they_have_ended(tmp_path):
     assert done == "from the call\n"
 
 
+@pytest.mark.parametrize("method", [None, "spawn"])
+def test_calls_start_processes_as_the_main_process_would(method, make, monkeypatch):
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+    multiprocessing.set_start_method(method, force=True)
+    found, exit_codes = make(1).submit(calls.start_processes).result()
+    assert found == multiprocessing.get_start_method()
+    assert exit_codes == [0, 0, 0]
+
+
 # The end
 
 
@@ -156,11 +168,21 @@ def test_what_is_killed_is_cancelled_or_has_died(make, tmp_path, until):
         executor.submit(abs, -1)
 
 
-def test_what_calls_left_running_ends_with_the_executor(make, until):
+@pytest.mark.parametrize("call", [calls.leave_a_child, calls.leave_a_thread])
+def test_nobody_waits_for_what_keeps_a_worker_from_ending(call, make, lives):
+    executor = make(1)
+    worker = executor.submit(call).result()
+    began = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - began < calls.PATIENCE / 2
+    assert not lives(worker)
+
+
+def test_what_calls_left_running_ends_with_the_executor(make, until, lives):
     executor = make(1)
     pid = executor.submit(calls.leave_a_process, None).result()
     executor.shutdown()
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not lives(pid))
 
 
 def test_a_call_for_which_there_is_no_process_fails_and_does_not_run_later(make, monkeypatch, tmp_path):
@@ -200,10 +222,8 @@ def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["wait_for", "compute_in_c"])
-def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
+def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
     """Each of them, idle or in compiled code that keeps the interpreter's lock; and nothing lies around."""
-    shared_memory = Path("/dev/shm")
-    before = set(shared_memory.iterdir())
     folder = tmp_path / "folder"
     folder.mkdir()
     args = "folder" if call == "compute_in_c" else "folder / 'gate', folder"
@@ -226,15 +246,15 @@ def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
         try:
             until(lambda: len(list(folder.iterdir())) == 2)
             family = psutil.Process(program.pid).children(recursive=True)
+            assert list(Path("/dev/shm").glob(f"*loky-{program.pid}-*"))
         finally:
             program.kill()
     assert len(family) >= 4  # two workers, two resource trackers
-    _, alive = psutil.wait_procs(family, 10)
-    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
-    until(lambda: set(shared_memory.iterdir()) <= before)
+    until(lambda: not any(lives(each.pid) for each in family))
+    until(lambda: not list(Path("/dev/shm").glob(f"*loky-{program.pid}-*")))
 
 
-def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until):
+def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until, lives):
     """A terminal sends it to the whole group; workers are in another one, and nobody prints a traceback."""
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -264,8 +284,7 @@ def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until):
         os.killpg(program.pid, signal.SIGINT)
         printed, complaints = program.communicate(timeout=50)
     assert (printed, complaints, program.returncode) == ("interrupted 1\n", "", 0)
-    _, alive = psutil.wait_procs(family, 10)
-    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not any(lives(each.pid) for each in family))
 
 
 def write(code: str, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from typing import Any
 
@@ -44,12 +43,11 @@ def open_existing(
         executor = DaskExecutor(
             own,
             close=own.close,
-            kill=lambda: kill(),
+            kill=lambda: _kill(own, executor),
             allowed_failures=allowed_failures,
             heartbeat_timeout=heartbeat_timeout,
             lose=lambda worker: own.loop.add_callback(_kill_worker, own, worker),
         )
-        kill = functools.partial(_kill, own, executor)
         executor.check()
         opened.pop_all()
     return executor

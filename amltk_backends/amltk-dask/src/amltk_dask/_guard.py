@@ -23,6 +23,7 @@ import select
 import shutil
 import signal
 import sys
+import time
 from typing import Any, BinaryIO
 
 GRACE = 2.0
@@ -39,10 +40,12 @@ def guard(life: int, report: int, notes: int) -> None:
         report: Where the worker's pid is told, and its end.
         notes: For what faulthandler writes.
     """
+    parent = os.getppid()
     source = os.fdopen(life, "rb", buffering=0)
     options = _read(source)
-    scratch = options["local_directory"] = f"{options['local_directory']}/{os.getpid()}"
-    os.makedirs(scratch)
+    home = options["local_directory"]
+    scratch = options["local_directory"] = f"{home}/{os.getpid()}"
+    os.mkdir(scratch)  # noqa: PTH102 - pathlib takes long to import
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     awake, wake = os.pipe()
@@ -68,20 +71,32 @@ def guard(life: int, report: int, notes: int) -> None:
     with contextlib.suppress(OSError):  # the main process may be gone
         tell(report, {"exit_code": os.waitstatus_to_exitcode(status)})
     shutil.rmtree(scratch, ignore_errors=True)
-    with contextlib.suppress(OSError):  # there are those of other workers
-        os.rmdir(os.path.dirname(scratch))
+    with contextlib.suppress(OSError):  # another one has removed it
+        if os.getppid() != parent and not any(map(str.isdigit, os.listdir(home))):  # noqa: PTH208 - likewise
+            shutil.rmtree(home)
     os._exit(0)
 
 
 def _wait(life: int, awake: int, ask: int) -> None:
     """Come back when the worker has ended, or has to be ended."""
-    ready, _, _ = select.select([life, awake], [], [])
-    if awake in ready:
-        return
-    with contextlib.suppress(OSError):
-        if os.read(life, 1):  # asked to, so there is time
-            os.close(ask)
-            select.select([awake], [], [], GRACE)
+    end = None
+    while not _has_ended():
+        seconds = None if end is None else max(0.0, end - time.monotonic())
+        ready, _, _ = select.select([awake] if end else [life, awake], [], [], seconds)
+        if not ready:
+            return
+        if life in ready:
+            if not os.read(life, 1):
+                return
+            os.close(ask)  # it is asked to, so there is time
+            end = time.monotonic() + GRACE
+        if awake in ready:
+            os.read(awake, 64)
+
+
+def _has_ended() -> bool:
+    """Whether the worker has ended, not only stopped."""
+    return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _be_worker(options: dict[str, Any], asked: int, report: int, notes: int) -> None:

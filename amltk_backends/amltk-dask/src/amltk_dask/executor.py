@@ -31,6 +31,8 @@ _log = logging.getLogger("amltk_dask")
 
 _LARGE = 1 << 20
 _AUTOPSY_WITHIN = 3.0
+# By default, a client collects what it sends for 10 ms; here a worker waits for it.
+_COLLECTS_FOR = 0.001
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
@@ -52,7 +54,6 @@ class DaskExecutor(Executor):
         heartbeat_timeout: float | None = None,
         autopsy: Callable[[Worker], Awaitable[Death]] | None = None,
         lose: Callable[[Worker], object] | None = None,
-        direct: bool | None = None,
     ) -> None:
         """Begin to give calls to the workers that there are, and to those that come.
 
@@ -67,8 +68,6 @@ class DaskExecutor(Executor):
                 `WorkerLost`. None: never.
             autopsy: Tells how a worker died; what it has not found out after 3 seconds isn't waited for.
             lose: Ends a worker that gives no sign of life.
-            direct: Whether results are fetched from workers themselves, not by way of the scheduler, as for
-                `Client.gather`.
         """
         self._client = client
         self._close_all = close
@@ -77,12 +76,12 @@ class DaskExecutor(Executor):
         self._heartbeat_timeout = heartbeat_timeout
         self._autopsy = autopsy
         self._lose = lose
-        self._direct = direct
         self._changed = threading.Condition()
         self._waiting: collections.deque[Call] = collections.deque()
         self._left = 0
         self._failure: BaseException | None = None
-        self._killed = False
+        self._killed = self._killing = False
+        self._closing = False
         self._stays = self._given_up = False
         self._closer: threading.Thread | None = None
         self._woken = False
@@ -92,7 +91,7 @@ class DaskExecutor(Executor):
         self._free: collections.deque[Worker] = collections.deque()
         self._running: dict[Worker, dict[Call, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop  # type: ignore[attr-defined]
+        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
     # For the owner, in any thread
@@ -176,18 +175,22 @@ class DaskExecutor(Executor):
         Where a worker can't be ended, its calls are left alone until `shutdown()` is called again.
         """
         with self._changed:
-            self._killed = True
+            self._killed = self._killing = True
         self.shutdown(wait=False, cancel_futures=True)
-        stay = self._kill()
-        self._in_loop(functools.partial(self._end_running, stay))
+        stay: Collection[Worker] = ()
+        if not self._closing:
+            stay = self._kill()
+            self._in_loop(functools.partial(self._end_running, stay))
         with self._changed:
-            self._stays = bool(stay)
+            self._stays, self._killing = bool(stay), False
+            self._changed.notify_all()
         if not stay:
             self.shutdown()
 
     def fail_pending(self, error: BaseException) -> None:
-        """Fail every call that has not ended with `error`, as well as all that are submitted later."""
-        self._in_loop(functools.partial(self._fail, error))
+        """Fail every call that has not ended with `error`, as well as all that are submitted later; from any thread."""
+        with contextlib.suppress(RuntimeError):  # all is over, and no call is left
+            self._loop.call_soon_threadsafe(self._fail, error)
 
     def _check_open(self) -> None:
         if self._closer is not None:
@@ -202,21 +205,15 @@ class DaskExecutor(Executor):
             self._changed.notify_all()
 
     def _in_loop(self, function: Callable[[], object]) -> None:
-        async def call() -> None:  # noqa: RUF029 - so that it can be waited for
+        async def call() -> None:
             function()
 
-        try:
-            inside = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            inside = False
-        if inside:
-            function()
-        else:
-            asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     def _close(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self._left or self._given_up)
+            self._changed.wait_for(lambda: (not self._left or self._given_up) and not self._killing)
+            self._closing = True
         self._in_loop(functools.partial(self._end_running, ()))
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._close_all()
@@ -224,6 +221,7 @@ class DaskExecutor(Executor):
     # The loop of the client
 
     async def _begin(self) -> None:
+        self._client.scheduler_comm.interval = _COLLECTS_FOR
         self._client.subscribe_topic("all", self._on_event)
         self._greet(await self._client.nthreads())
         await asyncio.gather(*self._tasks)
@@ -350,7 +348,7 @@ class DaskExecutor(Executor):
                 key=key, workers=[worker.address], allow_other_workers=False, pure=False, retries=0,
             )  # fmt: skip
         try:
-            outcome = await self._client.gather(future, direct=self._direct)
+            outcome = await future.result()
         except Exception as error:  # dask's own
             outcome = error
         finally:
@@ -407,7 +405,7 @@ class DaskExecutor(Executor):
         signs: dict[str, tuple[float, float]] = {}
         while True:
             await asyncio.sleep(seconds / 8)
-            identity = await self._client.scheduler.identity()  # type: ignore[attr-defined]
+            identity = await self._client.scheduler.identity()
             now = time.monotonic()
             for address, worker in list(self._workers.items()):
                 said = identity["workers"].get(address, {}).get("last_seen", 0.0)
