@@ -5,7 +5,7 @@
 
 Workers in threads of this process compute nothing worth mentioning, so nearly all the time is that of whoever hands out
 calls and takes results: dask's scheduler, dask's client and workers, and amltk. A run of its own, profiled, tells them
-apart: its share is that of amltk's code in the time that both threads were busy.
+apart: amltk's share is that of its code in the processor's time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import logging
 import pstats
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,10 +27,6 @@ from typing import Any, Self
 
 import psutil
 
-# Built-in methods in which a thread waits.
-WAITS = ("'poll' of 'select.", "'acquire' of '_thread.", "'get' of '_queue.")
-# Functions of the standard library that call these for us.
-WAITING = {"result", "wait", "wait_for", "join", "run_until_complete"}
 # Each worker would look after the same process, many times a second.
 QUIET = {
     "distributed.admin.system-monitor.interval": "1h",
@@ -47,27 +44,37 @@ def identity(value: int) -> int:
 
 
 class Profile:
-    """Tells how much of the time was amltk's.
+    """Tells how much of the processor's time was amltk's.
 
-    Every call of a function is measured, in the thread of the run and in that of dask's loop. What is called of the
-    standard library, or of C, counts for amltk where amltk called it, with all that this led to.
+    Every call of a function is measured, in all threads that hand out calls: that of the run, that of the cluster's
+    loop, and those that begin meanwhile. The thread of the run is amltk's, as a whole. Elsewhere, what amltk calls of
+    the standard library, or of C, counts for amltk, with all that this leads to.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Profile this thread and that of the `loop`, not yet."""
-        self._profiles = cProfile.Profile(), cProfile.Profile()
+        self._run = cProfile.Profile(time.thread_time)
+        self._others: list[cProfile.Profile] = []
         self._loop = loop
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._in_loop(self._profiles[1].enable)
-        self._profiles[0].enable()
+        self._in_loop(self._begin)
+        threading.setprofile(self._begin)
+        self._run.enable()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End."""
-        self._profiles[0].disable()
-        self._in_loop(self._profiles[1].disable)
+        self._run.disable()
+        threading.setprofile(None)
+        self._in_loop(self._others[0].disable)
+
+    def _begin(self, *_: object) -> None:
+        """Profile the thread that calls this."""
+        profile = cProfile.Profile(time.thread_time)
+        self._others.append(profile)
+        profile.enable()
 
     def _in_loop(self, function: Callable[[], None]) -> None:
         async def call() -> None:
@@ -76,17 +83,15 @@ class Profile:
         asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
     def seconds(self) -> tuple[float, float]:
-        """Return the seconds of amltk, and of all together; those in which a thread only waited are nobody's."""
+        """Return the seconds of amltk, and of all together."""
         ours = busy = 0.0
-        for profile in self._profiles:
-            for (file, _, name), (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-                if any(wait in name for wait in WAITS):
-                    continue
+        for profile in (self._run, *self._others):
+            for (file, _, _), (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
                 busy += own
                 owner = _owner(file)
-                if owner == "amltk":
+                if owner == "amltk" or profile is self._run:
                     ours += own
-                elif owner == "others" and name not in WAITING:
+                elif owner == "others":
                     ours += sum(edge[3] for (caller, _, _), edge in callers.items() if _owner(caller) == "amltk")
         return ours, busy
 
