@@ -28,6 +28,7 @@ class BatchSystem(NamedTuple):
         job: Finds id and name of a job in that.
         cancel: Ends a job.
         id: A variable in the environment of jobs.
+        out_of_time: What it says of a job that has reached its time limit; "" if it has none.
         wrong: Options with which it takes no job.
         refusal: What it says of these.
     """
@@ -38,6 +39,7 @@ class BatchSystem(NamedTuple):
     job: str
     cancel: str
     id: str
+    out_of_time: str
     wrong: Mapping[str, Any]
     refusal: str
 
@@ -100,6 +102,7 @@ SYSTEMS = {
             **_SQUEUE,
             cancel="scancel",
             id="SLURM_JOB_ID",
+            out_of_time="TIMEOUT",
             wrong=_NOWHERE,
             refusal="invalid partition specified: nowhere",
         ),
@@ -110,6 +113,7 @@ SYSTEMS = {
             job=r"<JB_job_number>(\d+)</JB_job_number>[^$]*?<JB_name>(.*?)</JB_name>",
             cancel="qdel",
             id="JOB_ID",
+            out_of_time="h_rt",
             wrong=_NOWHERE,
             refusal='job requests unknown queue "nowhere"',
         ),
@@ -119,6 +123,7 @@ SYSTEMS = {
             **_SQUEUE,
             cancel="qdel",
             id="SLURM_JOB_ID",
+            out_of_time="SIGTERM",
             wrong=_NOWHERE,
             refusal="invalid partition specified: nowhere",
         ),
@@ -129,6 +134,7 @@ SYSTEMS = {
             job=r"^Job_Id: (\d+)$[^$]*?^    name = (.*)$",
             cancel="oardel",
             id="OAR_JOB_ID",
+            out_of_time="WALLTIME",
             wrong=_NOWHERE,
             refusal="The queue nowhere does not exist",
         ),
@@ -139,6 +145,7 @@ SYSTEMS = {
             job=r"^(\d+)\.\d+ (.*)$",
             cancel="condor_rm",
             id="_CONDOR_SCRATCH_DIR",
+            out_of_time="",
             wrong={"job_extra_directives": {"requirements": "((("}},
             refusal="Parse error in expression",
         ),
@@ -151,3 +158,10 @@ def lacking() -> str:
     if os.geteuid() != 0:
         return "starting batch systems takes root"
     return "" if shutil.which("apt-get") else "the batch systems are packages of Debian, and there is no apt-get"
+
+
+def open_gate(gate: Path) -> None:
+    """Make the file that a call waits for, with what it then returns, "done"."""
+    part = gate.with_suffix(".part")
+    part.write_text("done")
+    part.rename(gate)

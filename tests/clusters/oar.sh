@@ -10,7 +10,7 @@ port=26432
 exports() { :; }
 
 start() {
-    install_packages postgresql oar-server oar-server-pgsql oar-node oar-user oar-user-pgsql tcc libc6-dev
+    install_packages postgresql oar-server oar-server-pgsql oar-node oar-user oar-user-pgsql libjson-perl tcc libc6-dev
     chmod 755 "$folder"
     [[ -e $folder/oar.log ]] || install -o oar /dev/null "$folder/oar.log"
     start_database
