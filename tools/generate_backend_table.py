@@ -41,7 +41,8 @@ def scores(names: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "score.json"
         files = [str(next(ROOT.glob(f"amltk_backends/*/tests/test_conformance_{name}.py"))) for name in names]
-        subprocess.run([sys.executable, "-m", "pytest", "-q", f"--amltk-score={path}", *files], cwd=ROOT, check=True)
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", f"--amltk-score={path}"]
+        subprocess.run([*command, *files], cwd=ROOT, check=True)
         found = json.loads(path.read_text(encoding="utf-8"))
     return {name: f"{found[name]['passed']} of {found[name]['passed'] + found[name]['failed']}" for name in names}
 
