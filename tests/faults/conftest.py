@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from loky.backend import resource_tracker as loky_resource_tracker
 
 # Workers import what is not sent by value from here.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,10 +37,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _what_the_standard_library_keeps() -> Iterator[None]:
-    """Start what the standard library's pool leaves running, so that nobody takes it for a leftover, here or later."""
-    resource_tracker.ensure_running()
+    """Start what the standard library and loky leave running, so that nobody takes it for a leftover, here or later."""
+    trackers = resource_tracker._resource_tracker, loky_resource_tracker._resource_tracker
+    for tracker in trackers:
+        tracker.ensure_running()
     yield
-    resource_tracker._resource_tracker._stop()
+    for tracker in trackers:  # not by `_stop`, which older ones of loky lack
+        os.close(tracker._fd)
+        os.waitpid(tracker._pid, 0)
+        tracker._fd = tracker._pid = None
 
 
 @pytest.fixture

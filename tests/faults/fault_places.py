@@ -53,6 +53,7 @@ OWN = "executor"
 # Another backend joins by a line.
 PLACES = (
     Place("processes", {"max_workers": 2}),
+    Place("loky", {"max_workers": 2}),
     Place("threads", {"max_workers": 2}),
     Place("sequential"),
     Place(OWN),

@@ -105,7 +105,7 @@ ROWS = (
         ("not own",)),
     Row("E9", "the task that awaits `async_run()` is cancelled", "the events of the end, then `CancelledError`",
         ("not own",)),
-    Row("E10", "`wait=False`, and a call that ignores SIGTERM", "it is killed after two seconds", KILLS),
+    Row("E10", "`wait=False`, and a call that ignores SIGTERM", "it is killed, two seconds later at most", KILLS),
     Row("E11", "`wait=False`, and a call with children and grandchildren", "all of them are gone", KILLS),
     Row("E12", "`wait=False`, and a call that nothing can stop", "`run()` comes back; a warning names the call",
         ("not stops_running_work", "not blocks_the_run", "not own")),

@@ -60,7 +60,7 @@ def test_a3_left(case):
 
 
 @pytest.fixture
-def small_cgroup():
+def small_cgroup(until):
     """A group of processes that gets 300 MB, if this machine lets us have one."""
     root = Path("/sys/fs/cgroup")
     old = (root / "memory/memory.limit_in_bytes").exists()
@@ -73,6 +73,7 @@ def small_cgroup():
             group.rmdir()
         pytest.skip(f"{NOT_TRIED}: it needs a memory cgroup of its own, {error}")
     yield group
+    until(lambda: not (group / "cgroup.procs").read_text(encoding="ascii"))  # loky's tracker sees the end, and ends
     group.rmdir()
 
 

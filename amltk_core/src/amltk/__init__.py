@@ -6,9 +6,11 @@ Everything is imported when it is first asked for, so that `import amltk` costs 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # processes that import nothing but a small module of ours would wait for `typing`
 if TYPE_CHECKING:
+    from typing import Any
+
     from amltk.events import Emitter, Event, Subscriber
     from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
     from amltk.types import Requeue

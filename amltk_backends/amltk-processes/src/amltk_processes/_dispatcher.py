@@ -33,9 +33,10 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from amltk.deaths import how_it_died
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._errors import broken, died, how_it_died, killed
+from amltk_processes._errors import broken, died, killed
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._limits import Limits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import signal
 import textwrap
 from concurrent.futures import BrokenExecutor
 
@@ -11,8 +10,6 @@ from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLos
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
-# People and batch systems end programs in these ways, which are no crashes.
-_ASKED = "was asked to end by {name}, as batch systems do when the time is up or the machine is needed"
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
 _AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
@@ -72,35 +69,3 @@ def killed(call: Call, pid: int | None) -> WorkerDied:
     where = f", in process {pid} on {platform.node()}" if pid else ""
     message = f"{call.describe()} was ended by kill_calls() or kill_workers(){where}, with all that it had started."
     return WorkerDied(message, pid=pid)
-
-
-_WHY = {
-    **dict.fromkeys(("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT"), _ASKED),
-    "SIGXCPU": "was ended by {name}: its limit of CPU time was used up",
-    **dict.fromkeys(("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS"), "crashed ({name}: {text})"),
-}
-_WHY_KILLED = {
-    True: "was killed by SIGKILL because memory ran out: have fewer workers or smaller calls, or ask for more memory",
-    False: "was killed by SIGKILL, which somebody sent: the kernel reports no lack of memory",
-    None: "was killed by SIGKILL, perhaps because memory ran out",
-}
-
-
-def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
-    """Return what is known of the end of a process, as the end of a sentence about it.
-
-    Args:
-        code: Its exit code, negative for a signal; None if it isn't known.
-        out_of_memory: Whether the kernel killed it because memory ran out; None if that can't be known.
-    """
-    if code is None:
-        return "is gone"
-    if code >= 0:
-        return f"exited with code {code}"
-    if -code == signal.SIGKILL:
-        return _WHY_KILLED[out_of_memory]
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # a real-time signal
-        name = f"signal {-code}"
-    return _WHY.get(name, "was killed by {name}").format(name=name, text=signal.strsignal(-code))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import itertools
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import CellType, FunctionType
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from weakref import WeakKeyDictionary
 
 from amltk_processes._frames import CHUNK, Memory
@@ -103,10 +103,9 @@ class CallPickler:
                 data = dumps((args, kwargs), buffers)
             return function, data, [bytes(buffer) for buffer in buffers]
         except FAILURES as error:
-            parts = [(name_of(fn), fn), ("args", args), ("kwargs", kwargs)]
-            where = next((path for name, part in parts if (path := _culprit(name, part))), "it")
-            instead = "Let the function make it, from what can be pickled: a path, say, instead of an open file."
-            raise unpicklable(error, f"{where} in a call of {name_of(fn)}", instead) from error
+            from amltk.remote import unpicklable_call  # only a call that fails pays for it
+
+            raise unpicklable_call(error, fn, args, kwargs, dumps) from error
 
 
 def name_of(fn: object) -> str:
@@ -114,49 +113,6 @@ def name_of(fn: object) -> str:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
-
-
-def unpicklable(error: BaseException, what: str, instead: str) -> BaseException:
-    """Return the error to raise: where pickle complains, one that names `what` and says what to do `instead`.
-
-    What the user's own methods raise is that error itself, with a note.
-    """
-    if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
-        return pickle.PicklingError(f"Cannot pickle {what}: {error}. {instead}")
-    error.add_note(f"Raised while {what} was pickled.")
-    return error
-
-
-def describe_unpicklable(name: str, value: object) -> str:
-    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type."""
-    return _culprit(name, value) or name
-
-
-def _culprit(name: str, value: object, depth: int = 8) -> str | None:
-    try:
-        dumps(value)
-    except FAILURES:
-        deeper = (_culprit(path, part, depth - 1) for path, part in _parts(name, value)) if depth else iter(())
-        return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
-    return None
-
-
-def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))
-    elif isinstance(value, FunctionType):
-        cells: tuple[CellType, ...] = value.__closure__ or ()
-        yield from (
-            (f"{name}:{var}", cell.cell_contents) for var, cell in zip(value.__code__.co_freevars, cells, strict=True)
-        )
-        known = value.__globals__
-        yield from ((f"{name}:{var}", known[var]) for var in value.__code__.co_names if var in known)
-    elif isinstance(value, functools.partial):
-        yield from ((f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords"))
-    else:
-        yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())
 
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from amltk_processes._memory import MemoryKills
+from amltk.deaths import MemoryKills
 from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
 

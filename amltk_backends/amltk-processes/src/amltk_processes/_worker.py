@@ -32,7 +32,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import FAILURES, describe_unpicklable, dumps, loads, name_of, unpicklable
+from amltk_processes._pickling import FAILURES, dumps, loads
 from amltk_processes._worker_logs import LogSender
 
 TYPE_CHECKING = False  # each start would wait for `typing` to be imported
@@ -192,9 +192,9 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
     try:
         return dumps(result, buffers)
     except FAILURES as error:
-        culprit = describe_unpicklable("result", result)
-        instead = "Let it return what can be pickled, and write the rest to a file."
-        raise unpicklable(error, f"what {name_of(fn)} returned, at {culprit}", instead) from error
+        from amltk.remote import unpicklable_result  # only a call that fails pays for it
+
+        raise unpicklable_result(error, fn, result, dumps) from error
 
 
 def _pack(error: BaseException) -> bytes:

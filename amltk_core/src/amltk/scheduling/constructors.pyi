@@ -1,10 +1,21 @@
 # Written by tools/generate_constructors.py from the backends of this repository; do not edit.
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any, Self
 
 class Constructors:
+    @classmethod
+    def with_loky(
+        cls,
+        max_workers: int | None = None,
+        *,
+        timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        env: Mapping[str, str] | None = None,
+        reusable: bool = False,
+    ) -> Self: ...
     @classmethod
     def with_processes(
         cls,

@@ -1,0 +1,46 @@
+"""What is said of calls that did not come back."""
+
+from __future__ import annotations
+
+import platform
+import textwrap
+from concurrent.futures.process import BrokenProcessPool
+
+from amltk.deaths import how_it_died
+from amltk.exceptions import WorkerDied
+from amltk_loky._call import Call
+from amltk_loky._pool import Death
+
+_OTHERS = "All other calls go on."
+_SHARED = (
+    "It was in loky's reusable pool, where one worker that dies ends all calls that run, and loky does not tell which "
+    "of them it was; those that waited go on in a new pool."
+)
+_AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
+
+
+def broken(cause: BaseException) -> BrokenProcessPool:
+    """Return the error of each call that a broken executor has or is given; one for each, for tracebacks grow on it."""
+    message = f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {cause}"
+    error = BrokenProcessPool(message)
+    error.__cause__ = cause
+    return error
+
+
+def died(call: Call, death: Death, *, out_of_memory: bool | None, shared: bool) -> WorkerDied:
+    """Return the error of a call whose worker is gone."""
+    how = how_it_died(death.exit_code, out_of_memory)
+    message = (
+        f"{call.describe()} ended with its worker, process {death.pid} on {platform.node()}, which {how}. "
+        f"{_SHARED if shared else _OTHERS} {_AGAIN}"
+    )
+    if death.wrote:
+        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(death.wrote, '    ')}"
+    return WorkerDied(
+        message, pid=death.pid, exit_code=death.exit_code, out_of_memory=out_of_memory is True, stderr=death.wrote
+    )
+
+
+def killed(call: Call) -> WorkerDied:
+    """Return the error of a call that was ended on purpose, together with all others."""
+    return WorkerDied(f"{call.describe()} was ended by kill_workers(), with all that it had started.")

@@ -1,0 +1,162 @@
+"""Pools of loky: one of ours for each worker, or the one that a whole program shares."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from concurrent.futures import Future
+from multiprocessing import Pipe, active_children
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import loky
+import psutil
+
+from amltk_loky import _worker
+
+_MOST_NOTES = 1 << 16
+_DEAD_WITHIN = 2.0
+
+
+class Death(NamedTuple):
+    """What is known of a worker that died.
+
+    Attributes:
+        pid: Of the worker; None if loky doesn't tell.
+        exit_code: Its exit code, negative for a signal; None if it isn't known.
+        begun: Whether it had begun the call that it was given last.
+        wrote: What faulthandler wrote.
+    """
+
+    pid: int | None
+    exit_code: int | None
+    begun: bool
+    wrote: str
+
+
+class Pool:
+    """A pool of loky, as far as one needs to know here.
+
+    Attributes:
+        room: How many more calls it can run at the same time.
+    """
+
+    def __init__(
+        self,
+        pool: loky.ProcessPoolExecutor,
+        room: int,
+        notes: Connection | None = None,
+        ends: Iterable[Connection] = (),
+    ) -> None:
+        """Take a pool that has `room`.
+
+        Args:
+            pool: It.
+            room: See the attribute.
+            notes: Where its worker notes what it does, if it is one of ours.
+            ends: Of pipes, to be kept open for as long as there are workers.
+        """
+        self.room = room
+        self._pool = pool
+        self._notes = notes
+        self._ends = ends
+
+    def submit(self, data: bytes) -> Future[_worker.Outcome]:
+        """Have a worker run the call.
+
+        Raises:
+            BrokenProcessPool: A worker has died while it had nothing to do.
+            RuntimeError: It was shut down.
+            OSError: The system can't start a process.
+        """
+        future: Future[_worker.Outcome] = self._pool.submit(_worker.run, data)
+        return future
+
+    def forget_notes(self) -> None:
+        """Read the notes of a call that has ended."""
+        self._read_notes()
+
+    def death(self) -> Death:
+        """Return what is known of a worker that has just died, and end what this one has left behind."""
+        # loky takes them out when it has told all futures.
+        dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
+        pid, exit_code = (dead[0].pid, dead[0].exitcode) if dead else (None, None)
+        for each in dead:
+            _kill_orphans(each.pid)
+        notes = self._read_notes()
+        wrote = notes.replace(_worker.BEGUN, b"").decode(errors="replace").strip()
+        return Death(pid, exit_code, self._notes is None or _worker.BEGUN in notes, wrote)
+
+    def kill_workers(self) -> None:
+        """Kill its workers, and all that descends from them; comes back when that is gone."""
+        family: list[psutil.Process] = []
+        for pid in list(self._pool._processes):
+            with contextlib.suppress(psutil.Error):  # it is gone
+                worker = psutil.Process(pid)
+                family += worker.children(recursive=True)
+                worker.kill()
+            _kill_group(pid)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(family, _DEAD_WITHIN)  # not for workers: whoever waits for these, loky, learns how they ended
+
+    def close(self) -> None:
+        """Have its workers end when they have done what they do; comes back when they are gone, with what they left."""
+        queue, pids = self._pool._call_queue, list(self._pool._processes)
+        self._pool.shutdown(wait=True)
+        active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
+        for pid in pids:
+            _kill_orphans(pid)
+        if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
+            queue._reader.close()
+            if queue._thread is not None:
+                queue._thread.join()
+        for end in self._ends:
+            end.close()
+
+    def _read_notes(self) -> bytes:
+        if self._notes is None:
+            return b""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._notes.fileno(), _MOST_NOTES)
+        return b""
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a worker, which leads a group unless it is just starting, and all members of that."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _kill_orphans(pid: int) -> None:
+    """Kill the members that are left of the group of a worker that is gone."""
+    if not psutil.pid_exists(pid):  # else the group is gone, too, and its number another's
+        _kill_group(pid)
+
+
+def own(initializer: bytes | None, **options: Any) -> Pool:
+    """Make a pool of ours, of one worker, so that one that dies takes nothing with it but its call.
+
+    Args:
+        initializer: The user's, with its arguments, pickled.
+        options: As loky's pools take them.
+    """
+    with contextlib.ExitStack() as unless_made:
+        ends = []
+        for _ in range(2):
+            ends += [unless_made.enter_context(end) for end in Pipe(duplex=False)]
+        life, _, notes, to_notes = ends
+        for end in (notes, to_notes):
+            os.set_blocking(end.fileno(), False)  # what is too much is dropped
+        begin = {"initializer": _worker.begin, "initargs": (life, to_notes, initializer)}
+        pool = Pool(loky.ProcessPoolExecutor(1, **begin, **options), 1, notes, ends)
+        unless_made.pop_all()
+        return pool
+
+
+def shared(max_workers: int, **options: Any) -> Pool:
+    """Take the pool that loky keeps for the whole program."""
+    return Pool(loky.get_reusable_executor(max_workers, **options), max_workers)

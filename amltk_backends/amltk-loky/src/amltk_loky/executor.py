@@ -1,0 +1,297 @@
+"""The executor: gives calls to pools of loky, and makes new ones of those that break.
+
+    submit ──> waiting ──> a pool that has room ──> its only worker
+                  ^                                      │
+                  └── a worker died before it began ─────┤
+                                                         └──> the future: what came of the call, or WorkerDied
+
+loky ends all calls of a pool when one worker dies. So each worker has a pool of its own, which has
+one call at a time: whose call it was is then known, and no other is harmed.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import loky
+from loky.process_executor import ShutdownExecutorError
+
+from amltk.deaths import MemoryKills
+from amltk.remote import loads
+from amltk_loky import _pool, _worker
+from amltk_loky._call import Call, pack
+from amltk_loky._errors import broken, died, killed
+from amltk_loky._pool import Pool
+
+__all__ = ["LokyExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOOK_AGAIN = 0.05
+
+
+class LokyExecutor(Executor):
+    """Runs calls in processes of loky, and goes on when one of them dies.
+
+    A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. A call
+    that had not begun is given to another worker, once. No call that has begun is run again.
+
+    Callbacks of futures run in threads of loky's.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        timeout: float | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        env: Mapping[str, str] | None = None,
+        reusable: bool = False,
+    ) -> None:
+        """Start nothing yet: processes are started by the calls that need them.
+
+        Args:
+            max_workers: How many processes there are at most; by default as many as `loky.cpu_count()` says.
+            timeout: After so many idle seconds a process ends, and a new one is started when it is
+                needed; None keeps it. 10 seconds by default with `reusable`.
+            initializer: Called in each process before its first call. If it raises, the pool is
+                broken: every call fails with `BrokenProcessPool`.
+            initargs: Passed to `initializer`.
+            env: Environment variables of the processes, set before they load any module.
+            reusable: Use the pool of `loky.get_reusable_executor()`, which stays when this is shut down.
+
+        Raises:
+            Exception: `initializer` or `initargs` can't be pickled.
+        """
+        self._max_workers = max_workers or loky.cpu_count()
+        self._shared = reusable
+        options: dict[str, Any] = {"env": None if env is None else dict(env)}
+        if timeout is not None:
+            options["timeout"] = timeout  # else it is loky's own default
+        self._open: Callable[[], Pool]
+        if reusable:
+            options |= {"initializer": initializer, "initargs": initargs}
+            self._open = functools.partial(_pool.shared, self._max_workers, **options)
+        else:
+            prepare = None if initializer is None else _worker.dumps((initializer, initargs))
+            self._open = functools.partial(_pool.own, prepare, **options)
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[Call] = collections.deque()
+        self._running: set[Call] = set()
+        self._pools: list[Pool] = []
+        self._retired: set[Pool] = set()
+        self._failure: BaseException | None = None
+        self._killed = False
+        self._closer: threading.Thread | None = None
+        self._memory_kills = MemoryKills()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called in a worker.
+
+        What can't be pickled fails the future, with an error that tells which part it was.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+            BrokenProcessPool: The initializer failed.
+        """
+        future: Future[T] = Future()
+        self._check_open()
+        try:
+            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs))
+        except (Exception, SystemExit) as error:
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+            return future
+        with self._changed:
+            self._check_open()
+            self._waiting.append(call)
+        self._dispatch()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and release the processes when those that there are have been done.
+
+        Args:
+            wait: Come back when nothing is left: no call, process, thread or descriptor.
+            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
+        """
+        with self._changed:
+            if self._closer is None:
+                self._closer = threading.Thread(target=self._close, name="amltk-loky: closes the executor")
+                self._closer.start()
+            cancelled = [call for call in self._waiting if not call.moved] if cancel_futures else []
+            for call in cancelled:
+                self._waiting.remove(call)
+            self._changed.notify_all()
+        for call in cancelled:
+            call.future.cancel()
+        if wait:
+            self._closer.join()
+
+    def kill_workers(self) -> None:
+        """End everything now, and come back when it is gone: workers, their children and grandchildren.
+
+        They get SIGKILL. Calls that have not begun are cancelled, those that run fail with
+        `WorkerDied`; the executor is shut down. With `reusable`, that ends the calls of others in that pool, too.
+        """
+        with self._changed:
+            self._killed = True
+            moved = [call for call in self._waiting if call.moved]
+            for call in moved:
+                self._waiting.remove(call)
+        for call in moved:
+            call.fail(killed(call))
+        self.shutdown(wait=False, cancel_futures=True)
+        while True:
+            with self._changed:
+                pools = list(self._pools)
+            for pool in pools:
+                pool.kill_workers()
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._running, _LOOK_AGAIN):
+                    break
+        self.shutdown()
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise broken(self._failure)
+        if self._closer is not None:
+            msg = "cannot schedule new futures after shutdown: this LokyExecutor was shut down; make a new one."
+            raise RuntimeError(msg)
+
+    # What follows happens in whatever thread submits or, mostly, in that of the pool that has just ended a call.
+
+    def _dispatch(self) -> None:
+        while (call := self._next()) is not None:
+            try:
+                pool, outcome = self._start(call)
+            except BaseException as error:  # the system has no process to give
+                call.fail(error)
+                self._ended(call)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                outcome.add_done_callback(functools.partial(self._arrived, call, pool))
+
+    def _next(self) -> Call | None:
+        with self._changed:
+            if self._shared and self._retired:  # loky makes no new one before it has closed it, nor in any thread
+                return None
+            while self._waiting and len(self._running) < self._max_workers:
+                call = self._waiting.popleft()
+                if call.begin():
+                    self._running.add(call)
+                    return call
+            self._changed.notify_all()
+            return None
+
+    def _start(self, call: Call) -> tuple[Pool, Future[_worker.Outcome]]:
+        while True:
+            with self._changed:
+                pool = next((pool for pool in self._pools if pool.room), None)
+                if pool is None:
+                    pool = self._open()
+                    self._pools.append(pool)
+                pool.room -= 1
+            try:
+                return pool, pool.submit(call.data)
+            except (BrokenExecutor, ShutdownExecutorError):  # a worker died that had nothing to do
+                self._retire(pool)
+            except BaseException:
+                self._retire(pool)  # it would run the call after all, with the next one
+                raise
+
+    def _arrived(self, call: Call, pool: Pool, outcome: Future[_worker.Outcome]) -> None:
+        error = outcome.exception()
+        if error is None:
+            pool.forget_notes()
+            with self._changed:
+                pool.room += 1
+            self._settle(call, *outcome.result())
+        elif isinstance(error, BrokenExecutor):
+            self._bury(call, pool, error)
+        else:
+            self._retire(pool)
+            call.fail(error)
+        self._ended(call)
+        self._dispatch()
+
+    def _settle(self, call: Call, kind: int, data: bytes) -> None:
+        try:
+            value = loads(data)
+            if kind != _worker.RESULT:
+                value = value.unpack(loads)
+        except BaseException as error:
+            error.add_note(f"Raised while what {_worker.name_of(call.fn)} returned was unpickled in the main process.")
+            call.fail(error)
+            return
+        if kind == _worker.RESULT:
+            call.succeed(value)
+        elif kind == _worker.ERROR:
+            call.fail(value)
+        else:
+            self._break(call, value)
+
+    def _break(self, call: Call, cause: BaseException) -> None:
+        with self._changed:
+            self._failure = self._failure or cause
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for each in (call, *waiting):
+            if each is call or each.begin():
+                each.fail(broken(self._failure))
+
+    def _bury(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
+        death = pool.death()
+        self._retire(pool)
+        with self._changed:
+            if not (death.begun or call.moved or self._killed or self._failure):
+                call.moved = True
+                self._waiting.appendleft(call)
+                return
+        if self._killed:
+            call.fail(killed(call))
+            return
+        memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
+        error = died(call, death, out_of_memory=memory, shared=self._shared)
+        if death.pid is None:  # it was not a death, but loky itself that failed
+            error.__cause__ = breakdown
+        call.fail(error)
+
+    def _ended(self, call: Call) -> None:
+        with self._changed:
+            self._running.discard(call)
+            self._changed.notify_all()
+
+    def _retire(self, pool: Pool) -> None:
+        with self._changed:
+            if pool not in self._pools:  # of several calls of a shared one, this is not the first that says so
+                return
+            self._pools.remove(pool)
+            self._retired.add(pool)
+        threading.Thread(target=self._close_retired, args=(pool,), name="amltk-loky: closes a broken pool").start()
+
+    def _close_retired(self, pool: Pool) -> None:
+        pool.close()
+        with self._changed:
+            self._retired.discard(pool)
+            self._changed.notify_all()
+        self._dispatch()
+
+    def _close(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._waiting or self._running))
+            pools, self._pools = self._pools, []
+        if pools and not self._shared:
+            with ThreadPoolExecutor(len(pools)) as threads:  # each waits for a process
+                list(threads.map(Pool.close, pools))
+        with self._changed:
+            self._changed.wait_for(lambda: not self._retired)

@@ -1,0 +1,283 @@
+"""The backend `loky`: its options, what its workers are, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import calls_for_loky as calls
+import loky
+import psutil
+import pytest
+from loky.backend.process import LokyProcess
+
+from amltk import ExitState, Scheduler
+
+Code = ExitState.Code
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"max_workers": 0}, ValueError, r"^max_workers must be an integer of at least 1 or None, got 0\."),
+        ({"max_workers": "2"}, TypeError, r"^max_workers must be .* got '2' of type str\."),
+        ({"timeout": 0}, ValueError, r"^timeout must be .* got 0"),
+        ({"timeout": "1"}, TypeError, r"^timeout must be .* got '1'"),
+        ({"initializer": "print"}, TypeError, r"^initializer must be callable, got 'print'"),
+        ({"initializer": print, "initargs": "ab"}, TypeError, r"^initargs must be of type tuple, got 'ab'"),
+        ({"env": [("A", "1")]}, TypeError, r"^env must be of type Mapping"),
+        ({"env": {"OMP_NUM_THREADS": 1}}, TypeError, r"^env\['OMP_NUM_THREADS'\] must be of type str, got 1"),
+        ({"env": {1: "1"}}, TypeError, r"^the name 1 in env must be of type str"),
+        ({"reusable": 1}, TypeError, r"^reusable must be True or False, got 1"),
+        ({"max_worker": 2}, TypeError, r"no option 'max_worker'\. Did you mean 'max_workers'\?"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_starts(options, error, said):
+    before = threading.active_count()
+    with pytest.raises(error, match=said):
+        Scheduler.with_loky(**options)
+    assert threading.active_count() == before
+
+
+def test_the_plugin_does_not_load_what_it_wraps():
+    code = "import sys, amltk_loky.plugin; sys.exit('loky' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+
+
+def test_by_default_there_are_as_many_workers_as_loky_says(make, monkeypatch, tmp_path, until):
+    monkeypatch.setattr(loky, "cpu_count", lambda: 3)
+    executor = make()
+    for _ in range(4):
+        executor.submit(calls.wait_for, tmp_path / "gate", tmp_path)
+    until(lambda: len(list(tmp_path.iterdir())) == 3)
+    (tmp_path / "gate").touch()
+
+
+# Workers
+
+
+def test_a_worker_leads_a_session_so_that_ctrl_c_is_ours(make):
+    pid, session, group = make(1).submit(calls.sessions).result()
+    assert pid == session == group
+
+
+def test_workers_are_started_only_for_work(make):
+    executor = make(2)
+    pids = {executor.submit(os.getpid).result() for _ in range(3)}
+    assert len(pids) == 1
+
+
+def test_environment_of_workers(make):
+    executor = make(1, env={"AMLTK_TEST": "set"})
+    assert executor.submit(calls.environment, "AMLTK_TEST").result() == "set"
+    assert "AMLTK_TEST" not in os.environ
+
+
+def test_threads_of_blas_are_those_of_the_environment(make):
+    """As the documentation says: as many as processors, unless they are limited."""
+    limited = make(1, env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+    assert set(limited.submit(calls.blas_threads).result()) == {1}
+    assert set(make(1, env={"OPENBLAS_NUM_THREADS": "2"}).submit(calls.blas_threads).result()) == {
+        min(2, os.cpu_count() or 1)
+    }
+
+
+def test_the_initializer_runs_once_in_each_worker(make, tmp_path):
+    executor = make(1, initializer=calls.note, initargs=(tmp_path,))
+    pids = {str(executor.submit(os.getpid).result()) for _ in range(3)}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{pid}-0" for pid in pids}
+
+
+def test_an_initializer_that_raises_breaks_the_executor(make):
+    def fail():
+        msg = "no place"
+        raise OSError(msg)
+
+    executor = make(1, initializer=fail)
+    futures = [executor.submit(abs, -1) for _ in range(3)]
+    for future in futures:
+        with pytest.raises(BrokenProcessPool, match="its initializer raised OSError: no place") as info:
+            future.result()
+        assert isinstance(info.value.__cause__, OSError)
+    with pytest.raises(BrokenProcessPool, match="no place"):
+        executor.submit(abs, -1)
+
+
+def test_an_initializer_that_cannot_be_pickled_is_refused_at_once(make):
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        make(1, initializer=print, initargs=(threading.Lock(),))
+
+
+def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(make, until):
+    executor = make(1, timeout=0.2)
+    first = executor.submit(os.getpid).result()
+    until(lambda: not psutil.pid_exists(first))
+    assert executor.submit(os.getpid).result() != first
+
+
+def test_what_calls_print_is_there_when_they_have_ended(tmp_path):
+    """Even if the worker is killed after that."""
+    done = script(
+        """
+        from amltk import Scheduler
+
+        scheduler = Scheduler.with_loky(1)
+        task = scheduler.task(lambda: print("from the call"))
+        scheduler.on_start(task)
+        task.on_done(lambda *_: scheduler.stop())
+        scheduler.run(wait=False, end_on_empty=False)
+        """,
+        tmp_path,
+    )
+    assert done == "from the call\n"
+
+
+# The end
+
+
+def test_what_is_killed_is_cancelled_or_has_died(make, tmp_path, until):
+    executor = make(1)
+    runs, waits = (executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(2))
+    until(lambda: list(tmp_path.iterdir()))
+    executor.kill_workers()
+    with pytest.raises(Exception, match=r"wait_for\(.* was ended by kill_workers\(\)"):
+        runs.result(0)
+    with pytest.raises(CancelledError):
+        waits.result(0)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+
+
+def test_what_calls_left_running_ends_with_the_executor(make, until):
+    executor = make(1)
+    pid = executor.submit(calls.leave_a_process, None).result()
+    executor.shutdown()
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_call_for_which_there_is_no_process_fails_and_does_not_run_later(make, monkeypatch, tmp_path):
+    def start(self):
+        msg = "no more processes"
+        raise OSError(msg)
+
+    executor = make(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(LokyProcess, "start", start)
+        with pytest.raises(OSError, match="no more processes"):
+            executor.submit(calls.note, tmp_path).result(30)
+    assert executor.submit(abs, -1).result(30) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_call_that_is_being_started_is_killed_too(make, tmp_path):
+    """Whatever loky is just doing with it."""
+    for _ in range(5):
+        executor = make(2)
+        futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(4)]
+        executor.kill_workers()
+        assert all(future.done() for future in futures)
+
+
+def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
+    printed = script(
+        """
+        from amltk_loky.executor import LokyExecutor
+
+        executor = LokyExecutor(2)
+        print(executor.submit(abs, -1).result())
+        """,
+        tmp_path,
+    )
+    assert printed == "1\n"
+
+
+@pytest.mark.parametrize("call", ["wait_for", "compute_in_c"])
+def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
+    """Each of them, idle or in compiled code that keeps the interpreter's lock; and nothing lies around."""
+    shared_memory = Path("/dev/shm")
+    before = set(shared_memory.iterdir())
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    args = "folder" if call == "compute_in_c" else "folder / 'gate', folder"
+    path = write(
+        f"""
+        import pathlib, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import calls_for_loky as calls
+        from amltk_loky.executor import LokyExecutor
+
+        folder = pathlib.Path({str(folder)!r})
+        executor = LokyExecutor(2)
+        executor.submit(calls.{call}, {args})
+        executor.submit(calls.note, folder).result()
+        calls.time.sleep(60)
+        """,
+        tmp_path,
+    )
+    with subprocess.Popen([sys.executable, path]) as program:
+        try:
+            until(lambda: len(list(folder.iterdir())) == 2)
+            family = psutil.Process(program.pid).children(recursive=True)
+        finally:
+            program.kill()
+    assert len(family) >= 4  # two workers, two resource trackers
+    _, alive = psutil.wait_procs(family, 10)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: set(shared_memory.iterdir()) <= before)
+
+
+def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until):
+    """A terminal sends it to the whole group; workers are in another one, and nobody prints a traceback."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = write(
+        f"""
+        import pathlib, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import calls_for_loky as calls
+        from amltk import Scheduler
+
+        folder = pathlib.Path({str(folder)!r})
+        scheduler = Scheduler.with_loky(1)
+        task = scheduler.task(calls.wait_for)
+        scheduler.on_start(lambda: task(folder / "gate", folder))
+        try:
+            scheduler.run()
+        except KeyboardInterrupt:
+            print("interrupted", task.event_counts["on_cancelled"])
+        """,
+        tmp_path,
+    )
+    command = [sys.executable, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as program:
+        until(lambda: list(folder.iterdir()))
+        family = psutil.Process(program.pid).children(recursive=True)
+        os.killpg(program.pid, signal.SIGINT)
+        printed, complaints = program.communicate(timeout=50)
+    assert (printed, complaints, program.returncode) == ("interrupted 1\n", "", 0)
+    _, alive = psutil.wait_procs(family, 10)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def write(code: str, folder: Path) -> Path:
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(code), encoding="utf-8")
+    return path
+
+
+def script(code: str, folder: Path) -> str:
+    """Run a program, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, write(code, folder)], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
