@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,40 @@ def nothing_is_left() -> Iterator[None]:
     before = there()
     yield
     assert there() == before
+
+
+@pytest.fixture
+def lives() -> Callable[[int], bool]:
+    """Tell whether a process lives; one that is dead and has not been buried doesn't."""
+    import psutil  # likewise
+
+    def lives(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return lives
+
+
+@pytest.fixture(scope="module")
+def trackers() -> Iterator[Callable[..., None]]:
+    """Start resource trackers, which live as long as the program, so that no test takes them for its leftovers.
+
+    They end with the module, for others count the children of this process.
+    """
+    started: list[Any] = []
+
+    def start(*modules: Any) -> None:
+        for module in modules:
+            module._resource_tracker.ensure_running()
+            started.append(module._resource_tracker)
+
+    yield start
+    for tracker in started:  # not by `_stop`, which older ones of loky lack
+        os.close(tracker._fd)
+        os.waitpid(tracker._pid, 0)
+        tracker._fd = tracker._pid = None
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ PROCESSES, LIMITER, PYNISHER = (
 )
 JOBS = {
     "digits": Job(["build", "examples"], ["amltk_core", PROCESSES, LIMITER, PYNISHER], ["examples/tune_digits.py"]),
-    "test": Job(["build", "test"], [".", *FOLDERS], ["-m", "pytest"]),
+    "test": Job(["build", "test"], [".", *FOLDERS], ["-m", "pytest", "-n", "2", "--dist", "loadfile"]),
     "tox": Job(["tox"], [], ["-m", "tox"]),
 }
 

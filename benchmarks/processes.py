@@ -11,8 +11,9 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Any
 
 import calls
@@ -20,10 +21,18 @@ import calls
 from amltk import Scheduler
 
 WORKERS = 2
+BURST = 5_000
 CHAIN = 1_000
 SLEEPS = 400
 ARRAYS, MEGABYTES = 64, 8
 LARGE = 300
+
+
+def ours() -> Executor:
+    """Make amltk's pool."""
+    from amltk_processes import ProcessPoolExecutor as Ours
+
+    return Ours(WORKERS)
 
 
 def raw() -> ProcessPoolExecutor:
@@ -31,22 +40,59 @@ def raw() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=WORKERS)
 
 
+@contextmanager
+def up(make: Callable[[], Executor]) -> Iterator[Executor]:
+    """Make a pool whose workers have all worked already: what it costs to start and to end them has rows of its own."""
+    with make() as executor:
+        for future in [executor.submit(calls.ten_milliseconds, value) for value in range(4 * WORKERS)]:
+            future.result()
+        for future in [executor.submit(calls.identity, value) for value in range(4 * WORKERS)]:
+            future.result()
+        yield executor
+
+
 def _run(begin: Callable[[Any], None], keep: Callable[[Any, Any], None], function: Callable[[int], Any]) -> float:
-    """Return how long a whole run takes, workers started and ended; `keep` gets the task and each result."""
-    gc.collect()
-    start = time.perf_counter()
-    scheduler = Scheduler.with_processes(max_workers=WORKERS)
-    task = scheduler.task(function)
-    scheduler.on_start(lambda: begin(task))
-    task.on_result(lambda _, result: keep(task, result))
-    scheduler.run()
-    return time.perf_counter() - start
+    """Return how long a whole run takes on workers that are up; `keep` gets the task and each result."""
+    with up(ours) as executor:
+        gc.collect()
+        start = time.perf_counter()
+        scheduler = Scheduler(executor=executor)
+        task = scheduler.task(function)
+        scheduler.on_start(lambda: begin(task))
+        task.on_result(lambda _, result: keep(task, result))
+        scheduler.run()
+        return time.perf_counter() - start
 
 
 def _check(results: list[int], count: int) -> None:
     if sorted(results) != list(range(count)):
         msg = f"{count} calls gave {len(results)} results, or wrong ones."
         raise RuntimeError(msg)
+
+
+def burst_ours() -> float:
+    """Return how long a run takes that submits all its calls at its start."""
+    results: list[int] = []
+
+    def begin(task: Any) -> None:
+        for value in range(BURST):
+            task(value)
+
+    seconds = _run(begin, lambda _, result: results.append(result), calls.identity)
+    _check(results, BURST)
+    return seconds
+
+
+def burst_raw() -> float:
+    """Return how long the standard pool takes for the same."""
+    with up(raw) as executor:
+        gc.collect()
+        start = time.perf_counter()
+        futures = [executor.submit(calls.identity, value) for value in range(BURST)]
+        results = [future.result() for future in as_completed(futures)]
+        seconds = time.perf_counter() - start
+    _check(results, BURST)
+    return seconds
 
 
 def chain_ours() -> float:
@@ -65,11 +111,11 @@ def chain_ours() -> float:
 
 def chain_raw() -> float:
     """Return how long the standard pool takes for the same."""
-    gc.collect()
-    start = time.perf_counter()
-    with raw() as executor:
+    with up(raw) as executor:
+        gc.collect()
+        start = time.perf_counter()
         results = [executor.submit(calls.identity, value).result() for value in range(CHAIN)]
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     _check(results, CHAIN)
     return seconds
 
@@ -107,15 +153,15 @@ def arrays_ours() -> float:
 
 def arrays_raw() -> float:
     """Return how long the standard pool takes for the same."""
-    gc.collect()
-    start = time.perf_counter()
-    with raw() as executor:
+    with up(raw) as executor:
+        gc.collect()
+        start = time.perf_counter()
         futures = {executor.submit(calls.array, MEGABYTES) for _ in range(ARRAYS)}
         sums = []
         for future in as_completed(futures):
             futures.remove(future)
             sums.append(future.result()[-1])
-    seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     _check([int(value) - 1 + index for index, value in enumerate(sums)], ARRAYS)
     return seconds
 
@@ -187,11 +233,5 @@ def _forkserver() -> Executor:
     return ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("forkserver"))
 
 
-def _ours() -> Executor:
-    from amltk_processes import ProcessPoolExecutor as Ours
-
-    return Ours(WORKERS)
-
-
 if __name__ == "__main__":
-    print(_first_result({"ours": _ours, "forkserver": _forkserver}[sys.argv[1]]))
+    print(_first_result({"ours": ours, "forkserver": _forkserver}[sys.argv[1]]))

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("amltk_*/**/README.md"))]
 
@@ -115,7 +117,7 @@ def run(page: Path, folder: Path, *command: str | Path) -> subprocess.CompletedP
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AMLTK", "PYTHON", "COLUMNS"))}
     environ["PYTHONPATH"] = os.pathsep.join(map(str, package_of(page, package)))
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-    done = subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -90,6 +91,8 @@ HANGING = {
         "its process does not end within 2 s: something of the backend still runs",
     ),
 }
+
+INSTALLED = sorted({each.name for each in entry_points(group="amltk")})
 
 STEPS = ["installed", "versions", "load", "start", "call", "stop"]
 
@@ -290,7 +293,7 @@ def test_a_known_backend_that_is_missing_is_said_to_be_that(path):
 
 def test_a_disabled_backend_is_only_examined_when_it_is_asked_for(path, monkeypatch):
     path.add("their-good", GOOD, backends="good")
-    monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "good,processes,sequential,threads")
+    monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", ",".join(["good", *INSTALLED]))
     assert examine_all(run=True, limit=30) == []
     (failure,) = failures(examine("good", run=True, limit=30))
     assert "AMLTK_DISABLE_PLUGINS" in failure.detail
@@ -333,6 +336,6 @@ def test_the_command_ends_with_2_when_the_command_line_is_wrong(path):
 
 
 def test_without_any_backend_the_command_says_so(path, monkeypatch, capsys):
-    monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "processes,sequential,threads")
+    monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", ",".join(INSTALLED))
     assert cli.main(["doctor"]) == 0
     assert capsys.readouterr().out.startswith("No backend is installed.")

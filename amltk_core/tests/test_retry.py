@@ -159,7 +159,7 @@ def test_nothing_is_run_again_once_the_plugin_itself_has_ended_the_run(manual):
 
 
 @pytest.mark.parametrize("times", [0, 1], ids=["failed", "ran again"])
-def test_a_call_that_failed_is_not_kept_alive_by_circles(scheduler, times):
+def test_a_call_that_failed_is_not_kept_alive_by_circles(scheduler, threads, times):
     class Large:
         pass
 
@@ -181,6 +181,7 @@ def test_a_call_that_failed_is_not_kept_alive_by_circles(scheduler, times):
     gc.disable()
     try:
         scheduler.run(on_exception="ignore")
+        threads.shutdown()  # a worker tells of a call's end before it lets go of the call itself
         assert alive[0]() is None
     finally:
         gc.enable()

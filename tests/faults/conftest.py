@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import gc
-import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from distributed.utils import offload
 from loky.backend import resource_tracker as loky_resource_tracker
 
 # Workers import what is not sent by value from here.
@@ -20,6 +21,11 @@ from fault_places import PLACES
 from fault_rows import ROWS
 
 ROW_OF = re.compile(r"test_([a-g]\d+)_")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark all that is in here."""
+    item.add_marker("thorough")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,16 +42,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_the_standard_library_keeps() -> Iterator[None]:
-    """Start what the standard library and loky leave running, so that nobody takes it for a leftover, here or later."""
-    trackers = resource_tracker._resource_tracker, loky_resource_tracker._resource_tracker
-    for tracker in trackers:
-        tracker.ensure_running()
-    yield
-    for tracker in trackers:  # not by `_stop`, which older ones of loky lack
-        os.close(tracker._fd)
-        os.waitpid(tracker._pid, 0)
-        tracker._fd = tracker._pid = None
+def _what_libraries_keep(trackers: Callable[..., None]) -> None:
+    trackers(resource_tracker, loky_resource_tracker)
+    asyncio.run(offload(int))  # a thread of dask's
 
 
 @pytest.fixture

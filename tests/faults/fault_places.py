@@ -54,6 +54,7 @@ OWN = "executor"
 PLACES = (
     Place("processes", {"max_workers": 2}),
     Place("loky", {"max_workers": 2}),
+    Place("dask", {"n_workers": 2}),
     Place("threads", {"max_workers": 2}),
     Place("sequential"),
     Place(OWN),

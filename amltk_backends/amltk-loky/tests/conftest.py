@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -15,11 +15,9 @@ from amltk_loky.executor import LokyExecutor
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _what_stays_as_long_as_the_program() -> None:
-    """Start what loky leaves running, so that nobody takes it for a leftover."""
-    resource_tracker.ensure_running()
-    loky_resource_tracker.ensure_running()
+@pytest.fixture(scope="module", autouse=True)
+def _trackers(trackers: Callable[..., None]) -> None:
+    trackers(resource_tracker, loky_resource_tracker)
 
 
 @pytest.fixture

@@ -156,11 +156,11 @@ def test_what_is_killed_is_cancelled_or_has_died(make, tmp_path, until):
         executor.submit(abs, -1)
 
 
-def test_what_calls_left_running_ends_with_the_executor(make, until):
+def test_what_calls_left_running_ends_with_the_executor(make, until, lives):
     executor = make(1)
     pid = executor.submit(calls.leave_a_process, None).result()
     executor.shutdown()
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not lives(pid))
 
 
 def test_a_call_for_which_there_is_no_process_fails_and_does_not_run_later(make, monkeypatch, tmp_path):
@@ -200,7 +200,7 @@ def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["wait_for", "compute_in_c"])
-def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
+def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
     """Each of them, idle or in compiled code that keeps the interpreter's lock; and nothing lies around."""
     shared_memory = Path("/dev/shm")
     before = set(shared_memory.iterdir())
@@ -229,12 +229,11 @@ def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until):
         finally:
             program.kill()
     assert len(family) >= 4  # two workers, two resource trackers
-    _, alive = psutil.wait_procs(family, 10)
-    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not any(lives(each.pid) for each in family))
     until(lambda: set(shared_memory.iterdir()) <= before)
 
 
-def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until):
+def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until, lives):
     """A terminal sends it to the whole group; workers are in another one, and nobody prints a traceback."""
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -264,8 +263,7 @@ def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until):
         os.killpg(program.pid, signal.SIGINT)
         printed, complaints = program.communicate(timeout=50)
     assert (printed, complaints, program.returncode) == ("interrupted 1\n", "", 0)
-    _, alive = psutil.wait_procs(family, 10)
-    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not any(lives(each.pid) for each in family))
 
 
 def write(code: str, folder: Path) -> Path:

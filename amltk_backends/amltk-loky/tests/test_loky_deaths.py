@@ -135,13 +135,27 @@ def test_in_the_reusable_pool_a_dead_worker_ends_what_runs_and_the_rest_goes_on(
         beside = executor.submit(calls.wait_for, tmp_path / "gate", running)
         until(lambda: runs(running))
         dead = executor.submit(calls.die, dying)
-        waiting = [executor.submit(abs, -n) for n in range(4)]
+        waiting = [executor.submit(os.getpid) for _ in range(4)]
         for future in (beside, dead):
             with pytest.raises(WorkerDied, match="loky's reusable pool") as info:
                 future.result(30)
             assert info.value.pid in runs(dying)
-        assert [future.result(30) for future in waiting] == [0, 1, 2, 3]
+        since = {future.result(30) for future in waiting}
     assert len(runs(running)) == len(runs(dying)) == 1
+    assert not [pid for pid in since if psutil.pid_exists(pid)]  # those were nobody else's
+    fresh = loky.get_reusable_executor(max_workers=1).submit(os.getpid).result(30)
+    with LokyExecutor(1, reusable=True) as executor:
+        assert executor.submit(os.getpid).result(30) == fresh
+
+
+def test_a_reusable_pool_whose_idle_workers_were_killed_is_not_used_again(reusable):
+    """Although loky itself notices a moment later."""
+    from amltk_loky.executor import LokyExecutor
+
+    for _ in range(5):
+        with LokyExecutor(1, reusable=True) as executor:
+            assert executor.submit(abs, -1).result(30) == 1
+            executor.kill_workers()
 
 
 def test_stop_now_ends_what_runs_in_the_reusable_pool(reusable, tmp_path, until):

@@ -162,6 +162,35 @@ def test_an_idle_worker_that_dies_harms_nothing() -> None:
         assert executor.submit(pid).result() != first
 
 
+def test_a_call_that_an_idle_worker_gets_just_as_it_dies_is_done_by_another() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        for _ in range(20):
+            dies = executor.submit(pid).result()
+            os.kill(dies, signal.SIGKILL)
+            assert executor.submit(add, 1).result() == 2
+
+
+def test_an_interrupt_while_a_call_is_given_to_an_idle_worker_leaves_nothing_halfway(monkeypatch) -> None:
+    flush = Link.flush
+
+    def interrupted(link: Link) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return flush(link)
+
+    def submit_until_interrupted(executor: ProcessPoolExecutor) -> None:
+        for _ in range(1000):  # at some of them the pool is awake, and takes the call itself
+            executor.submit(pid).result()
+
+    with ProcessPoolExecutor(1) as executor:
+        first = executor.submit(pid).result()
+        monkeypatch.setattr(Link, "flush", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            submit_until_interrupted(executor)
+        monkeypatch.undo()
+        assert executor.submit(pid).result() != first
+
+
 def test_a_worker_that_the_user_asks_to_end_is_no_end_of_the_pool(tmp_path: Path, until) -> None:
     with ProcessPoolExecutor(1) as executor:
         future = executor.submit(wait_for, tmp_path / "gate", "x")
@@ -174,7 +203,7 @@ def test_a_worker_that_the_user_asks_to_end_is_no_end_of_the_pool(tmp_path: Path
         assert executor.submit(add, 1).result() == 2
 
 
-def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until) -> None:
+def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until, lives) -> None:
     with ProcessPoolExecutor(1) as executor:
         running = executor.submit(wait_for, tmp_path / "gate", "x")
         queued = executor.submit(add, 1)
@@ -183,7 +212,7 @@ def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until
         (worker,) = server.children()
         server.kill()
         assert isinstance(running.exception(), WorkerDied)
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        assert not lives(worker.pid)
         assert queued.result() == 2
 
 
@@ -244,7 +273,7 @@ def test_shutdown_can_cancel_what_has_not_begun(tmp_path: Path, until) -> None:
     assert isinstance(running.result(), int)
 
 
-def test_ctrl_c_in_a_block_ends_what_runs() -> None:
+def test_ctrl_c_in_a_block_ends_what_runs(lives) -> None:
     calls = []
 
     def program() -> None:
@@ -258,7 +287,7 @@ def test_ctrl_c_in_a_block_ends_what_runs() -> None:
     worker = calls[0].result()
     assert all(call.done() for call in calls)
     assert calls[-1].cancelled()
-    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+    assert not lives(worker)
 
 
 def test_an_executor_without_any_call_starts_and_leaves_nothing() -> None:

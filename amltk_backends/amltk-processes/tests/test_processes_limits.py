@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from amltk.exceptions import CallTimeoutError, WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 
 
-def alive(folder: Path) -> list[int]:
+@pytest.fixture
+def alive(lives) -> Callable[[Path], list[int]]:
     """Return who wrote down their id and still runs."""
-    pids = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return lambda folder: [int(path.name) for path in folder.iterdir() if path.name.isdigit() and lives(int(path.name))]
 
 
 def workers() -> list[psutil.Process]:
@@ -31,7 +32,7 @@ def workers() -> list[psutil.Process]:
 # Cancelling
 
 
-def test_cancel_ends_a_running_call_with_children_and_grandchildren(tmp_path: Path, until) -> None:
+def test_cancel_ends_a_running_call_with_children_and_grandchildren(tmp_path: Path, until, alive) -> None:
     with ProcessPoolExecutor(1) as executor:
         future = executor.submit(family, tmp_path)
         until(lambda: len(list(tmp_path.iterdir())) == 4)
@@ -60,7 +61,9 @@ def test_a_call_that_has_ended_is_not_cancelled() -> None:
         assert workers() == before
 
 
-def test_calls_behind_a_cancelled_one_run_once_and_the_cancelled_ones_among_them_never(tmp_path: Path, until) -> None:
+def test_calls_behind_a_cancelled_one_run_once_and_the_cancelled_ones_among_them_never(
+    tmp_path: Path, until, alive
+) -> None:
     def note(number: int) -> int:
         (tmp_path / f"{number}-{time.monotonic_ns()}").touch()
         return number
@@ -181,7 +184,7 @@ def test_nothing_of_a_call_is_held_longer_than_it_lives(end: str, tmp_path: Path
         until(lambda: alive() is None)
 
 
-def test_who_ignores_sigterm_keeps_its_place_until_it_is_killed(tmp_path: Path, until, monkeypatch) -> None:
+def test_who_ignores_sigterm_keeps_its_place_until_it_is_killed(tmp_path: Path, until, alive, monkeypatch) -> None:
     monkeypatch.setattr(_fork_server, "GRACE", 0.3)
     with ProcessPoolExecutor(1) as executor:
         deaf = executor.submit(family, tmp_path, deaf=True)
@@ -250,7 +253,7 @@ def test_calls_of_map_are_cancelled_at_shutdown_though_they_had_been_handed_over
 # Ending all
 
 
-def test_kill_calls_ends_everything_and_the_pool_goes_on(tmp_path: Path, until) -> None:
+def test_kill_calls_ends_everything_and_the_pool_goes_on(tmp_path: Path, until, alive) -> None:
     with ProcessPoolExecutor(2) as executor:
         running = [executor.submit(family, tmp_path) for _ in range(2)]
         pending = [executor.submit(add, number) for number in range(10)]
@@ -329,7 +332,7 @@ def stopped() -> None:
 
 
 @pytest.mark.parametrize("way", [stuck_in_c, deaf_and_stuck, stopped])
-def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way) -> None:
+def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way, lives) -> None:
     with ProcessPoolExecutor(1) as executor:
         began = time.monotonic()
         error = executor.submit_with_timeout(0.3, way).exception()
@@ -337,7 +340,7 @@ def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way) -> None:
         assert isinstance(error, CallTimeoutError)
         assert isinstance(error, TimeoutError)
         assert error.timeout == 0.3
-        assert not psutil.pid_exists(error.pid) or psutil.Process(error.pid).status() == psutil.STATUS_ZOMBIE
+        assert not lives(error.pid)
         for word in (way.__name__, "0.3 s", f"process {error.pid} on {os.uname().nodename}", "Retry(on=Call"):
             assert word in str(error)
         assert executor.submit_with_timeout(20, add, 1, y=2).result() == 3
@@ -357,7 +360,7 @@ def test_the_message_has_the_arguments_in_short() -> None:
         assert "<lambda>(<Odd instance at 0x" in str(error)
 
 
-def test_all_that_a_call_out_of_time_had_started_is_gone_when_it_fails(tmp_path: Path, until) -> None:
+def test_all_that_a_call_out_of_time_had_started_is_gone_when_it_fails(tmp_path: Path, until, alive) -> None:
     with ProcessPoolExecutor(1) as executor:
         future = executor.submit_with_timeout(2, family, tmp_path, deaf=True)
         until(lambda: len(list(tmp_path.iterdir())) == 4)

@@ -245,7 +245,7 @@ class Emitter:
         """Name the emitter, for those who read its errors; the class's name is the default."""
         self.name = name or type(self).__name__
         self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[Event[...], int] = {}
         self.add_event(*events_of(type(self)))
 
     def __repr__(self) -> str:
@@ -261,7 +261,7 @@ class Emitter:
     @property
     def event_counts(self) -> Counter[str]:
         """How often each event was emitted so far: events, or their names, to numbers."""
-        return self._counts.copy()
+        return Counter({event: count for event, count in self._counts.items() if count})
 
     @property
     def handlers(self) -> Mapping[Event[...], tuple[Handler, ...]]:
@@ -283,6 +283,7 @@ class Emitter:
                 msg = f"{self!r} has an event {str(event)!r} already; give the new one another name."
                 raise DuplicateEventError(msg)
             self._handlers[event] = ()
+            self._counts[event] = 0
 
     def subscriber(self, event: Event[P]) -> Subscriber[P]:
         """Return what registers callbacks for `event`, to be kept as an attribute such as `on_hot`.
@@ -386,10 +387,13 @@ class Emitter:
                 an `ExceptionGroup` of it.
         """
         handlers = self._handlers.get(event)
-        if handlers is None or type(event) is str:  # counts are kept by event, also when it is emitted by its name
-            event = self._known(event)
-            handlers = self._handlers[event]
+        if handlers is None:
+            handlers = self._handlers[self._known(event)]  # which raises
         self._counts[event] += 1
+        if not handlers and observer is None:  # as most are
+            return
+        if type(event) is str:  # its name
+            event = self._known(event)
         try:
             if handlers:
                 self._call(event, handlers, args, kwargs)

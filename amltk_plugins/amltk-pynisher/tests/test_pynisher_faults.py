@@ -38,9 +38,9 @@ somewhere = pytest.mark.parametrize("call", [here, in_thread])
 @pytest.mark.parametrize("function", [sleep, sleep_in_c, spin, spin_in_c, ignore_signals])
 def test_1_a_wall_time_limit_ends_the_call_in_time(call, function):
     started = time.monotonic()
-    with pytest.raises(pynisher.WallTimeoutException, match=rf"{function.__name__} took longer than .* 1 s"):
-        call(limited(function, wall=1))
-    assert 1 <= time.monotonic() - started < 1.5
+    with pytest.raises(pynisher.WallTimeoutException, match=rf"{function.__name__} took longer than .* 0\.5 s"):
+        call(limited(function, wall=0.5))
+    assert 0.5 <= time.monotonic() - started < 3
 
 
 def test_1_in_processes_too():
@@ -62,7 +62,7 @@ def test_1_in_processes_too():
     started = 0.0
     scheduler.on_start(lambda: warm(1))
     scheduler.run(on_exception="ignore")
-    assert 1 <= taken[0] < 1.5
+    assert 1 <= taken[0] < 3
 
 
 def test_2_the_callers_handlers_stay():
@@ -124,9 +124,9 @@ def test_5_in_threads_no_result_is_lost():
     task = scheduler.task(double, plugins=PynisherPlugin(walltime_limit=200))
     results = []
     task.on_result(lambda _, result: results.append(result))
-    scheduler.on_start(lambda: [task(x) for x in range(200)])
+    scheduler.on_start(lambda: [task(x) for x in range(80)])
     scheduler.run(on_exception="raise")
-    assert sorted(results) == [2 * x for x in range(200)]
+    assert sorted(results) == [2 * x for x in range(80)]
 
 
 @somewhere

@@ -25,9 +25,14 @@ def died(**more):
 
 
 @pytest.fixture
-def scheduler():
+def threads():
     with ThreadPoolExecutor(2) as executor:
-        yield Scheduler(executor)
+        yield executor
+
+
+@pytest.fixture
+def scheduler(threads):
+    return Scheduler(threads)
 
 
 class Flaky:
@@ -404,7 +409,7 @@ class Payload:
     """Can be referred to weakly."""
 
 
-def test_nothing_is_remembered_of_calls_that_have_ended(scheduler):
+def test_nothing_is_remembered_of_calls_that_have_ended(scheduler, threads):
     retry = Retry(3, on=OSError, wait=at_once)
     payloads = []
     seen = {}
@@ -426,6 +431,7 @@ def test_nothing_is_remembered_of_calls_that_have_ended(scheduler):
     gc.disable()  # nothing is left in a circle either, to wait for the collector
     try:
         scheduler.run(on_exception="ignore")
+        threads.shutdown()  # a worker tells of a call's end before it lets go of the call itself
         assert [payload for payload in payloads if payload() is not None] == []
     finally:
         gc.enable()

@@ -14,7 +14,7 @@ from amltk_loky._pool import Death
 _OTHERS = "All other calls go on."
 _SHARED = (
     "It was in loky's reusable pool, where one worker that dies ends all calls that run, and loky does not tell which "
-    "of them it was; those that waited go on in a new pool."
+    "of them it was; those that waited go on, each worker in a pool of its own."
 )
 _AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 

@@ -1,4 +1,4 @@
-"""Pools of loky: one of ours for each worker, or the one that a whole program shares."""
+"""Pools of loky: one of ours for each worker, or the one that loky keeps for all who ask."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Pool:
 
     Attributes:
         room: How many more calls it can run at the same time.
+        shared: Whether it is loky's, and others use it, too.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class Pool:
         room: int,
         notes: Connection | None = None,
         ends: Iterable[Connection] = (),
+        *,
+        shared: bool = False,
     ) -> None:
         """Take a pool that has `room`.
 
@@ -57,8 +60,10 @@ class Pool:
             room: See the attribute.
             notes: Where its worker notes what it does, if it is one of ours.
             ends: Of pipes, to be kept open for as long as there are workers.
+            shared: See the attribute.
         """
         self.room = room
+        self.shared = shared
         self._pool = pool
         self._notes = notes
         self._ends = ends
@@ -158,5 +163,5 @@ def own(initializer: bytes | None, **options: Any) -> Pool:
 
 
 def shared(max_workers: int, **options: Any) -> Pool:
-    """Take the pool that loky keeps for the whole program."""
-    return Pool(loky.get_reusable_executor(max_workers, **options), max_workers)
+    """Take the pool that loky keeps: for this thread, or before 3.7 for the whole program."""
+    return Pool(loky.get_reusable_executor(max_workers, **options), max_workers, shared=True)

@@ -66,23 +66,22 @@ class LokyExecutor(Executor):
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
             env: Environment variables of the processes, set before they load any module.
-            reusable: Use the pool of `loky.get_reusable_executor()`, which stays when this is shut down.
+            reusable: Use the pool of `loky.get_reusable_executor()`, which stays when this is shut down. When
+                it breaks, those that are made without this take its place.
 
         Raises:
             Exception: `initializer` or `initargs` can't be pickled.
         """
         self._max_workers = max_workers or loky.cpu_count()
-        self._shared = reusable
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         if timeout is not None:
             options["timeout"] = timeout  # else it is loky's own default
-        self._open: Callable[[], Pool]
+        prepare = None if initializer is None else _worker.dumps((initializer, initargs))
+        self._open_own = functools.partial(_pool.own, prepare, **options)
+        self._open: Callable[[], Pool] = self._open_own
         if reusable:
             options |= {"initializer": initializer, "initargs": initargs}
             self._open = functools.partial(_pool.shared, self._max_workers, **options)
-        else:
-            prepare = None if initializer is None else _worker.dumps((initializer, initargs))
-            self._open = functools.partial(_pool.own, prepare, **options)
         self._changed = threading.Condition()
         self._waiting: collections.deque[Call] = collections.deque()
         self._running: set[Call] = set()
@@ -183,8 +182,6 @@ class LokyExecutor(Executor):
 
     def _next(self) -> Call | None:
         with self._changed:
-            if self._shared and self._retired:  # loky makes no new one before it has closed it, nor in any thread
-                return None
             while self._waiting and len(self._running) < self._max_workers:
                 call = self._waiting.popleft()
                 if call.begin():
@@ -261,7 +258,7 @@ class LokyExecutor(Executor):
             call.fail(killed(call))
             return
         memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
-        error = died(call, death, out_of_memory=memory, shared=self._shared)
+        error = died(call, death, out_of_memory=memory, shared=pool.shared)
         if death.pid is None:  # it was not a death, but loky itself that failed
             error.__cause__ = breakdown
         call.fail(error)
@@ -277,6 +274,7 @@ class LokyExecutor(Executor):
                 return
             self._pools.remove(pool)
             self._retired.add(pool)
+            self._open = self._open_own  # loky keeps the reusable one for the thread that asks: here that is any
         threading.Thread(target=self._close_retired, args=(pool,), name="amltk-loky: closes a broken pool").start()
 
     def _close_retired(self, pool: Pool) -> None:
@@ -284,13 +282,13 @@ class LokyExecutor(Executor):
         with self._changed:
             self._retired.discard(pool)
             self._changed.notify_all()
-        self._dispatch()
 
     def _close(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not (self._waiting or self._running))
-            pools, self._pools = self._pools, []
-        if pools and not self._shared:
+            pools = [pool for pool in self._pools if self._killed or not pool.shared]
+            self._pools.clear()
+        if pools:
             with ThreadPoolExecutor(len(pools)) as threads:  # each waits for a process
                 list(threads.map(Pool.close, pools))
         with self._changed:

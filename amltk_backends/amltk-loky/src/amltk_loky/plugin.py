@@ -41,7 +41,7 @@ def loky(
         initargs: Passed to `initializer`.
         env: Environment variables of the processes, set before they load any module, as in
             `{"OMP_NUM_THREADS": "1"}`, for how many threads the libraries there have.
-        reusable: Use the pool of `loky.get_reusable_executor()`, which is the whole program's and is
+        reusable: Use the pool of `loky.get_reusable_executor()`, which others may use, too, and which is
             left open. A worker that dies in there ends all calls that run.
     """
     from amltk_loky.executor import LokyExecutor  # loky is imported when it is used

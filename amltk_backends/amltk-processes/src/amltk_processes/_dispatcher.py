@@ -16,7 +16,8 @@ gives each token to one of them, so a call runs once at most, whoever dies when.
 short calls to be on their way to each worker: when one of them turns out long, those behind it are
 taken back. And of a dead worker's calls, the one whose token is gone is the one that it ran.
 
-Links, selector and fork server belong to the dispatcher's thread; others leave a word and wake it.
+Links, selector and fork server belong to the dispatcher's thread; others leave a word and wake it. Only while it
+sleeps, an idle worker's link belongs to whoever submits a call next, and gives it that.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import contextlib
 import functools
 import os
 import selectors
+import signal
 import socket
 import threading
 import weakref
@@ -87,6 +89,8 @@ class Dispatcher:
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._woken = False
+        # An idle worker's, while the thread sleeps, and the caller's then who holds the lock (see `_sleep`).
+        self._parked: Link | None = None
         # The thread's own, its limits included.
         self._server: ForkServer | None = None
         self._dead_on_arrival = 0
@@ -122,9 +126,22 @@ class Dispatcher:
                 thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
                 thread.start()
                 self._thread = thread
+            link, self._parked = self._parked, None
+            if link is not None and not self._queue and link.takes_at_once(call):
+                self._give_at_once(link, call)
+                return
             self._limits.any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
+
+    def _give_at_once(self, link: Link, call: Call) -> None:
+        try:
+            if call.begin():
+                link.give([call])
+        except BaseException:  # Ctrl-C, say: nobody knows how much of the call the worker has got
+            assert link.pid is not None
+            os.kill(link.pid, signal.SIGKILL)
+            raise
 
     def _start_server(self) -> None:
         """Start the server in the caller's thread.
@@ -205,12 +222,26 @@ class Dispatcher:
                     self._queue or self._limits.endings or any(link.calls for link in self.links)
                 ):
                     break
-                for key, events in self._selector.select(self._limits.time_left()):
+                for key, events in self._sleep():
                     key.data(events)
         except BaseException as error:
             self._failure = error
         finally:
             self._end()
+
+    def _sleep(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait until there is something to do.
+
+        Meanwhile one idle worker's link is parked: whoever submits a call gives it that, with no need to wake us. So
+        a call that follows the result of another waits for one thread less.
+        """
+        with self._lock:
+            self._parked = next((link for link in self.links if link.ready and link.is_idle()), None)
+        try:
+            return self._selector.select(self._limits.time_left())
+        finally:
+            with self._lock:
+                self._parked = None
 
     def _on_wake(self, _: int) -> None:
         self._wake_reader.recv(CHUNK)

@@ -85,6 +85,11 @@ class Link:
         room = self.may_have - len(self.calls)
         return room if self.tasks_left is None else min(room, self.tasks_left)
 
+    def takes_at_once(self, call: Call) -> bool:
+        """Whether an idle worker can be given a call with nothing left to be done about it until it answers."""
+        known = call.function.number in self._functions or not call.function.number
+        return known and call.timeout is None and not call.is_large() and self.room() > 0
+
     def ask_for_beats(self, seconds: float) -> None:
         """Have the worker give a sign of life each time so many seconds have passed; before anything else."""
         self._out.append(memoryview(b"".join(pack(BEAT, 0, int(seconds * 1e6), b""))))

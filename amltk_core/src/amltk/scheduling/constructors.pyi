@@ -6,6 +6,17 @@ from typing import Any, Self
 
 class Constructors:
     @classmethod
+    def with_dask(
+        cls,
+        n_workers: int | None = None,
+        *,
+        address: str | None = None,
+        client: Any = None,
+        allowed_failures: int = 0,
+        heartbeat_timeout: float | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
     def with_loky(
         cls,
         max_workers: int | None = None,

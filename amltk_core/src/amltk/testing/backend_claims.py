@@ -181,12 +181,14 @@ class Claims(Stopping):
                     fail("enforces_timeouts is claimed, but the executor has no submit_with_timeout")
                 not_applicable("enforces_timeouts is not claimed")
             endless = submit(0.5, calls.tick, folder, folder / "gate")
-            self.wait(endless)
-            error = endless.exception()
-            before = (folder / "ticks").stat().st_size
-            time.sleep(0.3)  # sixty ticks
-            running = (folder / "ticks").stat().st_size > before
-            (folder / "gate").touch()
+            try:
+                self.wait(endless)
+                error = endless.exception()
+                before = (folder / "ticks").stat().st_size
+                time.sleep(0.3)  # sixty ticks
+                running = (folder / "ticks").stat().st_size > before
+            finally:
+                (folder / "gate").touch()  # nobody waits for a call that has not been ended
             problem = "the call ran on after its timeout" if running else ""
             if not isinstance(error, CallTimeoutError):
                 problem = f"a call that took too long ended with {error!r}, not with a CallTimeoutError"

@@ -1,0 +1,144 @@
+"""A worker of a local cluster, as a process, and another small process that guards it.
+
+    main process                    guard                          worker
+                                    leads a session, waits         leads another one, runs calls
+
+    options, pickled ─── pipe ────> starts the worker ───────────> distributed.Worker
+    ends, or dies    ─── pipe ────> kills the worker's session,
+                                    removes its scratch directory
+                     <── pipe ─────────────────────────────────── what faulthandler writes
+                     <── pipe ───── pid, and how the worker ended
+
+The guard imports nothing of dask and runs nothing of the user's, so it is there whatever a call does. It starts the
+worker while it has no threads, and the main script is not imported anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import select
+import shutil
+import signal
+import sys
+import time
+from typing import Any, BinaryIO
+
+GRACE = 2.0
+"""Seconds that a worker has to end when it is asked to."""
+END_OF_REASON = "\0"
+"""In its notes, between why it ended itself, and what faulthandler wrote."""
+
+
+def guard(life: int, report: int, notes: int) -> None:
+    """Start a worker and stay with it; what a process of its own does.
+
+    Args:
+        life: Where the worker's options come from; its end is the end of the main process.
+        report: Where the worker's pid is told, and its end.
+        notes: For what faulthandler writes.
+    """
+    parent = os.getppid()
+    source = os.fdopen(life, "rb", buffering=0)
+    options = _read(source)
+    home = options["local_directory"]
+    scratch = options["local_directory"] = f"{home}/{os.getpid()}"
+    os.mkdir(scratch)  # noqa: PTH102 - pathlib takes long to import
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    asked, ask = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        for each in (life, awake, wake, ask):
+            os.close(each)
+        _be_worker(options, asked, report, notes)
+    os.close(asked)
+    os.close(notes)
+    tell(report, {"pid": pid})
+    _wait(life, awake, ask)
+    # Not reaped yet, so nobody else has its number.
+    os.kill(pid, signal.SIGKILL)  # it leads no group yet if it has just been started
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(OSError):  # the main process may be gone
+        tell(report, {"exit_code": os.waitstatus_to_exitcode(status)})
+    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another one has removed it
+        if os.getppid() != parent and not any(map(str.isdigit, os.listdir(home))):  # noqa: PTH208 - likewise
+            shutil.rmtree(home)
+    os._exit(0)
+
+
+def _wait(life: int, awake: int, ask: int) -> None:
+    """Come back when the worker has ended, or has to be ended."""
+    end = None
+    while not _has_ended():
+        seconds = None if end is None else max(0.0, end - time.monotonic())
+        ready, _, _ = select.select([awake] if end else [life, awake], [], [], seconds)
+        if not ready:
+            return
+        if life in ready:
+            if not os.read(life, 1):
+                return
+            os.close(ask)  # it is asked to, so there is time
+            end = time.monotonic() + GRACE
+        if awake in ready:
+            os.read(awake, 64)
+
+
+def _has_ended() -> bool:
+    """Whether the worker has ended, not only stopped."""
+    return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _be_worker(options: dict[str, Any], asked: int, report: int, notes: int) -> None:
+    code = 1
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()  # so that all that calls start can be found
+        from amltk_dask import _serve  # dask is imported by the worker alone
+
+        _serve.serve(options, asked, notes, lambda: tell(report, {"pid": os.getpid(), "connected": True}))
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def send(target: BinaryIO, value: object) -> None:
+    """Send options to a guard."""
+    data = pickle.dumps(value)
+    target.write(len(data).to_bytes(8, "big") + data)
+    target.flush()
+
+
+def _read(source: Any) -> dict[str, Any]:
+    size = int.from_bytes(source.read(8), "big")
+    data = b""
+    while len(data) < size:
+        part = source.read(size - len(data))
+        if not part:
+            os._exit(0)  # nobody wants us any more
+        data += part
+    found: dict[str, Any] = pickle.loads(data)
+    return found
+
+
+def tell(report: int, what: dict[str, int]) -> None:
+    """Tell the main process something."""
+    os.write(report, json.dumps(what).encode() + b"\n")

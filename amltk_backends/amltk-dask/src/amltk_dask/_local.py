@@ -1,0 +1,238 @@
+"""A `LocalCluster` whose workers are processes that tell how they end, and that end as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from typing import Any, BinaryIO
+
+import dask
+import psutil
+from distributed import Client, LocalCluster
+from distributed.deploy.spec import ProcessInterface
+
+from amltk.deaths import MemoryKills, how_it_died
+from amltk_dask import _guard
+from amltk_dask._errors import Death, Worker
+from amltk_dask.executor import DaskExecutor
+
+_log = logging.getLogger("amltk_dask")
+
+_MOST_NOTES = 1 << 16
+_TRIES = 3
+_START = "import sys; sys.path[:] = {path!r}; from amltk_dask._guard import guard; guard({life}, {report}, {notes})"
+
+
+class Home:
+    """What the workers of a cluster share.
+
+    Attributes:
+        scratch: A folder for their files.
+        fail: Called with the error if workers do not start.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        """Make the folder, in this one if it is given."""
+        self.scratch = tempfile.mkdtemp(prefix="amltk-dask-", dir=folder)
+        self.fail: Callable[[BaseException], object] = _log.error
+        self.processes: set[Process] = set()
+        self._memory_kills = MemoryKills()
+        self._deaths: dict[int, asyncio.Future[Death]] = {}
+
+    def clear(self) -> None:
+        """Remove the folder, and what dask has put into this process because of it."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        sys.path[:] = [each for each in sys.path if not each.startswith(self.scratch)]
+
+    async def autopsy(self, worker: Worker) -> Death:
+        """Return how a worker died, when it is dead."""
+        death = await asyncio.shield(self._death(worker.pid))
+        del self._deaths[worker.pid]
+        return death
+
+    def died(self, pid: int, exit_code: int | None, wrote: str) -> None:
+        """Take note of how a worker ended."""
+        words, _, wrote = wrote.rpartition(_guard.END_OF_REASON)
+        killed = exit_code == -signal.SIGKILL
+        memory = bool(words) or (self._memory_kills.lately() if killed else False)
+        if not (found := self._death(pid)).done():
+            found.set_result(Death(exit_code, memory, wrote.strip(), words))
+
+    def _death(self, pid: int) -> asyncio.Future[Death]:
+        return self._deaths.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    def lose(self, worker: Worker) -> None:
+        """Kill a worker that gives no sign of life."""
+        for process in self.processes:
+            if process.pid == worker.pid:
+                process.kill()
+
+    def kill(self) -> tuple[()]:
+        """Kill all workers, and all that descends from them; comes back when they are gone."""
+        family: list[psutil.Process] = []
+        processes = list(self.processes)
+        for process in processes:
+            process.closing = True
+            with contextlib.suppress(psutil.Error):  # it is gone
+                if process.pid is not None:
+                    family += psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+        for each in family:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        for process in processes:
+            process.join()
+        psutil.wait_procs(family, _guard.GRACE)
+        return ()
+
+
+class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
+    """A worker of the cluster: one process after the other, for as long as nobody closes it.
+
+    Attributes:
+        pid: Of the process that there is.
+        closing: Whether there is to be no other one.
+    """
+
+    def __init__(
+        self, scheduler: str, *, home: Home, name: object, env: dict[str, str] | None = None, **options: Any
+    ) -> None:
+        """Describe the worker; `options` are those of `distributed.Worker`."""
+        super().__init__(scheduler=scheduler, name=name)
+        self.pid: int | None = None
+        self.closing = False
+        self._home = home
+        self._env = {**_from_config("pre-spawn-environ"), **_from_config("environ"), **os.environ, **(env or {})}
+        options.pop("loop", None)
+        config = {key: value for key, value in dask.config.config.items() if key not in {"scheduler", "shuffle"}}
+        self._options = {
+            **options, "scheduler_ip": scheduler, "name": name, "local_directory": home.scratch,
+            "config": config, "log_level": options.get("silence_logs") or logging.WARNING,
+        }  # fmt: skip
+        self._life: BinaryIO | None = None
+        self._thread: threading.Thread | None = None
+        self._failures = 0
+
+    async def start(self) -> None:
+        """Start a process, which connects to the scheduler as soon as it can."""
+        self._home.processes.add(self)
+        self._start()
+        await super().start()
+
+    async def close(self) -> None:
+        """End the process, with all that it has started; comes back when it is gone."""
+        self.closing = True
+        with contextlib.suppress(OSError, ValueError):  # it is gone already
+            if self._life is not None:
+                self._life.write(b"\n")
+        await asyncio.to_thread(self.join)
+        self._home.processes.discard(self)
+        await super().close()
+
+    def kill(self) -> None:
+        """End the process now, with all that it has started; its guard does it."""
+        if self._life is not None:
+            self._life.close()
+
+    def join(self) -> None:
+        """Wait until the process is gone."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        life, report, notes = os.pipe(), os.pipe(), os.pipe()
+        theirs = life[0], report[1], notes[1]
+        try:
+            code = _START.format(path=sys.path, life=theirs[0], report=theirs[1], notes=theirs[2])
+            guard = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=theirs, env=self._env,
+                start_new_session=True,
+            )  # fmt: skip
+        except BaseException:
+            for each in (life[1], report[0], notes[0]):
+                os.close(each)
+            raise
+        finally:
+            for each in theirs:
+                os.close(each)
+        self._life = os.fdopen(life[1], "wb", buffering=0)
+        _guard.send(self._life, self._options)
+        args = asyncio.get_running_loop(), guard, report[0], notes[0]
+        self._thread = threading.Thread(target=self._follow, args=args, name="amltk-dask: follows a worker")
+        self._thread.start()
+
+    def _follow(self, loop: asyncio.AbstractEventLoop, guard: subprocess.Popen[bytes], report: int, notes: int) -> None:
+        said: dict[str, int] = {}
+        with os.fdopen(report, encoding="ascii") as lines:
+            for line in lines:
+                said |= json.loads(line)
+                self.pid = said["pid"]
+                if "exit_code" in said:  # what the call left running may have the pipe, too
+                    break
+        guard.wait()
+        os.set_blocking(notes, False)
+        wrote = b""
+        with contextlib.suppress(BlockingIOError):
+            wrote = os.read(notes, _MOST_NOTES)
+        os.close(notes)
+        with contextlib.suppress(RuntimeError):  # that loop is closed
+            loop.call_soon_threadsafe(self._ended, said, wrote.decode(errors="replace"))
+
+    def _ended(self, said: dict[str, int], wrote: str) -> None:
+        self.kill()  # which closes the pipe
+        exit_code = said.get("exit_code")
+        if "pid" in said:
+            self._home.died(said["pid"], exit_code, wrote)
+        if self.closing:
+            return
+        self._failures = 0 if "connected" in said else self._failures + 1
+        if self._failures < _TRIES:
+            self._start()
+            return
+        text = f"dask's workers do not start: {_TRIES} of them ended at once, the last one {how_it_died(exit_code)}."
+        self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
+
+
+def _from_config(name: str) -> dict[str, str]:
+    return {key: str(value) for key, value in dask.config.get(f"distributed.nanny.{name}").items()}
+
+
+def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
+    """Return an executor with a cluster of its own; `options` are those of `LocalCluster`."""
+    home = Home(options.pop("local_directory", None))
+    at_scheduler: dict[str, Any] = {"local_directory": home.scratch, **options.pop("scheduler_kwargs", {})}
+    if "dashboard_address" not in options:
+        # The port of the first dashboard is taken for the second; and the small server stays even without one.
+        options["dashboard_address"] = "127.0.0.1:0"
+        at_scheduler["dashboard"] = False
+    options = {**_DEFAULTS, **options, "scheduler_kwargs": at_scheduler}
+    with contextlib.ExitStack() as opened:
+        opened.callback(home.clear)
+        cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
+        client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
+        everything = opened.pop_all()
+        executor = DaskExecutor(
+            client,
+            close=everything.close,
+            kill=home.kill,
+            allowed_failures=allowed_failures,
+            heartbeat_timeout=heartbeat_timeout,
+            autopsy=home.autopsy,
+            lose=home.lose,
+        )
+    home.fail = executor.fail_pending
+    return executor
+
+
+_DEFAULTS: dict[str, Any] = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL}

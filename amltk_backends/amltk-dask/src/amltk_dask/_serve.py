@@ -1,0 +1,114 @@
+"""The worker process of a local cluster: `distributed.Worker`, and what has to be arranged around it."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import dask
+from distributed import Worker
+
+from amltk_dask._guard import END_OF_REASON, GRACE
+
+
+def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
+    """Run a worker until it is asked to end.
+
+    Args:
+        options: `config` of dask; `log_level` of its loggers; all others are for `distributed.Worker`.
+        asked: A pipe whose end means that the worker is to end.
+        notes: For what faulthandler writes, and why the worker killed itself.
+        connected: Called when it is known to the scheduler.
+    """
+    os.set_inheritable(notes, False)
+    os.set_inheritable(asked, False)
+    faulthandler.enable(notes)
+    dask.config.update(dask.config.global_config, options.pop("config"))
+    logging.getLogger("distributed").setLevel(options.pop("log_level"))
+    calls = _MainThread()
+    if options["nthreads"] == 1:
+        options["executor"] = calls
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(_serve(options, asked, notes, connected))
+        except BaseException as error:
+            failure.append(error)
+        calls.shutdown()
+        time.sleep(GRACE)
+        os._exit(1)  # a call still runs, and nobody wants it any more
+
+    threading.Thread(target=work, name="amltk-dask: the worker's loop", daemon=True).start()
+    calls.serve()
+    if failure:
+        raise failure[0]
+
+
+class _MainThread(Executor):
+    """Runs calls in the main thread, where they can do what they can in a program: handle signals, say."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], Any, Any] | None] = queue.SimpleQueue()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._queue.put((future, fn, args, kwargs))
+        return future
+
+    def serve(self) -> None:
+        """Run what comes, until there is a `shutdown`."""
+        while (item := self._queue.get()) is not None:
+            future, fn, args, kwargs = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - as Executor has it
+        self._queue.put(None)
+
+
+async def _serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
+    worker = Worker(**options)
+    loop = asyncio.get_running_loop()
+    ends = loop.create_future()
+
+    def end() -> None:
+        loop.remove_reader(asked)
+        ends.set_result(None)
+
+    loop.add_reader(asked, end)
+    async with worker:
+        connected()
+        finished = loop.create_task(worker.finished())
+        watch = loop.create_task(_limit_memory(worker, notes))
+        await asyncio.wait([finished, ends], return_when=asyncio.FIRST_COMPLETED)
+        watch.cancel()
+        if not finished.done():
+            await worker.close(timeout=1, executor_wait=False, nanny=False, reason="amltk-dask: the cluster is closed")
+
+
+async def _limit_memory(worker: Worker, notes: int) -> None:
+    """Do what a nanny does for its worker."""
+    limit, share = worker.memory_manager.memory_limit, dask.config.get("distributed.worker.memory.terminate")
+    if not limit or not share:
+        return
+    while True:
+        await asyncio.sleep(0.1)
+        used = worker.monitor.get_process_memory()
+        if used > share * limit:
+            most = f"{share:.0%} of memory_limit, {int(limit) >> 20} MB"
+            text = f"It used {used >> 20} MB, more than {most}, and was ended."
+            os.write(notes, text.encode() + END_OF_REASON.encode())
+            os.kill(os.getpid(), signal.SIGKILL)

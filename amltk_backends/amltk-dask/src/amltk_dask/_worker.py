@@ -1,0 +1,130 @@
+"""What runs in workers of dask.
+
+    client                                                   worker
+
+    greet ───────────────── once: when it has come ────────> what it is, which versions it has
+    run, call as bytes ──── a task, for this worker only ──> outcome, as bytes
+
+dask itself sees bytes only: no keyword of the user's, and nothing that could fail to unpickle.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import sys
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from amltk.remote import loads, pack_exception, unpicklable_result
+
+RESULT, ERROR, REFUSED = range(3)
+
+LIBRARIES = ("amltk-core", "amltk-dask", "cloudpickle", "dask", "distributed")
+
+
+class Greeting(NamedTuple):
+    """What a worker says of itself.
+
+    Attributes:
+        pid: Its process.
+        host: Its machine.
+        nthreads: How many calls it can run at the same time.
+        nanny: The address of its nanny; empty without one.
+        versions: Those of Python, and of the libraries that have to fit.
+    """
+
+    pid: int
+    host: str
+    nthreads: int
+    nanny: str
+    versions: dict[str, str]
+
+
+# Of the calls that this process has begun lately.
+_begun: collections.deque[str] = collections.deque(maxlen=256)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what has to fit on both sides."""
+    found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def greet(dask_worker: Any) -> tuple[Any, ...]:
+    """Prepare the worker for calls, and say what it is.
+
+    Args:
+        dask_worker: The worker; dask passes it by this name.
+    """
+    # dask marks its workers as daemons, which may not have children of their own.
+    multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+    nanny = dask_worker.nanny or ""
+    return tuple(Greeting(os.getpid(), platform.node(), dask_worker.state.nthreads, nanny, versions()))
+
+
+def run(data: bytes, token: str, pid: int, host: str) -> bytes:
+    """Run a call, and return what comes of it; this never raises.
+
+    Args:
+        data: Function, arguments and keywords, pickled.
+        token: Of this call: none runs twice.
+        pid: The process that the call was given to; another one may have got its address.
+        host: The machine of that.
+    """
+    if token in _begun or (pid, host) != (os.getpid(), platform.node()):
+        return dumps((REFUSED, None))
+    _begun.append(token)
+    try:
+        outcome = _run(data)
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
+        outcome = dumps((ERROR, _pack(error)))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the user may have closed or replaced it
+            stream.flush()
+    return outcome
+
+
+def _run(data: bytes) -> bytes:
+    try:
+        fn, args, kwargs = loads(data)
+    except BaseException as error:
+        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
+        raise
+    result = fn(*args, **kwargs)
+    try:
+        return dumps((RESULT, result))
+    except (Exception, SystemExit) as error:
+        raise unpicklable_result(error, fn, result, dumps) from error
+
+
+def _pack(error: BaseException) -> bytes:
+    try:
+        return dumps(pack_exception(error, dumps, loads))
+    except BaseException as failure:  # an error so odd that not even its description can be had
+        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
+
+
+def dumps(value: object) -> bytes:
+    """Pickle `value`; what can't be imported by value."""
+    data: bytes = cloudpickle.dumps(value)
+    return data
+
+
+def kill(pid: int) -> None:
+    """Kill a worker and all that descends from it; what its nanny is asked to do."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):  # it is gone
+        worker = psutil.Process(pid)
+        for process in [*worker.children(recursive=True), worker]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()

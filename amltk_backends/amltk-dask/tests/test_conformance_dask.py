@@ -1,0 +1,7 @@
+from amltk.testing import BackendTests
+
+
+class TestDask(BackendTests):
+    backend = "dask"
+    options = {"n_workers": 2}  # noqa: RUF012 - nobody changes it
+    examples = 3  # a cluster takes its time to start

@@ -1,0 +1,131 @@
+"""The batch systems that the scripts beside this start, as tests see them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+HERE = Path(__file__).parent
+RUNNING = Path("/run/amltk-clusters")
+"""Where each has a folder while it runs."""
+
+
+class BatchSystem(NamedTuple):
+    """A batch system, on this machine.
+
+    Attributes:
+        name: Of the backend, and of the script.
+        options: What a small worker is asked for with; there is room for eight.
+        queued: Prints what is in the queue.
+        job: Finds id and name of a job in that.
+        cancel: Ends a job.
+        id: The variable of the environment that tells a job its id.
+        no_queue: What it says of a queue that there is not.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    queued: str
+    job: str
+    cancel: str
+    id: str
+    no_queue: str
+
+    def start(self) -> dict[str, str]:
+        """Start it, unless it runs; return what it wants to have in the environment."""
+        done = subprocess.run(
+            ["bash", str(HERE / f"{self.name}.sh"), "start"], stdout=subprocess.PIPE, text=True, check=True
+        )
+        wanted = {}
+        for line in done.stdout.splitlines():
+            name, value = line.removeprefix("export ").split("=", 1)
+            wanted[name] = value.replace("$PATH", os.environ["PATH"])
+        return wanted
+
+    def stop(self) -> None:
+        """Stop it; nothing is left of it."""
+        subprocess.run(["bash", str(HERE / f"{self.name}.sh"), "stop"], check=True)
+
+    @property
+    def runs(self) -> bool:
+        """Whether somebody has started it."""
+        return (RUNNING / self.name).exists()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return those that its script started."""
+        return [psutil.Process(int(path.read_text().split()[0])) for path in (RUNNING / self.name).glob("*.pid")]
+
+    def all_processes(self) -> list[psutil.Process]:
+        """Return those that its script started, and all that these have."""
+        started = self.processes()
+        return started + [child for each in started for child in each.children(recursive=True)]
+
+    def jobs(self, name: str) -> list[str]:
+        """Return the ids of the jobs of that name."""
+        said = subprocess.run(
+            shlex.split(self.queued), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+        )
+        return [job for job, its_name in re.findall(self.job, said.stdout, re.MULTILINE) if its_name == name]
+
+    def cancel_job(self, job: str) -> None:
+        """End a job, as its user would who is not amltk."""
+        subprocess.run([self.cancel, job], check=True, stdout=subprocess.DEVNULL)
+
+
+_SQUEUE = {"queued": "squeue --noheader --format=%A:%j", "job": r"^(\d+):(.*)$"}
+_SMALL = {"cores": 1, "memory": "500 MB", "walltime": "00:10:00"}
+
+SYSTEMS = {
+    each.name: each
+    for each in (
+        BatchSystem(
+            name="slurm",
+            options={"queue": "debug", **_SMALL},
+            **_SQUEUE,
+            cancel="scancel",
+            id="SLURM_JOB_ID",
+            no_queue="invalid partition specified: nowhere",
+        ),
+        BatchSystem(
+            name="sge",
+            options={"queue": "main.q", **_SMALL},
+            queued="qstat -u * -xml",
+            job=r"<JB_job_number>(\d+)</JB_job_number>[^$]*?<JB_name>(.*?)</JB_name>",
+            cancel="qdel",
+            id="JOB_ID",
+            no_queue='job requests unknown queue "nowhere"',
+        ),
+        BatchSystem(
+            name="pbs",
+            options={"queue": "debug", **_SMALL},
+            **_SQUEUE,
+            cancel="qdel",
+            id="SLURM_JOB_ID",
+            no_queue="invalid partition specified: nowhere",
+        ),
+        BatchSystem(
+            name="oar",
+            options={"queue": "default", **_SMALL},
+            queued="oarstat --full",
+            job=r"^Job_Id: (\d+)$[^$]*?^    name = (.*)$",
+            cancel="oardel",
+            id="OAR_JOB_ID",
+            no_queue="The queue nowhere does not exist",
+        ),
+    )
+}
+
+
+def lacking() -> str:
+    """Return what this machine lacks for starting them; "" if nothing."""
+    if os.geteuid() != 0:
+        return "starting batch systems takes root"
+    return "" if shutil.which("apt-get") else "the batch systems are packages of Debian, and there is no apt-get"

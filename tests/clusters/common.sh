@@ -1,0 +1,112 @@
+# For the scripts of this folder, which source it: `slurm.sh`, `sge.sh`, `pbs.sh`, `oar.sh`.
+# shellcheck shell=bash
+#
+# Each is called with `start` or `stop`. What they start listens on loopback only, and keeps all that it writes in a folder
+# of its own, with the ids of its processes; `stop` ends these, and removes that folder. Packages stay installed.
+# `start` prints what to export, and nothing else, to standard output.
+set -euo pipefail
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+name=$(basename "$0" .sh)
+folder=/run/amltk-clusters/$name
+slots=8 # more than the machine may have: tests need several clusters of several workers, most of them idle
+host=$(hostname -s)
+
+say() { echo "$name: $*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+need_root() {
+    ((EUID == 0)) || die "must be run as root, in a container or on a machine that is for tests"
+}
+
+# Installs what is missing, and keeps packages from starting their services: they do not have our settings.
+install_packages() {
+    local missing=() package policy=/usr/sbin/policy-rc.d ours=
+    for package in "$@"; do
+        [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get"
+    say "installing ${missing[*]}"
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod +x $policy
+        ours=yes
+    fi
+    local apt=(apt-get -qq -o DPkg::Lock::Timeout=120)
+    "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$folder/apt.log" 2>&1 || {
+        cat "$folder/apt.log" >&2
+        [[ -z $ours ]] || rm $policy
+        die "apt-get could not install ${missing[*]}"
+    }
+    [[ -z $ours ]] || rm $policy
+}
+
+# An id is given anew when its process has ended: together with the time of its start it is not.
+begun() { cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null; }
+
+# Is what `daemon` started under this name still there?
+alive() {
+    local pid time
+    read -r pid time 2>/dev/null <"$folder/$1.pid" && [[ $(begun "$pid") == "$time" ]]
+}
+
+# daemon NAME COMMAND...: starts a command that stays in the foreground, unless it is there.
+daemon() {
+    local called=$1
+    shift
+    alive "$called" && return
+    setsid "$@" </dev/null >>"$folder/$called.log" 2>&1 &
+    echo "$! $(begun $!)" >"$folder/$called.pid"
+    disown
+}
+
+# wait_for WHAT SECONDS CONDITION...: waits until a command succeeds; shows the logs when it does not.
+wait_for() {
+    local what=$1 end=$((SECONDS + $2))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        if ((SECONDS >= end)); then
+            tail -n 20 "$folder"/*.log >&2 || true
+            die "$what: not within the time"
+        fi
+        sleep 0.2
+    done
+}
+
+gone() { ! alive "$1"; }
+
+# Ends what `daemon` started, the last first.
+end_daemons() {
+    local called
+    for called in "$@"; do
+        alive "$called" || continue
+        kill "$(cut -d ' ' -f 1 "$folder/$called.pid")"
+        wait_for "end of $called" 20 gone "$called"
+    done
+}
+
+main() {
+    case ${1-} in
+    start)
+        need_root
+        mkdir -p "$folder"
+        start
+        say "up; stop it with: bash ${BASH_SOURCE[1]} stop"
+        exports
+        ;;
+    stop)
+        [[ -d $folder ]] || exit 0
+        need_root
+        stop
+        rm -rf "$folder"
+        say "stopped"
+        ;;
+    *) die "usage: bash ${BASH_SOURCE[1]} start | stop" ;;
+    esac
+}
