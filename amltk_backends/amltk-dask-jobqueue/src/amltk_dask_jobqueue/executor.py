@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.supervisor import Supervisor
+from amltk_dask_jobqueue.supervisor import AUTOPSY_SECONDS, Supervisor
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 __all__ = ["JobQueueExecutor", "open_executor"]
@@ -60,7 +63,9 @@ def open_executor(
         folder = options.get("log_directory")
         guard = Guard(commands.cancel, None if folder is None else Path(folder).absolute(), f".amltk-{system.name}-")
         opened.callback(guard.close)
-        cluster = open_cluster(system, commands, options, guard.folder)
+        scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
+        opened.callback(_forget, scratch)
+        cluster = open_cluster(system, commands, options, guard.folder, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor
@@ -71,8 +76,8 @@ def open_executor(
             n_jobs=math.ceil(n_workers / per_job),
             adaptive=adaptive,
             work=lambda: math.ceil(executor.calls_left / per_job),
-            release=lambda address: executor.release(address),
-            give_up=lambda error: executor.fail_pending(error),
+            release=lambda address: executor.release(address),  # noqa: PLW0108 - it is not there yet
+            give_up=lambda error: executor.fail_pending(error),  # noqa: PLW0108
         )
         end_jobs = functools.partial(cluster.sync, supervisor.end)
         opened.callback(end_jobs)
@@ -89,6 +94,7 @@ def open_executor(
             close=opened.close,
             kill=kill,
             autopsy=supervisor.autopsy,
+            autopsy_within=AUTOPSY_SECONDS,
         )
         executor.supervisor = supervisor
         cluster.sync(supervisor.watch)
@@ -99,3 +105,9 @@ def open_executor(
         opened.close()
         raise
     return executor
+
+
+def _forget(scratch: str) -> None:
+    """Remove the scheduler's folder, and what dask has put into this process because of it."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    sys.path[:] = [each for each in sys.path if not each.startswith(scratch)]

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from distributed import SchedulerPlugin
@@ -27,8 +26,8 @@ from distributed import SchedulerPlugin
 from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import Death, Worker
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.system import Commands
 from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.system import Commands
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -372,7 +371,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
     async def _give_back(self, surplus: int) -> None:
         waiting = [job for job in reversed(self._jobs) if not job.arrived][:surplus]
         await self._cancel(waiting)
-        idle = []
+        idle: list[Job] = []
         for job in reversed(self._jobs):
             if len(waiting) + len(idle) < surplus and job.workers and all(map(self._release, job.workers)):
                 idle.append(job)

@@ -76,7 +76,9 @@ class BatchSystem(ABC):
 class Commands:
     """Runs a batch system's commands, from the place of its submit command."""
 
-    def __init__(self, system: BatchSystem, submit_command: str | None = None, cancel_command: str | None = None) -> None:
+    def __init__(
+        self, system: BatchSystem, submit_command: str | None = None, cancel_command: str | None = None
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -101,7 +103,9 @@ class Commands:
         word = shlex.split(self.submit)[0]
         path = shutil.which(word)
         if path is None:
-            where = "there is no such program" if os.sep in word else f"it is not on PATH ({os.environ.get('PATH', '')})"
+            where = f"it is not on PATH ({os.environ.get('PATH', '')})"
+            if os.sep in word:
+                where = "there is no such program"
             msg = (
                 f"{self.system.title}'s submit command {word!r} was not found: {where}. Run this where jobs can be "
                 "submitted, on a login node, or say where it is: submit_command='/path/to/...'."

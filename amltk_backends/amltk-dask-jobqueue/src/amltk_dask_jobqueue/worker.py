@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-import dask
 import psutil
 from distributed.comm import connect
 
 _watching: set[asyncio.Task[None]] = set()
-
-# Calls may have children, as those of a task with Pynisher have.
-dask.config.set({"distributed.worker.daemon": False})
+_scratch: list[str] = []
 
 
 def dask_setup(server: Any) -> None:
@@ -32,6 +30,7 @@ def dask_setup(server: Any) -> None:
     """
     if getattr(server, "nanny", None):
         return  # that one watches
+    _scratch.append(server.local_directory)
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _asked_to_end)
     task = asyncio.get_running_loop().create_task(_watch(server))
@@ -56,6 +55,8 @@ def _end(why: str) -> NoReturn:
     os.write(2, f"amltk: this job ends, since {why}.\n".encode())
     for process in _descendants():
         process.kill()
+    for folder in _scratch:
+        shutil.rmtree(folder, ignore_errors=True)
     sys.stderr.flush()
     os._exit(1)
 

@@ -58,7 +58,14 @@ def moab(
     """
     from amltk_dask_jobqueue.executor import open_executor  # dask is imported when it is used
 
-    options |= {"queue": queue, "cores": cores, "memory": memory, "walltime": walltime, "account": account, "resource_spec": resource_spec}
+    options |= {
+        "queue": queue,
+        "cores": cores,
+        "memory": memory,
+        "walltime": walltime,
+        "account": account,
+        "resource_spec": resource_spec,
+    }
     return open_executor(
         SYSTEM,
         n_workers=n_workers,

@@ -11,7 +11,10 @@ from typing import Any
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
 
-_WAITING = {"Idle", "Deferred", "Hold", "BatchHold", "SystemHold", "UserHold", "NotQueued", "Staging", "Migrated", "Blocked"}
+_WAITING = {
+    *("Idle", "Deferred", "Hold", "BatchHold", "SystemHold", "UserHold"),
+    *("NotQueued", "Staging", "Migrated", "Blocked"),
+}
 _ALIVE = {"Starting", "Running", "Suspended"}
 _HELD = re.compile(r"\w*Hold|Deferred")
 
@@ -40,7 +43,7 @@ class Moab(BatchSystem):
         return f"{state}{why}"
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Have the output in the folder at once: what runs the jobs is mostly Torque, which brings it there at the end."""
+        """Have the output in the folder at once: Torque, which mostly runs the jobs, brings it there at the end."""
         file = f"{shlex.quote(str(folder))}/job-$PBS_JOBID.log"
         redirect = f"{{ : >> {file}; }} 2> /dev/null && exec >> {file} 2>&1"
         options["job_script_prologue"] = [redirect, *options["job_script_prologue"]]
@@ -53,6 +56,8 @@ def _look_at(commands: Commands, job: str) -> tuple[str, str]:
         if re.search(r"invalid job|cannot locate|not found", error.output, re.IGNORECASE):
             return "", ""
         raise
-    fields = dict(re.findall(r"^\s*(State|Completion Code|Block Reason|Holds|BLOCK MSG):\s*(.+?)\s*$", said, re.MULTILINE))
+    fields = dict(
+        re.findall(r"^\s*(State|Completion Code|Block Reason|Holds|BLOCK MSG):\s*(.+?)\s*$", said, re.MULTILINE)
+    )
     reasons = [f"{name.lower()}: {text}" for name, text in fields.items() if name != "State"]
     return fields.get("State", ""), f" ({', '.join(reasons)})" if reasons else ""

@@ -30,7 +30,8 @@ class OAR(BatchSystem):
         for job, told in _ask(commands, ids).items():
             state, message = told.get("state", ""), told.get("message") or ""
             if state not in _ENDED:
-                found[job] = JobState(state in _WAITING, f"{state}{f' ({message})' if message else ''}", stuck=state == "Hold")
+                words = f"{state} ({message})" if message else state
+                found[job] = JobState(state in _WAITING, words, stuck=state == "Hold")
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
@@ -42,7 +43,7 @@ class OAR(BatchSystem):
         return f"{state} ({'; '.join(said)})" if said else state
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Name the files of the output, which dask-jobqueue leaves where OAR puts them; do not warn of memory each time."""
+        """Name the files of the output, which dask-jobqueue leaves to OAR; do not warn of memory each time."""
         files = [f"-O {shlex.quote(f'{folder}/%jobid%.out')}", f"-E {shlex.quote(f'{folder}/%jobid%.err')}"]
         options["job_extra_directives"] = [*files, *(options.get("job_extra_directives") or [])]
         if options.get("memory_per_core_property_name") is None:

@@ -39,12 +39,12 @@ class Slurm(BatchSystem):
         return {job: state for job, state in found.items() if state.words.split()[0] not in _ENDED}
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `scontrol`, which forgets a job some minutes after its end, and then `sacct`, which not every cluster has."""
+        """Ask `scontrol`, which forgets jobs some minutes after their end, then `sacct`, which not all clusters have."""
         try:
             said = commands.ask("scontrol", "show", "job", job)
         except BatchSystemError:
-            said = commands.ask("sacct", "--noheader", "--allocations", "--parsable2", "--format=State", f"--jobs={job}")
-            return said.strip()
+            how = ("--noheader", "--allocations", "--parsable2", "--format=State")
+            return commands.ask("sacct", *how, f"--jobs={job}").strip()
         fields = dict(re.findall(r"\b(JobState|Reason|ExitCode)=(\S+)", said))
         state, reason, code = (fields.get(key, "") for key in ("JobState", "Reason", "ExitCode"))
         if state not in _ENDED:
