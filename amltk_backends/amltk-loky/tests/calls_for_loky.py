@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +47,31 @@ def die_with_an_orphan(folder: Path) -> None:
 
 def leave_a_process(_: object) -> int:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+
+
+def start_processes() -> tuple[str, list[int | None]]:
+    """Return the start method, and the exit codes of processes of it and of others."""
+    processes = [
+        each.Process(target=abs, args=(-1,))
+        for each in (multiprocessing, *map(multiprocessing.get_context, ("fork", "spawn")))
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return multiprocessing.get_start_method(), [process.exitcode for process in processes]
+
+
+def leave_a_child() -> int:
+    """Leave one for which Python waits when this process ends, as joblib does."""
+    child = multiprocessing.Process(target=time.sleep, args=(PATIENCE,))
+    child.start()
+    return os.getpid()
+
+
+def leave_a_thread() -> int:
+    threading.Thread(target=time.sleep, args=(PATIENCE,)).start()
+    return os.getpid()
 
 
 def die_in_the_initializer(folder: Path) -> None:

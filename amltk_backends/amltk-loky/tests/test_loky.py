@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -116,11 +118,12 @@ def test_an_initializer_that_cannot_be_pickled_is_refused_at_once(make):
         make(1, initializer=print, initargs=(threading.Lock(),))
 
 
-def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(make, until):
+@pytest.mark.parametrize("call", [os.getpid, calls.leave_a_child])
+def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(call, make, until):
     executor = make(1, timeout=0.2)
-    first = executor.submit(os.getpid).result()
+    first = executor.submit(call).result()
     until(lambda: not psutil.pid_exists(first))
-    assert executor.submit(os.getpid).result() != first
+    assert executor.submit(os.getpid).result(30) != first
 
 
 def test_what_calls_print_is_there_when_they_have_ended(tmp_path):
@@ -140,6 +143,15 @@ def test_what_calls_print_is_there_when_they_have_ended(tmp_path):
     assert done == "from the call\n"
 
 
+@pytest.mark.parametrize("method", [None, "spawn"])
+def test_calls_start_processes_as_the_main_process_would(method, make, monkeypatch):
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+    multiprocessing.set_start_method(method, force=True)
+    found, exit_codes = make(1).submit(calls.start_processes).result()
+    assert found == multiprocessing.get_start_method()
+    assert exit_codes == [0, 0, 0]
+
+
 # The end
 
 
@@ -154,6 +166,16 @@ def test_what_is_killed_is_cancelled_or_has_died(make, tmp_path, until):
         waits.result(0)
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(abs, -1)
+
+
+@pytest.mark.parametrize("call", [calls.leave_a_child, calls.leave_a_thread])
+def test_nobody_waits_for_what_keeps_a_worker_from_ending(call, make, lives):
+    executor = make(1)
+    worker = executor.submit(call).result()
+    began = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - began < calls.PATIENCE / 2
+    assert not lives(worker)
 
 
 def test_what_calls_left_running_ends_with_the_executor(make, until, lives):
@@ -202,8 +224,6 @@ def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
 @pytest.mark.parametrize("call", ["wait_for", "compute_in_c"])
 def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
     """Each of them, idle or in compiled code that keeps the interpreter's lock; and nothing lies around."""
-    shared_memory = Path("/dev/shm")
-    before = set(shared_memory.iterdir())
     folder = tmp_path / "folder"
     folder.mkdir()
     args = "folder" if call == "compute_in_c" else "folder / 'gate', folder"
@@ -226,11 +246,12 @@ def test_workers_go_with_a_program_that_is_killed(call, tmp_path, until, lives):
         try:
             until(lambda: len(list(folder.iterdir())) == 2)
             family = psutil.Process(program.pid).children(recursive=True)
+            assert list(Path("/dev/shm").glob(f"*loky-{program.pid}-*"))
         finally:
             program.kill()
     assert len(family) >= 4  # two workers, two resource trackers
     until(lambda: not any(lives(each.pid) for each in family))
-    until(lambda: set(shared_memory.iterdir()) <= before)
+    until(lambda: not list(Path("/dev/shm").glob(f"*loky-{program.pid}-*")))
 
 
 def test_ctrl_c_in_a_terminal_is_a_matter_of_the_program_alone(tmp_path, until, lives):

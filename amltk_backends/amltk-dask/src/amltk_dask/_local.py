@@ -39,11 +39,17 @@ class Home:
 
     Attributes:
         scratch: A folder for their files.
+        log_level: What dask logs below that is not shown, here and in the workers.
         fail: Called with the error if workers do not start.
     """
 
-    def __init__(self, folder: str | None) -> None:
-        """Make the folder, in this one if it is given."""
+    def __init__(self, folder: str | None, log_level: int) -> None:
+        """Make a folder, in this one if it is given, and silence dask."""
+        self.log_level = log_level
+        # dask's own way is to set the handlers' levels, which confuses two clusters at the same time.
+        self._handlers = [each for each in logging.getLogger("distributed").handlers if _is_dasks(each)]
+        for handler in self._handlers:
+            handler.addFilter(self._shows)
         self.scratch = tempfile.mkdtemp(prefix="amltk-dask-", dir=folder)
         self.fail: Callable[[BaseException], object] = _log.error
         self.processes: set[Process] = set()
@@ -51,9 +57,14 @@ class Home:
         self._deaths: dict[int, asyncio.Future[Death]] = {}
 
     def clear(self) -> None:
-        """Remove the folder, and what dask has put into this process because of it."""
+        """Remove the folder, and undo what has become of this process."""
+        for handler in self._handlers:
+            handler.removeFilter(self._shows)
         shutil.rmtree(self.scratch, ignore_errors=True)
         sys.path[:] = [each for each in sys.path if not each.startswith(self.scratch)]
+
+    def _shows(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self.log_level
 
     async def autopsy(self, worker: Worker) -> Death:
         """Return how a worker died, when it is dead."""
@@ -118,7 +129,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         config = {key: value for key, value in dask.config.config.items() if key not in {"scheduler", "shuffle"}}
         self._options = {
             **options, "scheduler_ip": scheduler, "name": name, "local_directory": home.scratch,
-            "config": config, "log_level": options.get("silence_logs") or logging.WARNING,
+            "config": config, "log_level": home.log_level,
         }  # fmt: skip
         self._life: BinaryIO | None = None
         self._thread: threading.Thread | None = None
@@ -204,19 +215,23 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
 
 
+def _is_dasks(handler: logging.Handler) -> bool:
+    return type(handler) is logging.StreamHandler
+
+
 def _from_config(name: str) -> dict[str, str]:
     return {key: str(value) for key, value in dask.config.get(f"distributed.nanny.{name}").items()}
 
 
 def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
     """Return an executor with a cluster of its own; `options` are those of `LocalCluster`."""
-    home = Home(options.pop("local_directory", None))
+    home = Home(options.pop("local_directory", None), options.pop("silence_logs", logging.CRITICAL))
     at_scheduler: dict[str, Any] = {"local_directory": home.scratch, **options.pop("scheduler_kwargs", {})}
     if "dashboard_address" not in options:
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
-    options = {**_DEFAULTS, **options, "scheduler_kwargs": at_scheduler}
+    options = {"threads_per_worker": 1, **options, "scheduler_kwargs": at_scheduler, "silence_logs": False}
     with contextlib.ExitStack() as opened:
         opened.callback(home.clear)
         cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
@@ -233,6 +248,3 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
         )
     home.fail = executor.fail_pending
     return executor
-
-
-_DEFAULTS: dict[str, Any] = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL}

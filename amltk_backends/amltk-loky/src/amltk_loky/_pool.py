@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
-from multiprocessing import Pipe, active_children
+from multiprocessing import Pipe, active_children, get_start_method
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import psutil
 from amltk_loky import _worker
 
 _MOST_NOTES = 1 << 16
-_DEAD_WITHIN = 2.0
+_PATIENCE = 2.0
 
 
 class Death(NamedTuple):
@@ -96,25 +97,20 @@ class Pool:
 
     def kill_workers(self) -> None:
         """Kill its workers, and all that descends from them; comes back when that is gone."""
-        family: list[psutil.Process] = []
-        for pid in list(self._pool._processes):
-            with contextlib.suppress(psutil.Error):  # it is gone
-                worker = psutil.Process(pid)
-                family += worker.children(recursive=True)
-                worker.kill()
-            _kill_group(pid)
-        for process in family:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(family, _DEAD_WITHIN)  # not for workers: whoever waits for these, loky, learns how they ended
+        _kill(self._workers())
 
     def close(self) -> None:
-        """Have its workers end when they have done what they do; comes back when they are gone, with what they left."""
-        queue, pids = self._pool._call_queue, list(self._pool._processes)
+        """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""
+        queue, workers = self._pool._call_queue, self._workers()
+        # Threads that a call started can keep a worker; in a pool that others use, these may have calls.
+        guard = threading.Timer(_PATIENCE, _kill, ([] if self.shared else workers,))
+        guard.start()
         self._pool.shutdown(wait=True)
+        guard.cancel()
+        guard.join()
         active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
-        for pid in pids:
-            _kill_orphans(pid)
+        for worker in workers:
+            _kill_orphans(worker.pid)
         if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
             queue._reader.close()
             if queue._thread is not None:
@@ -122,12 +118,33 @@ class Pool:
         for end in self._ends:
             end.close()
 
+    def _workers(self) -> list[psutil.Process]:
+        found = []
+        for pid in list(self._pool._processes):
+            with contextlib.suppress(psutil.Error):  # it is gone
+                found.append(psutil.Process(pid))
+        return found
+
     def _read_notes(self) -> bytes:
         if self._notes is None:
             return b""
         with contextlib.suppress(BlockingIOError):
             return os.read(self._notes.fileno(), _MOST_NOTES)
         return b""
+
+
+def _kill(workers: Iterable[psutil.Process]) -> None:
+    """Kill workers, and all that descends from them; comes back when that is gone."""
+    family: list[psutil.Process] = []
+    for worker in workers:
+        with contextlib.suppress(psutil.Error):  # it is gone
+            family += worker.children(recursive=True)
+            worker.kill()
+            _kill_group(worker.pid)
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(family, _PATIENCE)  # not for workers: whoever waits for these, loky, learns how they ended
 
 
 def _kill_group(pid: int) -> None:
@@ -156,8 +173,10 @@ def own(initializer: bytes | None, **options: Any) -> Pool:
         life, _, notes, to_notes = ends
         for end in (notes, to_notes):
             os.set_blocking(end.fileno(), False)  # what is too much is dropped
-        begin = {"initializer": _worker.begin, "initargs": (life, to_notes, initializer)}
-        pool = Pool(loky.ProcessPoolExecutor(1, **begin, **options), 1, notes, ends)
+        initargs = life, to_notes, get_start_method(allow_none=True), initializer
+        pool = Pool(
+            loky.ProcessPoolExecutor(1, initializer=_worker.begin, initargs=initargs, **options), 1, notes, ends
+        )
         unless_made.pop_all()
         return pool
 

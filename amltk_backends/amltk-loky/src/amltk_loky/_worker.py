@@ -16,12 +16,14 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import multiprocessing
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 import cloudpickle
@@ -49,12 +51,14 @@ class _State:
     life: Connection | None = None
 
 
-def begin(life: Connection, notes: Connection, initializer: bytes | None) -> None:
+def begin(life: Connection, notes: Connection, start_method: str | None, initializer: bytes | None) -> None:
     """Prepare a worker of ours.
 
     Args:
         life: An end of a pipe whose other end closes when the main process dies.
         notes: Where calls that begin are noted, and crashes.
+        start_method: How calls start processes with multiprocessing, if the main process has chosen; loky would
+            leave its own, with which `multiprocessing.Process` and spawned processes fail.
         initializer: The user's, with its arguments, pickled; called by the first call, which can tell of a failure.
     """
     os.setsid()  # Ctrl-C is the main process's business, and all that calls start can be found
@@ -62,7 +66,15 @@ def begin(life: Connection, notes: Connection, initializer: bytes | None) -> Non
         os.set_inheritable(connection.fileno(), False)
     _die_with(life.fileno())
     faulthandler.enable(notes.fileno())
+    multiprocessing.set_start_method(start_method, force=True)
+    Finalize(None, _end_children, exitpriority=0)
     _State.life, _State.notes, _State.initializer = life, notes, initializer
+
+
+def _end_children() -> None:
+    """Do for all children what Python does for daemonic ones: for others it waits, and joblib's stay for minutes."""
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 def _die_with(life: int) -> None:
