@@ -39,7 +39,7 @@ class Slurm(BatchSystem):
         return {job: state for job, state in found.items() if state.words.split()[0] not in _ENDED}
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `scontrol`, which forgets jobs some minutes after their end, then `sacct`, which not all clusters have."""
+        """Ask `scontrol`, which forgets jobs soon after their end, then `sacct`, which not all clusters have."""
         try:
             said = commands.ask("scontrol", "show", "job", job)
         except BatchSystemError:
