@@ -33,9 +33,11 @@ def open_existing(
     options: dict[str, Any] = {"address": address}
     if client is not None:
         options = {"address": client.scheduler.address, "security": client.security}
+    own = Client.__new__(Client)
     try:
-        own = Client(**options, set_as_default=False)
+        own.__init__(**options, set_as_default=False)
     except OSError as error:
+        own._loop_runner.stop()  # `close()` leaves its thread
         error.add_note(f"with_dask found no scheduler at {options['address']}; is the cluster running?")
         raise
     with contextlib.ExitStack() as opened:

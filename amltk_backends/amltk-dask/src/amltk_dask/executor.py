@@ -30,6 +30,7 @@ T = TypeVar("T")
 _log = logging.getLogger("amltk_dask")
 
 _LARGE = 1 << 20
+_LOOK_AGAIN = 0.5
 # By default, a client collects what it sends for 10 ms; here a worker waits for it.
 _COLLECTS_FOR = 0.001
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
@@ -241,6 +242,7 @@ class DaskExecutor(Executor):
         self._client.subscribe_topic("all", self._on_event)
         self._greet(await self._client.nthreads())
         await asyncio.gather(*self._tasks)
+        self._spawn(self._watch_connection())
         if self._heartbeat_timeout is not None:
             self._spawn(self._watch(self._heartbeat_timeout))
 
@@ -365,6 +367,10 @@ class DaskExecutor(Executor):
             )  # fmt: skip
         try:
             outcome = await future.result()
+        except asyncio.CancelledError as error:
+            if call not in self._running.get(worker, ()):  # it is we who do not want it any more
+                raise
+            outcome = RuntimeError(f"it was cancelled: {error}")  # by another client, or the connection is lost
         except Exception as error:  # dask's own
             outcome = error
         finally:
@@ -415,6 +421,12 @@ class DaskExecutor(Executor):
             self._workers.pop(worker.address, None)
         for call in calls:
             call.fail(_errors.broken(error))
+
+    async def _watch_connection(self) -> None:
+        while self._client.status == "running":  # noqa: ASYNC110 - dask has no event for it
+            await asyncio.sleep(_LOOK_AGAIN)
+        where = self._client.scheduler.address
+        self._fail(ConnectionError(f"The connection to dask's scheduler, {where}, is lost; its calls can't come back."))
 
     async def _watch(self, seconds: float) -> None:
         """Look for signs of life; by our own clock, for those of other machines may be wrong."""

@@ -1,0 +1,243 @@
+"""The backend `dask` with a cluster of its own: options, workers, and what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import calls_for_dask as calls
+import psutil
+import pytest
+
+from amltk import ExitState, Scheduler
+from amltk.exceptions import WorkerDied
+from amltk_dask._local import open_local
+from amltk_dask.executor import DaskExecutor
+
+Code = ExitState.Code
+
+
+def make(**options) -> DaskExecutor:
+    return open_local(**{"n_workers": 1, "allowed_failures": 0, "heartbeat_timeout": None, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"n_workers": 0}, ValueError, r"^n_workers must be an integer of at least 1 or None, got 0\."),
+        ({"n_workers": "2"}, TypeError, r"^n_workers must be .* got '2' of type str\."),
+        ({"allowed_failures": -1}, ValueError, r"^allowed_failures must be .* got -1"),
+        ({"heartbeat_timeout": 0}, ValueError, r"^heartbeat_timeout must be .* got 0"),
+        ({"address": 8786}, TypeError, r"^address must be of type str, got 8786"),
+        ({"client": "tcp://here:8786"}, TypeError, r"^client must be of type Client"),
+        ({"address": "tcp://here:8786", "n_workers": 2}, TypeError, r"^n_workers= is for a cluster that is made"),
+        ({"address": "tcp://here:8786", "memory_limit": "1GB"}, TypeError, r"^memory_limit= is for a cluster that"),
+        ({"processes": False}, TypeError, r"sets processes= itself\. .* client=cluster\.get_client\(\)"),
+        ({"n_worker": 2}, TypeError, r"no option 'n_worker', .* Did you mean 'n_workers'\?"),
+        ({"thread_per_worker": 2}, TypeError, r"no option .* Did you mean 'threads_per_worker'\?"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_starts(options, error, said):
+    before = threading.active_count()
+    with pytest.raises(error, match=said):
+        Scheduler.with_dask(**options)
+    assert threading.active_count() == before
+
+
+def test_the_plugin_does_not_load_what_it_wraps():
+    code = (
+        "import sys, amltk_dask.plugin; from amltk import Scheduler; Scheduler.with_dask(2); "
+        "sys.exit('distributed' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+
+
+# Workers
+
+
+def test_a_call_has_the_main_thread_and_the_environment(clean):
+    with make(env={"AMLTK_TEST": "set"}) as executor:
+        pid, main = executor.submit(calls.where).result(30)
+        assert (pid != os.getpid(), main) == (True, True)
+        assert executor.submit(calls.environment, "AMLTK_TEST").result(30) == "set"
+        assert executor.submit(calls.have_a_child).result(30) == 5
+        assert [worker.pid for worker in executor.workers.values()] == [pid]
+    assert "AMLTK_TEST" not in os.environ
+
+
+def test_several_threads_of_a_worker_die_together(clean, tmp_path, until):
+    with make(threads_per_worker=2) as executor:
+        runs = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path)
+        until(lambda: any(tmp_path.glob("*-*")))
+        with pytest.raises(WorkerDied, match="exited with code 3"):
+            executor.submit(calls.die, tmp_path).result(30)
+        with pytest.raises(WorkerDied, match="wait_for"):
+            runs.result(30)
+        assert executor.submit(abs, -1).result(30) == 1
+
+
+def test_too_much_memory(clean):
+    with make(memory_limit="300MB") as executor:
+        with pytest.raises(WorkerDied, match=r"eat\(7\).*because memory ran out.*95% of memory_limit, 286 MB") as info:
+            executor.submit(calls.eat, 7).result(50)
+        assert info.value.out_of_memory
+        assert info.value.signal == signal.SIGKILL
+
+
+def test_large_arguments_warn_of_nothing(clean):
+    with make() as executor:
+        assert executor.submit(len, bytes(20 << 20)).result(30) == 20 << 20
+
+
+def test_a_result_that_fails_to_unpickle_is_not_lost(clean):
+    with make() as executor:
+        with pytest.raises(LookupError, match="not in this process") as info:
+            executor.submit(calls.give_what_fails_to_unpickle).result(30)
+        assert "give_what_fails_to_unpickle" in info.value.__notes__[0]
+        assert executor.submit(abs, -1).result(30) == 1
+
+
+def test_allowed_failures_run_a_call_again(clean, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with make(allowed_failures=1) as executor:
+        assert executor.submit(calls.die_at_first, tmp_path / "folder").result(50) != os.getpid()
+        assert len(list(folder.iterdir())) == 2
+        with pytest.raises(WorkerDied, match=r"die\(.*for the 2\. time"):
+            executor.submit(calls.die, folder).result(50)
+        assert len(list(folder.iterdir())) == 4
+
+
+def test_workers_that_do_not_start(clean, capfd):
+    with make(env={"PYTHONHOME": "/nowhere"}) as executor:
+        with pytest.raises(BrokenExecutor, match="dask's workers do not start: 3 of them ended at once"):
+            executor.submit(abs, -1).result(50)
+        with pytest.raises(BrokenExecutor, match="do not start"):
+            executor.submit(abs, -1)
+    assert "encodings" in capfd.readouterr().err
+
+
+# The end
+
+
+def test_what_is_killed_is_cancelled_or_has_died(clean, tmp_path, until):
+    executor = make()
+    runs, waits = (executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(2))
+    until(lambda: any(tmp_path.glob("*-*")))
+    assert not runs.cancel()
+    executor.kill_workers()
+    with pytest.raises(WorkerDied, match=r"wait_for\(.* was ended by kill_workers\(\)"):
+        runs.result(0)
+    assert waits.cancelled()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    executor.kill_workers()
+
+
+def test_killed_while_it_starts(clean):
+    for _ in range(3):
+        executor = make()
+        future = executor.submit(abs, -1)
+        executor.kill_workers()
+        assert future.done()
+
+
+def test_pending_calls_can_be_failed(clean, tmp_path, until):
+    with make() as executor:
+        futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(3)]
+        assert executor.calls_left == 3
+        until(lambda: any(tmp_path.glob("*-*")))
+        executor.fail_pending(OSError("no such queue"))
+        for future in futures:
+            with pytest.raises(BrokenExecutor, match="OSError: no such queue"):
+                future.result(30)
+        assert executor.calls_left == 0
+        with pytest.raises(OSError, match="no such queue"):
+            executor.check()
+        (tmp_path / "gate").touch()
+
+
+def test_nothing_is_said_on_the_terminal(tmp_path):
+    """Nor is the script imported by workers: it has no guard."""
+    done = script(
+        """
+        import os, time
+        from amltk import Scheduler
+
+        scheduler = Scheduler.with_dask(2)
+        task = scheduler.task(lambda code: os._exit(code) if code else print("from the call"))
+        scheduler.on_start(lambda: [task(code) for code in (0, 3)] and None)
+        print(scheduler.run(on_exception="ignore").code.name)
+        endless = scheduler.task(time.sleep)
+        scheduler.on_start(lambda: endless(60))
+        task.on_done(lambda *_: scheduler.stop())
+        print(scheduler.run(on_exception="ignore", wait=False).code.name)
+        """,
+        tmp_path,
+    )
+    assert sorted(done.split("\n")) == ["", "EXHAUSTED", "STOPPED", "from the call", "from the call"]
+
+
+def test_without_shutdown_the_program_ends_all_the_same(tmp_path):
+    printed = script(
+        """
+        from amltk_dask._local import open_local
+
+        executor = open_local(n_workers=1, allowed_failures=0, heartbeat_timeout=None)
+        print(executor.submit(abs, -1).result())
+        """,
+        tmp_path,
+    )
+    assert printed == "1\n"
+
+
+def test_workers_go_with_a_program_that_is_killed(tmp_path, until):
+    """Even one in compiled code that keeps the interpreter's lock; and nothing lies around."""
+    noted, temporary = tmp_path / "noted", tmp_path / "temporary"
+    noted.mkdir()
+    temporary.mkdir()
+    path = write(
+        f"""
+        import pathlib, sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import calls_for_dask as calls
+        from amltk_dask._local import open_local
+
+        executor = open_local(n_workers=2, allowed_failures=0, heartbeat_timeout=None)
+        executor.submit(calls.compute_in_c, pathlib.Path({str(noted)!r}))
+        executor.submit(calls.wait_for, pathlib.Path({str(noted)!r}) / "gate", pathlib.Path({str(noted)!r}))
+        time.sleep(60)
+        """,
+        tmp_path,
+    )
+    with subprocess.Popen([sys.executable, path], env={**os.environ, "TMPDIR": str(temporary)}) as program:
+        try:
+            until(lambda: len(list(noted.iterdir())) == 2)
+            family = psutil.Process(program.pid).children(recursive=True)
+        finally:
+            program.kill()
+    assert len(family) == 4  # two workers, and two that guard them
+    _, alive = psutil.wait_procs(family, 10)
+    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    until(lambda: not list(temporary.iterdir()))
+
+
+def write(code: str, folder: Path) -> Path:
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(code), encoding="utf-8")
+    return path
+
+
+def script(code: str, folder: Path) -> str:
+    """Run a program, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, write(code, folder)], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
