@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 from tune_digits import Result, evaluate, proposals
 
-from amltk import Retry, Scheduler
+from amltk import PynisherPlugin, Retry, Scheduler
 
 
 def make_scheduler(options: argparse.Namespace) -> Scheduler:
@@ -43,8 +43,10 @@ def make_scheduler(options: argparse.Namespace) -> Scheduler:
 def search(study: optuna.Study, options: argparse.Namespace) -> None:
     """Keep all workers busy with what the study proposes, and tell it what comes of that."""
     scheduler = make_scheduler(options)
+    # Some configurations take minutes, or all memory: these end their call, not its job.
+    limits = PynisherPlugin(walltime_limit=(30, "s"), memory_limit=(1, "GB"))
     # A job that is preempted or cancelled takes its call with it. That was not the call's fault: try once more.
-    task = scheduler.task(evaluate, plugins=[Retry(max_attempts=2)])
+    task = scheduler.task(evaluate, plugins=[Retry(max_attempts=2), limits])
     trials = iter(proposals(study))
     under_way: dict[Future[Result], Trial] = {}
 

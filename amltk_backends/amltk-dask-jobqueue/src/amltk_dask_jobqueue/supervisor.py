@@ -144,6 +144,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._by_address: dict[str, Job] = {}
         self._here = Path.cwd()
         self._submitted = 0
+        self._target = 0
         self._lost = 0
         self._failures = 0
         self._not_before = 0.0
@@ -164,9 +165,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are wanted, and of these queued and connected, and how many were lost so far."""
-        connected = sum(bool(job.workers) for job in self._jobs)
-        wanted = max(self._wanted(), len(self._jobs))
-        return {"wanted": wanted, "queued": len(self._jobs) - connected, "connected": connected, "lost": self._lost}
+        connected = sum(bool(job.workers) for job in list(self._jobs))
+        jobs = len(self._jobs)
+        return {
+            "wanted": max(self._target, jobs),
+            "queued": jobs - connected,
+            "connected": connected,
+            "lost": self._lost,
+        }
 
     def describe(self) -> str:
         """Return each job's id, with the batch system's words, or the node of its worker."""
@@ -352,7 +358,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """Submit what is missing, or give back what is not needed; give up if nothing helps."""
         if self._over:
             return
-        surplus = len(self._jobs) - self._wanted()
+        self._target = self._wanted()
+        surplus = len(self._jobs) - self._target
         if surplus > 0:
             await self._give_back(surplus)
         while len(self._jobs) < self._wanted() and not self._over:
