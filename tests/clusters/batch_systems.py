@@ -27,8 +27,9 @@ class BatchSystem(NamedTuple):
         queued: Prints what is in the queue.
         job: Finds id and name of a job in that.
         cancel: Ends a job.
-        id: The variable of the environment that tells a job its id.
-        no_queue: What it says of a queue that there is not.
+        id: A variable in the environment of jobs.
+        wrong: Options with which it takes no job.
+        refusal: What it says of these.
     """
 
     name: str
@@ -37,7 +38,13 @@ class BatchSystem(NamedTuple):
     job: str
     cancel: str
     id: str
-    no_queue: str
+    wrong: Mapping[str, Any]
+    refusal: str
+
+    def options_of(self, job_name: str, **changes: Any) -> dict[str, Any]:
+        """Return `options` for jobs of that name, with some of them changed."""
+        name = {"job_extra_directives": {"batch_name": job_name}} if self.name == "htcondor" else {"job_name": job_name}
+        return {**self.options, **name, **changes}
 
     def start(self) -> dict[str, str]:
         """Start it, unless it runs; return what it wants to have in the environment."""
@@ -81,6 +88,7 @@ class BatchSystem(NamedTuple):
 
 
 _SQUEUE = {"queued": "squeue --noheader --format=%A:%j", "job": r"^(\d+):(.*)$"}
+_NOWHERE = {"queue": "nowhere"}
 _SMALL = {"cores": 1, "memory": "500 MB", "walltime": "00:10:00"}
 
 SYSTEMS = {
@@ -92,7 +100,8 @@ SYSTEMS = {
             **_SQUEUE,
             cancel="scancel",
             id="SLURM_JOB_ID",
-            no_queue="invalid partition specified: nowhere",
+            wrong=_NOWHERE,
+            refusal="invalid partition specified: nowhere",
         ),
         BatchSystem(
             name="sge",
@@ -101,7 +110,8 @@ SYSTEMS = {
             job=r"<JB_job_number>(\d+)</JB_job_number>[^$]*?<JB_name>(.*?)</JB_name>",
             cancel="qdel",
             id="JOB_ID",
-            no_queue='job requests unknown queue "nowhere"',
+            wrong=_NOWHERE,
+            refusal='job requests unknown queue "nowhere"',
         ),
         BatchSystem(
             name="pbs",
@@ -109,7 +119,8 @@ SYSTEMS = {
             **_SQUEUE,
             cancel="qdel",
             id="SLURM_JOB_ID",
-            no_queue="invalid partition specified: nowhere",
+            wrong=_NOWHERE,
+            refusal="invalid partition specified: nowhere",
         ),
         BatchSystem(
             name="oar",
@@ -118,7 +129,18 @@ SYSTEMS = {
             job=r"^Job_Id: (\d+)$[^$]*?^    name = (.*)$",
             cancel="oardel",
             id="OAR_JOB_ID",
-            no_queue="The queue nowhere does not exist",
+            wrong=_NOWHERE,
+            refusal="The queue nowhere does not exist",
+        ),
+        BatchSystem(
+            name="htcondor",
+            options={"cores": 1, "memory": "500 MB", "disk": "1 GB"},
+            queued="condor_q -allusers -af:j JobBatchName",
+            job=r"^(\d+)\.\d+ (.*)$",
+            cancel="condor_rm",
+            id="_CONDOR_SCRATCH_DIR",
+            wrong={"job_extra_directives": {"requirements": "((("}},
+            refusal="Parse error in expression",
         ),
     )
 }

@@ -26,25 +26,25 @@ need_root() {
 
 # Installs what is missing, and keeps packages from starting their services: they do not have our settings.
 install_packages() {
-    local missing=() package policy=/usr/sbin/policy-rc.d ours=
+    local missing=() package policy=/usr/sbin/policy-rc.d
     for package in "$@"; do
         [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
     done
     ((${#missing[@]})) || return 0
     command -v apt-get >/dev/null || die "needs the packages ${missing[*]}, and there is no apt-get"
     say "installing ${missing[*]}"
-    if [[ ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' >$policy
-        chmod +x $policy
-        ours=yes
-    fi
-    local apt=(apt-get -qq -o DPkg::Lock::Timeout=120)
-    "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$folder/apt.log" 2>&1 || {
+    (
+        flock 9 # those of another script; apt-get does not wait for the lists of packages
+        if [[ ! -e $policy ]]; then
+            printf '#!/bin/sh\nexit 101\n' >$policy
+            chmod +x $policy
+            trap 'rm $policy' EXIT
+        fi
+        apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${missing[@]}"
+    ) 9>/run/amltk-clusters/apt.lock >"$folder/apt.log" 2>&1 || {
         cat "$folder/apt.log" >&2
-        [[ -z $ours ]] || rm $policy
         die "apt-get could not install ${missing[*]}"
     }
-    [[ -z $ours ]] || rm $policy
 }
 
 # An id is given anew when its process has ended: together with the time of its start it is not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import uuid
@@ -14,6 +15,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from batch_systems import SYSTEMS, BatchSystem, lacking
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have systems tested side by side by pytest-xdist, but for PBS and Slurm, of which one runs on the other."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        system = getattr(item, "callspec", None) and item.callspec.params.get("system")
+        item.add_marker(pytest.mark.xdist_group("slurm" if system == "pbs" else str(system)))
 
 
 @pytest.fixture(scope="session", params=SYSTEMS)
@@ -36,6 +46,14 @@ def system(request: pytest.FixtureRequest) -> Iterator[BatchSystem]:
             system.stop()
             assert not system.runs
             assert [process for process in processes if process.is_running()] == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_dask_keeps() -> None:
+    """Start what stays as long as the program, so that nobody takes it for a leftover."""
+    from distributed.utils import offload  # who skips these tests may not have it
+
+    asyncio.run(offload(int))
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from loky.backend import get_context
+
 PATIENCE = 60
 
 
@@ -63,10 +65,13 @@ def start_processes() -> tuple[str, list[int | None]]:
 
 
 def leave_a_child() -> int:
-    """Leave one for which Python waits when this process ends, as joblib does."""
-    child = multiprocessing.Process(target=time.sleep, args=(PATIENCE,))
-    child.start()
+    """Leave one for which Python waits when this process ends."""
+    multiprocessing.Process(target=time.sleep, args=(PATIENCE,)).start()
     return os.getpid()
+
+
+def leave_a_child_as_joblib_does() -> None:
+    get_context("loky").Process(target=time.sleep, args=(PATIENCE,)).start()
 
 
 def leave_a_thread() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def test_a_reusable_pool_whose_idle_workers_were_killed_is_not_used_again(reusab
         with LokyExecutor(1, reusable=True) as executor:
             assert executor.submit(abs, -1).result(30) == 1
             executor.kill_workers()
+
+
+def test_nobody_waits_for_children_of_calls_in_the_reusable_pool(reusable):
+    """When it is closed, or the program ends."""
+    from amltk_loky.executor import LokyExecutor
+
+    with LokyExecutor(1, reusable=True) as executor:
+        executor.submit(calls.leave_a_child_as_joblib_does).result(30)
+    began = time.monotonic()
+    loky.get_reusable_executor(reuse=True).shutdown(wait=True)
+    assert time.monotonic() - began < calls.PATIENCE / 2
 
 
 def test_stop_now_ends_what_runs_in_the_reusable_pool(reusable, tmp_path, until):

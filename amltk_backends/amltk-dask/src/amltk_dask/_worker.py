@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import importlib.metadata
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ class Greeting(NamedTuple):
 _begun: collections.deque[str] = collections.deque(maxlen=256)
 
 
+@functools.cache  # looking them up takes milliseconds, and a cluster may have a thousand workers
 def versions() -> dict[str, str]:
     """Return the versions of what has to fit on both sides."""
     found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}

@@ -44,11 +44,13 @@ class _State:
         initializer: The user's, pickled, until it has been called.
         notes: Where it is noted that a call begins; None in a pool that is not ours.
         life: Kept open for as long as the worker lives.
+        end: Of the worker, in order; None before its first call.
     """
 
     initializer: bytes | None = None
     notes: Connection | None = None
     life: Connection | None = None
+    end: Finalize | None = None
 
 
 def begin(life: Connection, notes: Connection, start_method: str | None, initializer: bytes | None) -> None:
@@ -67,7 +69,6 @@ def begin(life: Connection, notes: Connection, start_method: str | None, initial
     _die_with(life.fileno())
     faulthandler.enable(notes.fileno())
     multiprocessing.set_start_method(start_method, force=True)
-    Finalize(None, _end_children, exitpriority=0)
     _State.life, _State.notes, _State.initializer = life, notes, initializer
 
 
@@ -92,6 +93,7 @@ def run(data: bytes) -> Outcome:
     Args:
         data: Function, arguments and keywords, pickled.
     """
+    _State.end = _State.end or Finalize(None, _end_children, exitpriority=0)
     try:
         if _State.initializer is not None:
             _initialize(_State.initializer)
