@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 import standin_batch_system
-from distributed.utils import offload
 
 from amltk_dask_jobqueue import supervisor
 
@@ -83,10 +81,9 @@ class StandIn:
         ]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _thread_of_dask() -> None:
-    """Start the thread that dask has once in a process, so that nobody takes it for a leftover."""
-    asyncio.run(offload(int))
+@pytest.fixture(scope="module", autouse=True)
+def _thread_of_dask(thread_of_dask: None) -> None:
+    """For every test of these folders."""
 
 
 @pytest.fixture
