@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,17 @@ def trackers() -> Iterator[Callable[..., None]]:
         os.close(tracker._fd)
         os.waitpid(tracker._pid, 0)
         tracker._fd = tracker._pid = None
+
+
+@pytest.fixture(scope="module")
+def thread_of_dask() -> Iterator[None]:
+    """Start the thread that dask keeps as long as the program; it ends with the module, for others count threads."""
+    from distributed import utils
+
+    asyncio.run(utils.offload(int))
+    yield
+    utils._offload_executor.shutdown()
+    utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
 
 
 @pytest.fixture

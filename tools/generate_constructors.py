@@ -34,8 +34,8 @@ class CannotDeclareError(Exception):
 def our_backends() -> list[str]:
     """Return the names of the backends in this repository, by the entry points of their distributions."""
     projects = sorted((ROOT / "amltk_backends").glob("*/pyproject.toml"))
-    entry_points = [tomllib.loads(p.read_text(encoding="utf-8"))["project"]["entry-points"] for p in projects]
-    return [name for groups in entry_points for name in groups["amltk"]]
+    entry_points = [tomllib.loads(p.read_text(encoding="utf-8"))["project"].get("entry-points", {}) for p in projects]
+    return [name for groups in entry_points for name in groups.get("amltk", ())]
 
 
 def stub(constructors: Iterable[tuple[str, Callable[..., Any]]]) -> str:

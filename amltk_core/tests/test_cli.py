@@ -127,7 +127,7 @@ def test_json_is_for_programs(amltk, tmp_path):
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)
-    assert backends["htcondor"]["status"] == "not installed"
+    assert backends["airflow"]["status"] == "not installed"
     task_plugins = {row["name"]: row for row in json.loads(amltk("plugins", "--json").stdout)}
     assert list(task_plugins["fair"]) == FIELDS
     assert task_plugins["fair"]["summary"] == "Is fair."

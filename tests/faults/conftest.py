@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import gc
 import re
 import sys
@@ -10,7 +9,6 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
-from distributed.utils import offload
 from loky.backend import resource_tracker as loky_resource_tracker
 
 # Workers import what is not sent by value from here.
@@ -42,9 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_libraries_keep(trackers: Callable[..., None]) -> None:
+def _what_libraries_keep(trackers: Callable[..., None], thread_of_dask: None) -> None:
     trackers(resource_tracker, loky_resource_tracker)
-    asyncio.run(offload(int))  # a thread of dask's
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -8,16 +7,14 @@ from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
-from distributed.utils import offload
 
 # Workers import what is not sent by value from here.
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _what_stays_as_long_as_the_program() -> None:
-    """Start what dask leaves running, so that nobody takes it for a leftover."""
-    asyncio.run(offload(int))
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_as_long_as_the_program(thread_of_dask: None) -> None:
+    """For every test of this folder."""
 
 
 @pytest.fixture(scope="module")

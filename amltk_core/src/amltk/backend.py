@@ -81,6 +81,8 @@ class Backend:
         examinations: Takes what `create` takes, and gives what `amltk doctor` performs, one after the
             other up to the first that fails. A generator is closed after the last one, whatever
             became of it: there it ends what they have started.
+        job_script: Takes what `create` takes, and returns the script that a batch system would be
+            given for a worker, which `amltk doctor NAME --job-script` prints. It starts nothing.
     """
 
     name: str
@@ -90,12 +92,13 @@ class Backend:
     kill: Callable[[Executor], None] | None = None
     check: Callable[..., None] | None = None
     examinations: Callable[..., Iterable[Examination]] | None = None
+    job_script: Callable[..., str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             msg = f"A backend's name is of lower-case letters, digits and '_', as in with_<name>; got {self.name!r}."
             raise ValueError(msg)
-        for field in ("create", "kill", "check", "examinations"):
+        for field in ("create", "kill", "check", "examinations", "job_script"):
             value = getattr(self, field)
             if not callable(value) and (value is not None or field == "create"):
                 msg = f"{field}= of backend {self.name!r} must be callable, got {value!r}."

@@ -78,6 +78,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         help="what with_NAME() is given: a Python literal, or else a string; can be repeated",
     )
     doctor.add_argument(
+        "--job-script", action="store_true", help="only print the script of a job, as a batch system gets it"
+    )
+    doctor.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
     )
     new.add_argument("kind", choices=("backend", "plugin"))
@@ -94,6 +97,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command == "doctor":
         if arguments.option and arguments.name is None:
             doctor.error("--option needs the name of the backend that has it: amltk doctor NAME --option ...")
+        if arguments.job_script and (arguments.name is None or arguments.json):
+            doctor.error("--job-script prints that of one backend, as it is: amltk doctor NAME --job-script")
         names = [name for name, _ in arguments.option]
         if twice := [name for name in names if names.count(name) > 1]:
             doctor.error(f"--option {twice[0]} is given more than once")
@@ -133,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"amltk-core {version('amltk-core')}\n")
         return 0
     if arguments.command == "doctor":
-        return _doctor(arguments)
+        return _job_script(arguments.name, dict(arguments.option)) if arguments.job_script else _doctor(arguments)
     if arguments.command == "new":
         return _new(arguments)
     return _list(arguments)
@@ -198,6 +203,26 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write("No backend is installed. `amltk backends` names those that there are.\n")
     return 0 if all(each.ok for each in found) else 1
+
+
+def _job_script(name: str, options: dict[str, Any]) -> int:
+    from amltk.exceptions import BackendError
+    from amltk.plugins import plugin_manager
+    from amltk.scheduling.provider import from_backend
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            backend = plugin_manager().backend(name)
+            if backend.job_script is None:
+                sys.stderr.write(f"amltk doctor: error: the backend {name!r} has no job script\n")
+                return 2
+            from_backend(backend, (), options)
+            script = backend.job_script(**options)
+    except (BackendError, TypeError, ValueError) as error:
+        sys.stderr.write(f"amltk doctor: error: {error}\n")
+        return 2
+    sys.stdout.write(script)
+    return 0
 
 
 @contextlib.contextmanager

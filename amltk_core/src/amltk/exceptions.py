@@ -14,7 +14,8 @@
     │   ├── UnknownBackendError       (AttributeError)  nobody offers a backend of that name
     │   ├── BackendNotInstalledError  (ImportError)     known, but its distribution is missing
     │   ├── BrokenBackendError                          installed, but it fails to load
-    │   └── NotSupportedError         (ValueError)      it cannot do what is asked of it
+    │   ├── NotSupportedError         (ValueError)      it cannot do what is asked of it
+    │   └── BatchSystemError          (RuntimeError)    a batch system takes no job, or its jobs do not live
     ├── WorkerDied                                      the process that ran a call is gone
     │   └── WorkerLost                                  it did not answer any more, and was ended
     ├── CallTimeoutError              (TimeoutError)    a call took longer than it may, and was ended
@@ -89,6 +90,21 @@ class BrokenBackendError(BackendError):
 
 class NotSupportedError(BackendError, ValueError):
     """The backend, or the executor, cannot do what is asked of it."""
+
+
+class BatchSystemError(BackendError, RuntimeError):
+    """A batch system does not take a job, or the jobs that it takes do not live.
+
+    Attributes:
+        command: What was asked of it, as a command line; "" if it is not about one command.
+        output: What it said.
+    """
+
+    def __init__(self, message: str, *, command: str = "", output: str = "") -> None:
+        """Describe it: `message` holds command and output as well."""
+        super().__init__(message)
+        self.command = command
+        self.output = output
 
 
 class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, named as the field names it

@@ -30,7 +30,6 @@ T = TypeVar("T")
 _log = logging.getLogger("amltk_dask")
 
 _LARGE = 1 << 20
-_AUTOPSY_WITHIN = 3.0
 _LOOK_AGAIN = 0.5
 # By default, a client collects what it sends for 10 ms; here a worker waits for it.
 _COLLECTS_FOR = 0.001
@@ -54,6 +53,7 @@ class DaskExecutor(Executor):
         allowed_failures: int = 0,
         heartbeat_timeout: float | None = None,
         autopsy: Callable[[Worker], Awaitable[Death]] | None = None,
+        autopsy_within: float = 3.0,
         lose: Callable[[Worker], object] | None = None,
     ) -> None:
         """Begin to give calls to the workers that there are, and to those that come.
@@ -67,7 +67,8 @@ class DaskExecutor(Executor):
             allowed_failures: How often a call is run again whose worker died.
             heartbeat_timeout: After so many seconds without a sign of life from its worker a call fails with
                 `WorkerLost`. None: never.
-            autopsy: Tells how a worker died; what it has not found out after 3 seconds isn't waited for.
+            autopsy: Tells how a worker died.
+            autopsy_within: How many seconds it is waited for.
             lose: Ends a worker that gives no sign of life.
         """
         self._client = client
@@ -76,6 +77,7 @@ class DaskExecutor(Executor):
         self._allowed_failures = allowed_failures
         self._heartbeat_timeout = heartbeat_timeout
         self._autopsy = autopsy
+        self._autopsy_within = autopsy_within
         self._lose = lose
         self._changed = threading.Condition()
         self._waiting: collections.deque[Call] = collections.deque()
@@ -111,6 +113,20 @@ class DaskExecutor(Executor):
     def busy(self) -> list[Worker]:
         """The workers that run calls."""
         return [worker for worker, calls in list(self._running.items()) if calls]
+
+    def release(self, address: str) -> bool:
+        """Give a worker no more calls, if it has none; in the loop of the client.
+
+        Returns:
+            Whether it is so.
+        """
+        worker = self._workers.get(address)
+        if worker is not None:
+            if self._running.get(worker):
+                return False
+            self._running.pop(worker, None)
+            del self._workers[address]
+        return True
 
     def check(self) -> None:
         """Raise what keeps calls from running, if there is something.
@@ -303,7 +319,7 @@ class DaskExecutor(Executor):
         death = Death()
         if self._autopsy is not None and not self._killed:
             with contextlib.suppress(asyncio.TimeoutError):
-                death = await asyncio.wait_for(self._autopsy(worker), _AUTOPSY_WITHIN)
+                death = await asyncio.wait_for(self._autopsy(worker), self._autopsy_within)
         for call in calls:
             self._died(call, functools.partial(_errors.died, call, worker, death))
 

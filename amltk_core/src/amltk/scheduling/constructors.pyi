@@ -17,6 +17,20 @@ class Constructors:
         **options: Any,
     ) -> Self: ...
     @classmethod
+    def with_htcondor(
+        cls,
+        n_workers: int,
+        *,
+        cores: int | None = None,
+        memory: str | None = None,
+        disk: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
     def with_loky(
         cls,
         max_workers: int | None = None,
@@ -26,6 +40,73 @@ class Constructors:
         initargs: tuple[Any, ...] = (),
         env: Mapping[str, str] | None = None,
         reusable: bool = False,
+    ) -> Self: ...
+    @classmethod
+    def with_lsf(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        project: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
+    def with_moab(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        account: str | None = None,
+        resource_spec: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
+    def with_oar(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        project: str | None = None,
+        resource_spec: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
+    def with_pbs(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        account: str | None = None,
+        resource_spec: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
     ) -> Self: ...
     @classmethod
     def with_processes(
@@ -41,6 +122,39 @@ class Constructors:
     ) -> Self: ...
     @classmethod
     def with_sequential(cls) -> Self: ...
+    @classmethod
+    def with_sge(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        project: str | None = None,
+        resource_spec: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
+    @classmethod
+    def with_slurm(
+        cls,
+        n_workers: int,
+        *,
+        queue: str | None = None,
+        cores: int | None = None,
+        memory: str | None = None,
+        walltime: str | None = None,
+        account: str | None = None,
+        adaptive: bool = True,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> Self: ...
     @classmethod
     def with_threads(
         cls,

@@ -1,0 +1,183 @@
+"""Makes dask-jobqueue's clusters: of their own classes, and without jobs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import os
+import shlex
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from amltk.checks import did_you_mean
+from amltk_dask_jobqueue.system import BatchSystem, Commands, run
+
+_OURS = "amltk_dask_jobqueue.worker"
+_NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
+_QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+
+
+def open_cluster(
+    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, scratch: str
+) -> Any:
+    """Return a cluster of dask-jobqueue's whose scheduler runs, in this process; it submits nothing.
+
+    Args:
+        system: Whose cluster it is.
+        commands: What its jobs are submitted with.
+        options: For dask-jobqueue's cluster.
+        folder: Where the jobs write.
+        scratch: For what the scheduler writes, on this machine.
+    """
+    kind, options = _prepared(system, commands, options, folder)
+    options["scheduler_options"].setdefault("local_directory", scratch)
+    return kind(**options)
+
+
+def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path) -> str:
+    """Return the script of a job, without starting anything; see `open_cluster`.
+
+    Raises:
+        TypeError: There is no such option.
+        ValueError: dask-jobqueue can't use a value, or needs more.
+    """
+    kind, options = _prepared(system, commands, options, folder)
+    new = not folder.exists()
+    try:
+        script: str = _job(kind, options).job_script()
+    finally:
+        if new and folder.is_dir():  # dask-jobqueue has made it
+            folder.rmdir()
+    return script
+
+
+def import_dask_jobqueue() -> Any:
+    """Import it, without what it does then: it sets a handler of its own for Ctrl-C, which only the main thread may."""
+    with mock.patch("signal.signal"):
+        return importlib.import_module("dask_jobqueue")
+
+
+def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
+    """Refuse options that dask-jobqueue does not have, or can't use.
+
+    Raises:
+        TypeError: There is no such option.
+        ValueError: It can't use a value, or needs more.
+    """
+    job_script(system, Commands(system), options, Path())
+
+
+def _prepared(
+    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path
+) -> tuple[type[Any], dict[str, Any]]:
+    import dask
+
+    dask_jobqueue = import_dask_jobqueue()
+    base = getattr(dask_jobqueue, system.cluster)
+    section = options.get("config_name") or base.job_cls.config_name
+
+    def setting(name: str) -> Any:
+        """Return what the user says of an option here, or in dask's configuration."""
+        value = options.get(name)
+        return dask.config.get(f"jobqueue.{section}.{name.replace('_', '-')}", None) if value is None else value
+
+    mine: dict[str, Any] = {
+        "log_directory": str(folder),
+        "processes": setting("processes") or 1,  # dask-jobqueue's own choice is one for each core, up to four
+        # What goes wrong with workers and calls is told by errors.
+        "silence_logs": options.get("silence_logs", logging.CRITICAL),
+        # Who wants the dashboard has a port for it: two runs can't have the same.
+        "scheduler_options": _scheduler(setting("scheduler_options") or {}),
+        "job_script_prologue": [*_as_here(), *(setting("job_script_prologue") or [])],
+        # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
+        "worker_extra_args": [
+            *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
+            *(setting("worker_extra_args") or []),
+        ],
+    }
+    _check_names(system, base, options)
+    if setting("cores") is None or setting("memory") is None:
+        msg = (
+            f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
+            f"configuration has jobqueue.{section}.cores and .memory for that, too."
+        )
+        raise ValueError(msg)
+    for name in ("job_extra_directives", "memory_per_core_property_name"):  # which a system may add to
+        if value := setting(name):
+            mine[name] = value
+    merged = {**options, **mine}
+    system.adjust(merged, folder)
+    kind = type(base.__name__, (base,), {"job_cls": _job_class(base.job_cls, commands)})
+    return kind, merged
+
+
+def _scheduler(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(wanted) if "dashboard_address" in wanted else {**_QUIET_SCHEDULER, **wanted}
+
+
+def _as_here() -> list[str]:
+    """Return commands after which a job is in this folder, and finds what is found here: PBS starts jobs at home."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    base = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
+    ours = [
+        str(Path(folder).absolute())
+        for folder in sys.path
+        if not any(folder == each or folder.startswith(f"{each}{os.sep}") for each in (*installed, base))
+        and not folder.endswith(".zip")
+    ]
+    path = shlex.quote(os.pathsep.join(dict.fromkeys(ours)))
+    return [f"cd {shlex.quote(str(Path.cwd()))}", f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}"]
+
+
+def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> None:
+    known: set[str] = set()
+    for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
+        known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
+    known = {name for name in known if not name.endswith("kwargs")} - _NOT_FOR_USERS
+    for name in options:
+        if name not in known:
+            msg = (
+                f"with_{system.name} has no option {name!r}, nor has dask-jobqueue's {base.__name__}."
+                f"{did_you_mean(name, known)} Options that are passed on to it: {', '.join(sorted(known))}."
+            )
+            raise TypeError(msg)
+
+
+def _job_class(base: type[Any], commands: Commands) -> type[Any]:
+    """Return a class of jobs with commands of its own: to set those of dask-jobqueue's changes all clusters."""
+
+    class Job(base):  # type: ignore[misc] # it is whatever class dask-jobqueue has
+        """A job whose commands are run by ours."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            # Some add options of theirs to it.
+            self.submit_command: str = str(vars(self).get("submit_command", base.submit_command)).replace(
+                base.submit_command, commands.submit, 1
+            )
+
+        async def _submit_job(self, script_filename: str) -> str:
+            self.script = Path(script_filename).name
+            return str(await super()._submit_job(script_filename))
+
+        @staticmethod
+        async def _call(cmd: list[str], *, shell: bool = False, **_more: Any) -> str:
+            """Run a command, in a thread that has nothing else to do; its errors are ones that people understand."""
+            if shell:  # LSF's, which hides why a job is refused
+                return run(["/bin/sh", "-c", cmd[0].removesuffix(" 2> /dev/null")])
+            return run(cmd)
+
+    return Job
+
+
+def _job(kind: type[Any], options: Mapping[str, Any]) -> Any:
+    """Return a job as a cluster would have it."""
+    of_cluster = set(inspect.signature(import_dask_jobqueue().JobQueueCluster.__init__).parameters)
+    of_cluster -= {"config_name", "interface", "protocol"}
+    own = {name: value for name, value in options.items() if name not in of_cluster}
+    return kind.job_cls("tcp://ADDRESS-OF-THE-SCHEDULER:PORT", name="NAME", **own)

@@ -1,0 +1,113 @@
+"""The executor of a batch system: dask's, with jobs behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from amltk.exceptions import BatchSystemError
+from amltk_dask.executor import DaskExecutor
+from amltk_dask_jobqueue.cluster import open_cluster
+from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.supervisor import AUTOPSY_SECONDS, Supervisor
+from amltk_dask_jobqueue.system import BatchSystem, Commands
+
+__all__ = ["JobQueueExecutor", "open_executor"]
+
+
+class JobQueueExecutor(DaskExecutor):
+    """Runs calls in workers that are jobs of a batch system."""
+
+    supervisor: Supervisor
+
+    def worker_counts(self) -> Mapping[str, int]:
+        """Return how many jobs are wanted, and how many of these wait for their workers, have them, and were lost."""
+        return self.supervisor.counts()
+
+
+def open_executor(
+    system: BatchSystem,
+    *,
+    n_workers: int,
+    adaptive: bool = True,
+    submit_command: str | None = None,
+    cancel_command: str | None = None,
+    options: Mapping[str, Any],
+) -> JobQueueExecutor:
+    """Submit the first job, and return an executor for calls.
+
+    Args:
+        system: Where to.
+        n_workers: How many workers there are, or at most, if `adaptive`.
+        adaptive: Whether there are only as many as there are calls.
+        submit_command: Instead of the system's.
+        cancel_command: Instead of the system's.
+        options: For dask-jobqueue's cluster. With `processes=`, a job has so many workers.
+
+    Raises:
+        BatchSystemError: It does not take the job.
+    """
+    commands = Commands(system, submit_command, cancel_command)
+    commands.find()
+    opened = contextlib.ExitStack()
+    try:
+        folder = options.get("log_directory")
+        guard = Guard(commands.cancel, None if folder is None else Path(folder).absolute(), f".amltk-{system.name}-")
+        opened.callback(guard.close)
+        scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
+        opened.callback(_forget, scratch)
+        cluster = open_cluster(system, commands, options, guard.folder, scratch)
+        opened.callback(cluster.close)
+        per_job = int(cluster.new_spec["options"]["processes"])
+        executor: JobQueueExecutor
+        supervisor = Supervisor(
+            cluster,
+            commands,
+            guard,
+            n_jobs=math.ceil(n_workers / per_job),
+            adaptive=adaptive,
+            work=lambda: math.ceil(executor.calls_left / per_job),
+            release=lambda address: executor.release(address),  # noqa: PLW0108 - it is not there yet
+            give_up=lambda error: executor.fail_pending(error),  # noqa: PLW0108
+        )
+        end_jobs = functools.partial(cluster.sync, supervisor.end)
+        opened.callback(end_jobs)
+        cluster.sync(supervisor.submit)  # what is wrong is mostly wrong with the first one, and said at once
+        client = Client(cluster, set_as_default=False)
+        opened.callback(client.close)
+
+        def kill() -> tuple[()]:
+            end_jobs()
+            return ()
+
+        executor = JobQueueExecutor(
+            client,
+            close=opened.close,
+            kill=kill,
+            autopsy=supervisor.autopsy,
+            autopsy_within=AUTOPSY_SECONDS,
+        )
+        executor.supervisor = supervisor
+        cluster.sync(supervisor.watch)
+    except BatchSystemError as error:
+        opened.close()
+        raise error.with_traceback(None) from None  # the way through dask tells nobody anything
+    except BaseException:
+        opened.close()
+        raise
+    return executor
+
+
+def _forget(scratch: str) -> None:
+    """Remove the scheduler's folder, and what dask has put into this process because of it."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    sys.path[:] = [each for each in sys.path if not each.startswith(scratch)]

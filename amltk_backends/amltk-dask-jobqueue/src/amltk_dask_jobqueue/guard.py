@@ -1,0 +1,74 @@
+"""The main process's side of the guardian, and the folder of the jobs' output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from amltk_dask_jobqueue import guardian
+
+
+class Guard:
+    """Has jobs cancelled if this process dies, and keeps the folder for what they write.
+
+    Attributes:
+        folder: Where the jobs write.
+    """
+
+    def __init__(self, cancel: str, folder: Path | None, prefix: str) -> None:
+        """Start the guardian.
+
+        Args:
+            cancel: The command that cancels jobs.
+            folder: Where the jobs write; by default a new one in the current directory, which is removed at the end.
+            prefix: Of the name of a new one.
+        """
+        own = ""
+        if folder is None:
+            own = tempfile.mkdtemp(prefix=prefix, dir=_writable())
+        self._own = own
+        self.folder = Path(own) if folder is None else folder
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", guardian.__file__, own, *shlex.split(cancel)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C, and a terminal that is closed, are the main process's business
+            bufsize=0,
+        )
+
+    def add(self, job: str) -> None:
+        """Have a job cancelled if this process dies."""
+        self._write(f"+{job}\n")
+
+    def remove(self, job: str) -> None:
+        """Leave a job alone: it is gone."""
+        self._write(f"-{job}\n")
+
+    def close(self) -> None:
+        """End the guardian; it cancels what has not been removed."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+        if self._own:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with self._lock, contextlib.suppress(OSError, ValueError):  # somebody has killed it
+            self._process.stdin.write(line.encode())
+
+
+def _writable() -> Path:
+    """Return the current directory, in which jobs start, or home, if nothing can be written there."""
+    here = Path.cwd()
+    return here if os.access(here, os.W_OK) else Path.home()

@@ -1,0 +1,41 @@
+"""Reads what jobs have written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_LINES = 30
+_BYTES = 16384
+_CHATTER = re.compile(r"^\S+ \S+ - distributed\.\S+ - INFO - ")
+
+
+def tail_of_log(folder: Path, job: str) -> str:
+    """Return the last lines that a job has written; "" if there are none.
+
+    Args:
+        folder: Where jobs write.
+        job: Its id, which is in the names of its files.
+    """
+    number = re.match(r"\d+", job)
+    its_own = re.compile(rf"(?<!\d){re.escape(number[0] if number else job)}(?!\d)")
+    lines: list[str] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if its_own.search(path.name) and path.is_file():
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - _BYTES))
+                lines += file.read().decode(errors="replace").splitlines()[-_LINES:]
+    return "\n".join(line for line in lines if line.strip())
+
+
+def without_chatter(log: str) -> str:
+    """Return a log without what dask tells when all is well."""
+    return "\n".join(line for line in log.splitlines() if not _CHATTER.match(line))
+
+
+def exit_code_in(log: str, pid: int) -> int | None:
+    """Return how a worker ended, if dask's nanny has written that; negative for a signal."""
+    found = re.search(rf"Worker process {pid} (exited with status|was killed by signal) (\d+)", log)
+    if found is None:
+        return None
+    return int(found[2]) if found[1].startswith("exited") else -int(found[2])

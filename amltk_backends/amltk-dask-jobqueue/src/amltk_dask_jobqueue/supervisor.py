@@ -1,0 +1,450 @@
+"""Keeps as many jobs alive as are wanted, and knows what became of each.
+
+    submit ──> waiting ──> running ──> its workers connect ──> they leave: is the job alive?
+                  │           │                                    yes: its worker is started again
+                  └───────────┴── it is gone ──> how did it end?   no ──┘
+                                                 replaced, as often as is sensible
+
+dask-jobqueue counts a job as a worker from when it is submitted to when it is cancelled, whatever became of
+it. Here the batch system is asked, as long as a job has no worker that is connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from distributed import SchedulerPlugin
+
+from amltk.exceptions import BatchSystemError
+from amltk_dask.executor import Death, Worker
+from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.system import Commands
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("amltk_dask_jobqueue")
+
+TICK_SECONDS = 0.5
+"""How often it is seen to that there are as many jobs as are wanted."""
+IDLE_SECONDS = 5.0
+"""How long there has to be less work than workers before a job is given back: a new one has to queue again."""
+LOOK_SECONDS = (1.0, 30.0)
+"""How often the batch system is asked about jobs without a worker: at first, and when they have waited for long."""
+NO_WORKER_SECONDS = 60.0
+"""After how long it is said that no worker has come."""
+LOST_SECONDS = 60.0
+"""How long a job that runs may be without a worker that was there before."""
+ATTEMPTS = 3
+"""So many jobs in a row may end before they have a worker, or not be taken, until no more are submitted."""
+GONE_SECONDS = 25.0
+"""How long it is waited for cancelled jobs to leave the queue."""
+AUTOPSY_SECONDS = 15.0
+"""How long a call whose worker died waits for the batch system's word on it."""
+LOG_SECONDS = 3.0
+"""How long it is waited for the log of a job that ended: some systems copy it only then."""
+
+
+class Ending(NamedTuple):
+    """How a job ended.
+
+    Attributes:
+        words: The batch system's; "" if it has none.
+        log: The end of what the job wrote.
+    """
+
+    words: str
+    log: str
+
+
+@dataclass(eq=False)
+class Job:
+    """A job of ours.
+
+    Attributes:
+        name: Of its worker, as dask knows it; with a number behind it if it has several.
+        id: The batch system's.
+        script: The name of the file that was submitted.
+        since: When it was submitted, or lost its last worker, by the monotonic clock.
+        waiting: Whether it has not been started, as far as is known.
+        words: What the batch system said of it last.
+        stuck: Whether it will wait for ever.
+        missing: How often in a row the batch system did not know it.
+        workers: Addresses of those that are connected.
+        arrived: Whether one ever was.
+        ending: How it ended, once that is known.
+    """
+
+    name: str
+    id: str
+    script: str
+    since: float = field(default_factory=time.monotonic)
+    waiting: bool = True
+    words: str = ""
+    stuck: bool = False
+    missing: int = 0
+    workers: set[str] = field(default_factory=set)
+    arrived: bool = False
+    ending: Ending | None = None
+
+
+class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
+    """Submits jobs, watches over them, and cancels them; everything in here happens on the loop of dask's scheduler."""
+
+    name = "amltk-dask-jobqueue"
+    failure: BatchSystemError | None = None
+    """Why no more jobs are submitted, if that is so."""
+
+    def __init__(
+        self,
+        cluster: Any,
+        commands: Commands,
+        guard: Guard,
+        *,
+        n_jobs: int,
+        adaptive: bool,
+        work: Callable[[], int],
+        release: Callable[[str], bool],
+        give_up: Callable[[BatchSystemError], None],
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            cluster: dask-jobqueue's, without any jobs of its own.
+            commands: Of the batch system.
+            guard: Cancels the jobs if this process is killed.
+            n_jobs: How many jobs there are, or may be.
+            adaptive: Whether there are only as many as there is work for.
+            work: Says how many jobs there is work for.
+            release: Takes a worker's address, and says whether it has no call, and will be given none.
+            give_up: Is told, once, why no worker will come any more.
+        """
+        self._cluster = cluster
+        self._commands = commands
+        self._guard = guard
+        self._n_jobs = n_jobs
+        self._adaptive = adaptive
+        self._work = work
+        self._release = release
+        self._give_up = give_up
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="amltk-dask-jobqueue")
+        self._jobs: list[Job] = []
+        self._leaving: list[Job] = []
+        self._by_name: dict[str, Job] = {}
+        self._by_address: dict[str, Job] = {}
+        self._here = Path.cwd()
+        self._submitted = 0
+        self._lost = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._last_failure: BatchSystemError | None = None
+        self._idle_since: float | None = None
+        self._look_at = 0.0
+        self._say_at = NO_WORKER_SECONDS
+        self._said = ""
+        self._over = False
+        self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        cluster.scheduler.add_plugin(self)
+
+    @property
+    def title(self) -> str:
+        """What people call the batch system."""
+        return self._commands.system.title
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs are wanted, and of these queued and connected, and how many were lost so far."""
+        connected = sum(bool(job.workers) for job in self._jobs)
+        wanted = max(self._wanted(), len(self._jobs))
+        return {"wanted": wanted, "queued": len(self._jobs) - connected, "connected": connected, "lost": self._lost}
+
+    def describe(self) -> str:
+        """Return each job's id, with the batch system's words, or the node of its worker."""
+        return "; ".join(f"{job.id}{f' ({job.words})' if job.words else ''}" for job in self._jobs)
+
+    # What dask's scheduler tells.
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Note that a worker is connected."""
+        state = scheduler.workers[worker]
+        job = self._job_of(str(state.name))
+        if job is None:
+            return
+        job.workers.add(worker)
+        self._by_address[worker] = job
+        job.arrived, job.waiting, job.words, job.missing = True, False, "", 0
+        self._failures = 0
+        self._say_at = NO_WORKER_SECONDS
+        self._changed.set()
+
+    def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:  # noqa: ARG002 - the names are dask's
+        """Note that a worker is gone, which may be the end of its job, or not."""
+        for job in self._jobs:
+            if worker in job.workers:
+                job.workers.discard(worker)
+                job.since, self._look_at = time.monotonic(), 0.0
+        self._changed.set()
+
+    def _job_of(self, worker: str) -> Job | None:
+        return self._by_name.get(worker) or self._by_name.get(worker.rpartition("-")[0])
+
+    # Submitting and cancelling.
+
+    async def submit(self) -> None:
+        """Submit a job.
+
+        Raises:
+            BatchSystemError: It is not taken.
+        """
+        self._submitted += 1
+        name = f"{self._commands.system.name}-{self._submitted}"
+        job = Job(name, *await self._in_thread(self._start, name))
+        self._guard.add(job.id)
+        self._by_name[name] = job
+        self._jobs.append(job)
+
+    def _start(self, name: str) -> tuple[str, str]:
+        spec, scheduler = self._cluster.new_spec, self._cluster.scheduler
+        job = spec["cls"](scheduler.contact_address or scheduler.address, name=name, **spec["options"])
+        try:
+            asyncio.run(job.start())
+        except ValueError as error:  # there is no id in what the command printed
+            raise BatchSystemError(str(error), command=self._commands.submit) from error
+        return str(job.job_id), job.script
+
+    async def _cancel(self, jobs: Iterable[Job]) -> None:
+        jobs = [job for job in jobs if job in self._jobs]
+        self._jobs = [job for job in self._jobs if job not in jobs]
+        self._leaving += jobs
+        if jobs:
+            with contextlib.suppress(BatchSystemError):  # whether they go, `end` sees
+                await self._in_thread(self._commands.cancel_jobs, [job.id for job in jobs])
+
+    async def watch(self) -> None:
+        """Begin to watch over the jobs, and to submit what is missing."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def end(self) -> None:
+        """Cancel all jobs, and come back when the batch system has none of them any more."""
+        self._over = True
+        self._changed.set()
+        if self._watching is not None:
+            await self._watching
+        await self._cancel(self._jobs)
+        deadline = time.monotonic() + GONE_SECONDS
+        pause, problem = 0.1, ""
+        while self._leaving:
+            try:
+                states = await self._states(self._leaving)
+            except BatchSystemError as error:
+                problem = f" {error}"
+            else:
+                for job in [job for job in self._leaving if job.id not in states]:
+                    self._leaving.remove(job)
+                    self._forget(job)
+            if not self._leaving:
+                break
+            if time.monotonic() > deadline:
+                ids = ", ".join(job.id for job in self._leaving)
+                _log.warning(
+                    "%s: cancelled jobs are still there after %g s: %s.%s", self.title, GONE_SECONDS, ids, problem
+                )
+                break
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        self._threads.shutdown(wait=False)
+
+    # Watching.
+
+    async def _watch(self) -> None:
+        """Do what has to be done, until it is over."""
+        while not self._over:
+            try:
+                await self._look()
+                self._say_if_nobody_comes()
+                await self._adjust()
+            except Exception:
+                _log.exception("%s: jobs could not be looked after; it is tried again.", self.title)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), TICK_SECONDS)
+            self._changed.clear()
+
+    async def _look(self) -> None:
+        """Ask what became of jobs that have no worker, from time to time."""
+        now = time.monotonic()
+        doubtful = [job for job in self._jobs if not job.workers]
+        if not doubtful or now < self._look_at:
+            return
+        soon, late = LOOK_SECONDS
+        self._look_at = now + min(late, max(soon, (now - max(job.since for job in doubtful)) / 4))
+        try:
+            await self._ask_about(doubtful)
+        except BatchSystemError as error:
+            self._say(f"{self.title} does not say what became of jobs: {error}")
+        for job in [job for job in self._jobs if job.arrived and not job.workers and now - job.since > LOST_SECONDS]:
+            _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
+            self._lost += 1
+            await self._cancel([job])
+
+    async def _ask_about(self, jobs: Collection[Job]) -> None:
+        states = await self._states(jobs)
+        for job in jobs:
+            state = states.get(job.id)
+            if state is not None:
+                job.missing = 0
+                if job.waiting and not state.waiting:
+                    job.since = time.monotonic()
+                job.waiting, job.words, job.stuck = state
+            elif not job.workers and job in self._jobs:
+                job.missing += 1
+                # Some systems list a job only a moment after they have taken it.
+                if job.words or job.arrived or job.missing > 1:
+                    await self._bury(job)
+
+    async def _bury(self, job: Job) -> None:
+        self._jobs.remove(job)
+        words = ""
+        with contextlib.suppress(BatchSystemError):
+            words = await self._in_thread(self._commands.system.ending, self._commands, job.id)
+        log = without_chatter(await self._log_of(job))
+        how = f"ended as {words}" if words else "is gone, and nothing tells why"
+        self._forget(job)
+        job.ending = Ending(f"{self.title}'s job {job.id} {how}.", log)
+        self._changed.set()
+        if job.arrived:
+            self._lost += 1
+            _log.info("%s", job.ending.words)
+            return
+        wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
+        self._failed(BatchSystemError(f"{job.ending.words} Its worker had not connected. {wrote}", output=log))
+
+    def _forget(self, job: Job) -> None:
+        self._guard.remove(job.id)
+        # Some name the output by the script, whatever the script says: the qsub that Slurm brings.
+        for path in self._here.glob(f"{job.script}.[oe]{job.id}"):
+            path.unlink(missing_ok=True)
+
+    async def _log_of(self, job: Job) -> str:
+        deadline = time.monotonic() + LOG_SECONDS
+        while not (log := await self._in_thread(tail_of_log, self._guard.folder, job.id)):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.3)
+        return log
+
+    def _failed(self, error: BatchSystemError) -> None:
+        self._failures += 1
+        self._last_failure = error
+        self._not_before = time.monotonic() + 2.0 ** (self._failures - 1) - 1.0
+        _log.warning("%s", error)
+
+    async def _adjust(self) -> None:
+        """Submit what is missing, or give back what is not needed; give up if nothing helps."""
+        if self._over:
+            return
+        surplus = len(self._jobs) - self._wanted()
+        if surplus > 0:
+            await self._give_back(surplus)
+        while len(self._jobs) < self._wanted() and not self._over:
+            if self._failures >= ATTEMPTS:
+                if not self._jobs and self._last_failure is not None:
+                    self._end_with(self._last_failure)
+                return
+            if time.monotonic() < self._not_before:
+                return
+            try:
+                await self.submit()
+            except BatchSystemError as error:
+                self._failed(error)
+                return
+
+    def _wanted(self) -> int:
+        if not self._adaptive:
+            return self._n_jobs
+        need = min(self._n_jobs, self._work())
+        if need >= len(self._jobs):
+            self._idle_since = None
+            return need
+        self._idle_since = self._idle_since or time.monotonic()
+        return need if time.monotonic() - self._idle_since > IDLE_SECONDS else len(self._jobs)
+
+    async def _give_back(self, surplus: int) -> None:
+        waiting = [job for job in reversed(self._jobs) if not job.arrived][:surplus]
+        await self._cancel(waiting)
+        idle: list[Job] = []
+        for job in reversed(self._jobs):
+            if len(waiting) + len(idle) < surplus and job.workers and all(map(self._release, job.workers)):
+                idle.append(job)
+        await self._cancel(idle)
+
+    def _end_with(self, error: BatchSystemError) -> None:
+        if not self._over:
+            self._over = True
+            self.failure = error
+            self._give_up(error)
+
+    def _say_if_nobody_comes(self) -> None:
+        if not self._jobs or any(job.workers for job in self._jobs):
+            return
+        now = time.monotonic()
+        waited = now - min(job.since for job in self._jobs)
+        stuck = [job for job in self._jobs if job.stuck]
+        if not stuck and waited < self._say_at:
+            return
+        shown = (stuck or self._jobs)[:3]
+        words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
+        address = self._cluster.scheduler.address
+        if stuck:
+            what = "no worker will come as things are"
+        elif all(job.waiting for job in shown):
+            what = f"no worker has come for {waited:.0f} s"
+        else:
+            what = f"no worker has connected to {address} for {waited:.0f} s"
+        self._say_at = max(self._say_at, 2 * waited)
+        self._say(f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.", key=words)
+
+    def _say(self, text: str, key: str | None = None) -> None:
+        """Warn, unless that was the last thing that was said."""
+        key = text if key is None else key
+        if key != self._said:
+            self._said = key
+            _log.warning("%s", text)
+
+    # For those who ask.
+
+    async def autopsy(self, worker: Worker) -> Death:
+        """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""
+        job = self._by_address.get(worker.address)
+        deadline = time.monotonic() + AUTOPSY_SECONDS
+        log = ""
+        while job is not None and job.ending is None and job not in self._leaving and time.monotonic() < deadline:
+            log = await self._in_thread(tail_of_log, self._guard.folder, job.id)
+            code = exit_code_in(log, worker.pid)
+            if code is not None:
+                memory = f"pid={worker.pid}) exceeded" in log or None
+                return Death(code, memory, without_chatter(log), "")
+            if job in self._jobs:
+                with contextlib.suppress(BatchSystemError):
+                    await self._ask_about([job])
+            await asyncio.sleep(0.2)
+        if job is None or job.ending is None:
+            return Death(wrote=without_chatter(log))
+        words, log = job.ending
+        return Death(None, "MEMORY" in words.upper() or None, log, words)
+
+    async def _states(self, jobs: Iterable[Job]) -> Any:
+        return await self._in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))

@@ -1,0 +1,97 @@
+"""What the backends for batch systems share; how they run is tested with `amltk-slurm`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from amltk.exceptions import BatchSystemError
+from amltk_dask_jobqueue import guardian
+from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
+
+
+class Example(BatchSystem):
+    name = "example"
+    title = "Example"
+    cluster = "SLURMCluster"
+    submit_command = "submit"
+    cancel_command = "cancel"
+
+    def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("submit", "cancel", "asked"),
+    [
+        (None, "cancel", ["look", "1"]),
+        ("submit --extra", "cancel", ["look", "1"]),
+        ("/opt/bin/submit --extra", "/opt/bin/cancel", ["/opt/bin/look", "1"]),
+        ("ssh login submit", "ssh login cancel", ["ssh", "login", "look", "1"]),
+        ("my-own-thing", "cancel", ["look", "1"]),
+    ],
+)
+def test_commands_are_where_the_submit_command_is(submit, cancel, asked, monkeypatch):
+    ran = []
+    monkeypatch.setattr("amltk_dask_jobqueue.system.run", ran.append)
+    commands = Commands(Example(), submit)
+    assert commands.cancel == cancel
+    commands.ask("look", "1")
+    assert ran == [asked]
+
+
+def test_a_command_that_fails_says_what_it_said():
+    with pytest.raises(
+        BatchSystemError, match=r"The command .* failed with exit code 3: no such queue\nsorry"
+    ) as caught:
+        run(["/bin/sh", "-c", "echo sorry; echo no such queue >&2; exit 3"])
+    assert caught.value.output == "no such queue\nsorry"
+    with pytest.raises(BatchSystemError, match="can't be run: No such file"):
+        run(["/nowhere/submit"])
+
+
+def test_a_command_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr("amltk_dask_jobqueue.system.COMMAND_SECONDS", 0.2)
+    with pytest.raises(BatchSystemError, match=r"did not answer within 0\.2 s"):
+        run(["sleep", "30"])
+
+
+def test_the_log_of_a_job_is_found_by_its_number(tmp_path):
+    (tmp_path / "worker-17.err").write_text("one\n\ntwo\n")
+    (tmp_path / "worker-170.err").write_text("another\n")
+    assert tail_of_log(tmp_path, "17") == "one\ntwo"
+    assert tail_of_log(tmp_path, "17.server") == "one\ntwo"
+    assert tail_of_log(tmp_path, "1") == ""
+    assert tail_of_log(tmp_path / "none", "17") == ""
+
+
+def test_what_dask_writes_of_a_worker_that_ended():
+    log = "2026-11-22 15:28:53,594 - distributed.nanny - INFO - Worker process {} {}\nSegmentation fault"
+    assert exit_code_in(log.format(17, "exited with status 3"), 17) == 3
+    assert exit_code_in(log.format(17, "was killed by signal 9"), 17) == -9
+    assert exit_code_in(log.format(17, "was killed by signal 9"), 1) is None
+    assert without_chatter(log) == "Segmentation fault"
+
+
+def test_the_guardian_cancels_what_is_left_and_removes_the_folder(tmp_path):
+    told, folder = tmp_path / "told", tmp_path / "logs"
+    folder.mkdir()
+    command = [sys.executable, guardian.__file__, folder, "/bin/sh", "-c", f'echo "$@" > {told}', "cancel"]
+    subprocess.run(command, input="+1\n+2\n+3\n-2\n", text=True, check=True, timeout=30)
+    assert told.read_text() == "1 3\n"
+    assert not folder.exists()
+
+
+def test_a_guard_that_is_closed_leaves_nothing(nothing_is_left, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guard = Guard("false", None, ".amltk-example-")
+    assert guard.folder.parent == tmp_path
+    guard.add("1")
+    guard.remove("1")
+    guard.close()
+    assert list(tmp_path.iterdir()) == []

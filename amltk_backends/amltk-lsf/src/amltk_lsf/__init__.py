@@ -1,0 +1,1 @@
+"""Runs the tasks of an amltk scheduler in jobs of LSF."""

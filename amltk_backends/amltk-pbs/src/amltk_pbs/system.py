@@ -1,0 +1,86 @@
+"""What PBS's words mean: those of OpenPBS and PBS Professional, and of Torque."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from amltk.exceptions import BatchSystemError
+from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
+
+_WAITING = {"Q": "queued", "H": "held", "W": "waiting for its time", "T": "being moved", "S": "suspended"}
+_ALIVE = {"R": "running", "E": "ending", "B": "an array that runs"}
+_UNKNOWN = re.compile(r"unknown job|has finished|does not exist|cannot locate", re.IGNORECASE)
+
+
+class PBS(BatchSystem):
+    """PBS: `qsub`, `qdel` and `qstat`."""
+
+    name = "pbs"
+    title = "PBS"
+    cluster = "PBSCluster"
+    submit_command = "qsub"
+    cancel_command = "qdel"
+
+    def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
+        """Ask `qstat`, which fails as soon as it doesn't know one of the jobs, and tells of the others all the same."""
+        found = {}
+        for job, fields in _jobs(_output(commands, "qstat", "-f", *ids)).items():
+            state = fields.get("job_state", "")
+            comment = f" ({fields['comment']})" if fields.get("comment") else ""
+            if job in ids and state in _WAITING | _ALIVE:
+                words = (_WAITING | _ALIVE)[state]
+                found[job] = JobState(state in _WAITING, f"{state}, {words}{comment}", stuck=state == "H")
+        return found
+
+    def ending(self, commands: Commands, job: str) -> str:
+        """Ask `qstat` for jobs that have ended: Torque remembers them for a while, PBS where that is switched on."""
+        fields: dict[str, str] = {}
+        for options in (("-x", "-f"), ("-f",)):
+            fields = fields or _jobs(_output(commands, "qstat", *options, job)).get(job, {})
+        code = fields.get("Exit_status") or fields.get("exit_status")
+        said = [fields["comment"]] if fields.get("comment") else []
+        if code is not None:
+            said.append(f"exit status {code}{_meaning(int(code))}")
+        return ", ".join(said)
+
+    def adjust(self, options: dict[str, Any], folder: Path) -> None:
+        """Have the output in the folder at once; PBS brings it there when the job has ended."""
+        file = f"{shlex.quote(str(folder))}/job-${{PBS_JOBID:-$SLURM_JOB_ID}}.log"
+        redirect = f"{{ : >> {file}; }} 2> /dev/null && exec >> {file} 2>&1"
+        options["job_script_prologue"] = [redirect, *options["job_script_prologue"]]
+
+
+def _output(commands: Commands, *command: str) -> str:
+    try:
+        return commands.ask(*command)
+    except BatchSystemError as error:
+        if "Job Id:" in error.output or not error.output or _UNKNOWN.search(error.output):
+            return error.output
+        raise
+
+
+def _jobs(said: str) -> dict[str, dict[str, str]]:
+    """Read what `qstat -f` prints: by the number of each job, its fields."""
+    found: dict[str, dict[str, str]] = {}
+    for block in re.split(r"^Job Id:\s*", re.sub(r"\n\t(?!\w+(\.\w+)? = )", "", said), flags=re.MULTILINE)[1:]:
+        number = re.match(r"\d+", block)
+        if number is not None:
+            found[number[0]] = dict(re.findall(r"^\s+(\S+) = (.*)$", block, flags=re.MULTILINE))
+    return found
+
+
+def _meaning(code: int) -> str:
+    """Return what an exit status above 256, or one of PBS's own, says."""
+    if code == -29:  # JOB_EXEC_KILL_WALLTIME
+        return " (its walltime was over)"
+    if code > 256:
+        try:
+            return f" (killed by {signal.Signals(code - 256).name})"
+        except ValueError:
+            return ""
+    return ""
