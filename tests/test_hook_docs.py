@@ -98,6 +98,20 @@ def test_backends_page_tells_options_and_capabilities(name: str) -> None:
     assert told == dataclasses.asdict(plugin_manager().backend(name).capabilities)
 
 
-def test_backends_page_has_those_of_this_repository() -> None:
-    folders = (DOCS.parent / "amltk_backends").glob("*/pyproject.toml")
-    assert set(BACKEND_SECTIONS) == {folder.parent.name.removeprefix("amltk-") for folder in folders}
+BATCH_SECTIONS = sections(DOCS / "batch-systems.md", "###")
+
+
+@pytest.mark.parametrize("name", BATCH_SECTIONS)
+def test_page_of_batch_systems_tells_options_and_capabilities(name: str) -> None:
+    options = inspect.signature(getattr(Scheduler, f"with_{name}")).replace(return_annotation="Scheduler")
+    assert signature_in(BATCH_SECTIONS[name]) == signature_of(f"with_{name}", options)
+
+    claims = sections(DOCS / "batch-systems.md", "##")["The systems"].strip().partition("###")[0]
+    capabilities = dataclasses.asdict(plugin_manager().backend(name).capabilities)
+    assert set(re.findall(r"`(\w+)`", claims)) == {claim for claim, holds in capabilities.items() if holds}
+
+
+def test_backends_pages_have_those_of_this_repository() -> None:
+    folders = {path.parent.name for path in (DOCS.parent / "amltk_backends").glob("*/pyproject.toml")}
+    there = {folder.removeprefix("amltk-") for folder in folders - {"amltk-dask-jobqueue"}}  # which others build on
+    assert {*BACKEND_SECTIONS, *BATCH_SECTIONS} == there

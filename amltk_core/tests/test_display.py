@@ -95,6 +95,27 @@ def test_a_running_scheduler_shows_its_queue(scheduler):
     assert "… 3 more" in seen[0]
 
 
+class Crew(ThreadPoolExecutor):
+    def worker_counts(self):
+        return {"wanted": 2, "connected": 1}
+
+
+def test_workers_are_shown_where_the_executor_tells():
+    seen = []
+    with Crew(1) as executor:
+        scheduler = Scheduler(executor=executor)
+        picture = RunPicture(scheduler)
+        scheduler.on_start(
+            lambda: seen.extend([shown(scheduler), shown(picture.render()), shown(picture.render(lines=9))])
+        )
+        scheduler.run()
+        after = shown(scheduler)
+    assert re.search(r"workers +2 wanted, 1 connected", seen[0])
+    assert "workers: 2 wanted, 1 connected" in seen[1]
+    assert "workers: 2 wanted, 1 connected" in seen[2]
+    assert "workers" not in after
+
+
 class Quota(TaskPlugin):
     SPENT = Event("quota-spent")
 
@@ -184,7 +205,7 @@ def test_a_portrait_of_a_huge_queue_looks_at_a_few_calls(scheduler):
     first = types.SimpleNamespace(source=running, task=None, function=double, args=(0,), kwargs={})
     other = types.SimpleNamespace(source=Future(), task=None, function=double, args=(1,), kwargs={})
     waiting = Waiting(enumerate([first] + [other] * 99_999))
-    scheduler.current_run = types.SimpleNamespace(waiting=waiting, accepting=True)
+    scheduler.current_run = types.SimpleNamespace(worker_counts={}, waiting=waiting, accepting=True)
     assert "100,000 calls, 1 running" in shown(scheduler)
     assert waiting.looked_at <= SEEN_CALLS
     waiting.update(enumerate([first] * SEEN_CALLS))

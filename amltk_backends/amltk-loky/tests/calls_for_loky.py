@@ -74,6 +74,17 @@ def leave_a_child_as_joblib_does() -> None:
     get_context("loky").Process(target=time.sleep, args=(PATIENCE,)).start()
 
 
+def use_a_tracker(gate: Path, folder: Path) -> None:
+    """Have a resource tracker of this worker, and a file that it is to remove, as joblib has them."""
+    from loky.backend.resource_tracker import ResourceTracker
+
+    file = folder / "large"
+    file.touch()
+    tracker = ResourceTracker()
+    tracker.register(str(file), "file")
+    wait_for(gate, folder)
+
+
 def leave_a_thread() -> int:
     threading.Thread(target=time.sleep, args=(PATIENCE,)).start()
     return os.getpid()

@@ -22,6 +22,7 @@ import pytest
 from loky.backend.process import LokyProcess
 
 from amltk import ExitState, Scheduler
+from amltk.exceptions import WorkerDied
 
 Code = ExitState.Code
 
@@ -176,6 +177,22 @@ def test_nobody_waits_for_what_keeps_a_worker_from_ending(call, make, lives):
     executor.shutdown()
     assert time.monotonic() - began < calls.PATIENCE / 2
     assert not lives(worker)
+
+
+@pytest.mark.parametrize("end", ["stopped", "dies"])
+def test_who_cleans_up_after_a_call_does_so_when_that_is_killed(end, make, tmp_path, until):
+    """As the trackers do that loky and joblib start where they are used."""
+    executor = make(1)
+    call = executor.submit(calls.use_a_tracker, tmp_path / "gate", tmp_path)
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    (noted,) = tmp_path.glob("*-0")
+    if end == "stopped":
+        executor.kill_workers()
+    else:
+        os.kill(int(noted.name.removesuffix("-0")), signal.SIGKILL)
+    assert isinstance(call.exception(30), WorkerDied)
+    executor.shutdown()
+    assert not (tmp_path / "large").exists()
 
 
 def test_what_calls_left_running_ends_with_the_executor(make, until, lives):

@@ -47,7 +47,7 @@ def test_a_refused_job_ends_the_run(standin, nothing_is_left):
 def test_jobs_that_die_at_once_are_told_of(standin, nothing_is_left):
     scheduler = Scheduler.with_moab(n_workers=1, python="/nowhere/python", **NEEDS)
     scheduler.on_start(lambda: scheduler.submit(operator.mul, 2, 3))
-    with pytest.raises(Exception, match=r"(?s)Moab's job 3 ended as Completed.*/nowhere/python"):
+    with pytest.raises(BatchSystemError, match=r"(?s)Moab's job 3 ended as Completed.*/nowhere/python"):
         scheduler.run()
     assert standin.submitted == ["1", "2", "3"]
 

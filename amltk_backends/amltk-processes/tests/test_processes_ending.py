@@ -18,7 +18,7 @@ import pytest
 from calls_for_processes import add, family, leave_an_orphan, wait_for
 
 from amltk.exceptions import WorkerDied
-from amltk_processes import ProcessPoolExecutor, _fork_server
+from amltk_processes import ProcessPoolExecutor, _ending, _fork_server
 
 
 def alive(pids: set[int]) -> set[int]:
@@ -103,6 +103,18 @@ def test_a_stopped_worker_and_a_stopped_server_are_ended_too(tmp_path: Path, unt
     executor.kill_workers()
     assert alive({worker.pid, server.pid}) == set()
     assert isinstance(future.exception(timeout=0), WorkerDied)
+
+
+def test_force_is_used_however_long_it_takes_to_look_at_all_processes(monkeypatch) -> None:
+    def busy(*args: object) -> set[psutil.Process]:
+        time.sleep(1.2)
+        return look(*args)
+
+    look = _ending._family
+    monkeypatch.setattr(_ending, "_family", busy)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        _ending.end_process_trees([process.pid], 0)
+        assert process.wait(10) == -signal.SIGKILL
 
 
 def test_kill_from_a_callback_and_from_several_threads(tmp_path: Path, until) -> None:

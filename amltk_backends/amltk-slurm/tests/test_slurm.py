@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from calls_for_slurm import begin_and_exit, begin_and_wait, where
+from rich.console import Console
 
 from amltk import Scheduler
 from amltk.exceptions import BatchSystemError, WorkerDied
@@ -88,7 +90,9 @@ def test_without_the_command_nothing_is_started(standin, nothing_is_left, monkey
 def test_jobs_that_die_before_they_connect_are_replaced_until_it_makes_no_sense(standin, nothing_is_left, caplog):
     scheduler = Scheduler.with_slurm(n_workers=1, python="/nowhere/python", **HEARD)
     scheduler.on_start(lambda: scheduler.submit(where))
-    with pytest.raises(Exception, match=r"(?s)Slurm's job 3 ended as FAILED \(exit code 127:0\).*/nowhere/python"):
+    with pytest.raises(
+        BatchSystemError, match=r"(?s)Slurm's job 3 ended as FAILED \(exit code 127:0\).*/nowhere/python"
+    ):
         scheduler.run()
     assert standin.submitted == ["1", "2", "3"]
     assert "job 1 ended as FAILED" in caplog.text
@@ -304,3 +308,18 @@ def test_ctrl_c_stays_what_it_is(standin):
     program = "import signal; from amltk import Scheduler; Scheduler.with_slurm(n_workers=1, cores=1, memory='1 GB')"
     program += "; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
+
+
+def shown(scheduler) -> str:
+    console = Console(file=io.StringIO(), width=100, force_jupyter=False)
+    console.print(scheduler)
+    return console.file.getvalue()
+
+
+def test_a_scheduler_shows_its_workers(standin, nothing_is_left, until):
+    standin.hold("Resources")
+    scheduler = Scheduler.with_slurm(n_workers=2, adaptive=False, **NEEDS)
+    assert " workers " not in shown(scheduler)
+    with running(scheduler, end_on_empty=False):
+        until(lambda: "2 wanted, 2 queued, 0 connected, 0 lost" in shown(scheduler))
+        scheduler.stop()

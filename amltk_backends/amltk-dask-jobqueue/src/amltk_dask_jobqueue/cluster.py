@@ -107,6 +107,9 @@ def _prepared(
             f"configuration has jobqueue.{section}.cores and .memory for that, too."
         )
         raise ValueError(msg)
+    for name in ("job_extra_directives", "memory_per_core_property_name"):  # which a system may add to
+        if value := setting(name):
+            mine[name] = value
     merged = {**options, **mine}
     system.adjust(merged, folder)
     kind = type(base.__name__, (base,), {"job_cls": _job_class(base.job_cls, commands)})
@@ -157,6 +160,10 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
             self.submit_command: str = str(vars(self).get("submit_command", base.submit_command)).replace(
                 base.submit_command, commands.submit, 1
             )
+
+        async def _submit_job(self, script_filename: str) -> str:
+            self.script = Path(script_filename).name
+            return str(await super()._submit_job(script_filename))
 
         @staticmethod
         async def _call(cmd: list[str], *, shell: bool = False, **_more: Any) -> str:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from distributed import SchedulerPlugin
@@ -73,6 +74,7 @@ class Job:
     Attributes:
         name: Of its worker, as dask knows it; with a number behind it if it has several.
         id: The batch system's.
+        script: The name of the file that was submitted.
         since: When it was submitted, or lost its last worker, by the monotonic clock.
         waiting: Whether it has not been started, as far as is known.
         words: What the batch system said of it last.
@@ -85,6 +87,7 @@ class Job:
 
     name: str
     id: str
+    script: str
     since: float = field(default_factory=time.monotonic)
     waiting: bool = True
     words: str = ""
@@ -139,7 +142,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._leaving: list[Job] = []
         self._by_name: dict[str, Job] = {}
         self._by_address: dict[str, Job] = {}
+        self._here = Path.cwd()
         self._submitted = 0
+        self._target = 0
         self._lost = 0
         self._failures = 0
         self._not_before = 0.0
@@ -160,9 +165,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs are wanted, and of these queued and connected, and how many were lost so far."""
-        connected = sum(bool(job.workers) for job in self._jobs)
-        wanted = max(self._wanted(), len(self._jobs))
-        return {"wanted": wanted, "queued": len(self._jobs) - connected, "connected": connected, "lost": self._lost}
+        connected = sum(bool(job.workers) for job in list(self._jobs))
+        jobs = len(self._jobs)
+        return {
+            "wanted": max(self._target, jobs),
+            "queued": jobs - connected,
+            "connected": connected,
+            "lost": self._lost,
+        }
 
     def describe(self) -> str:
         """Return each job's id, with the batch system's words, or the node of its worker."""
@@ -204,19 +214,19 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """
         self._submitted += 1
         name = f"{self._commands.system.name}-{self._submitted}"
-        job = Job(name, await self._in_thread(self._start, name))
+        job = Job(name, *await self._in_thread(self._start, name))
         self._guard.add(job.id)
         self._by_name[name] = job
         self._jobs.append(job)
 
-    def _start(self, name: str) -> str:
+    def _start(self, name: str) -> tuple[str, str]:
         spec, scheduler = self._cluster.new_spec, self._cluster.scheduler
         job = spec["cls"](scheduler.contact_address or scheduler.address, name=name, **spec["options"])
         try:
             asyncio.run(job.start())
         except ValueError as error:  # there is no id in what the command printed
             raise BatchSystemError(str(error), command=self._commands.submit) from error
-        return str(job.job_id)
+        return str(job.job_id), job.script
 
     async def _cancel(self, jobs: Iterable[Job]) -> None:
         jobs = [job for job in jobs if job in self._jobs]
@@ -247,7 +257,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             else:
                 for job in [job for job in self._leaving if job.id not in states]:
                     self._leaving.remove(job)
-                    self._guard.remove(job.id)
+                    self._forget(job)
             if not self._leaving:
                 break
             if time.monotonic() > deadline:
@@ -309,12 +319,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     async def _bury(self, job: Job) -> None:
         self._jobs.remove(job)
-        self._guard.remove(job.id)
         words = ""
         with contextlib.suppress(BatchSystemError):
             words = await self._in_thread(self._commands.system.ending, self._commands, job.id)
         log = without_chatter(await self._log_of(job))
         how = f"ended as {words}" if words else "is gone, and nothing tells why"
+        self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", log)
         self._changed.set()
         if job.arrived:
@@ -323,6 +333,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             return
         wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
         self._failed(BatchSystemError(f"{job.ending.words} Its worker had not connected. {wrote}", output=log))
+
+    def _forget(self, job: Job) -> None:
+        self._guard.remove(job.id)
+        # Some name the output by the script, whatever the script says: the qsub that Slurm brings.
+        for path in self._here.glob(f"{job.script}.[oe]{job.id}"):
+            path.unlink(missing_ok=True)
 
     async def _log_of(self, job: Job) -> str:
         deadline = time.monotonic() + LOG_SECONDS
@@ -342,7 +358,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """Submit what is missing, or give back what is not needed; give up if nothing helps."""
         if self._over:
             return
-        surplus = len(self._jobs) - self._wanted()
+        self._target = self._wanted()
+        surplus = len(self._jobs) - self._target
         if surplus > 0:
             await self._give_back(surplus)
         while len(self._jobs) < self._wanted() and not self._over:

@@ -226,7 +226,11 @@ def _from_config(name: str) -> dict[str, str]:
 def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
     """Return an executor with a cluster of its own; `options` are those of `LocalCluster`."""
     home = Home(options.pop("local_directory", None), options.pop("silence_logs", logging.CRITICAL))
-    at_scheduler: dict[str, Any] = {"local_directory": home.scratch, **options.pop("scheduler_kwargs", {})}
+    at_scheduler: dict[str, Any] = {
+        "local_directory": home.scratch,
+        "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
+        **options.pop("scheduler_kwargs", {}),
+    }
     if "dashboard_address" not in options:
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"

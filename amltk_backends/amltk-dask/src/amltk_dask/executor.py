@@ -31,8 +31,6 @@ _log = logging.getLogger("amltk_dask")
 
 _LARGE = 1 << 20
 _LOOK_AGAIN = 0.5
-# By default, a client collects what it sends for 10 ms; here a worker waits for it.
-_COLLECTS_FOR = 0.001
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
@@ -238,7 +236,6 @@ class DaskExecutor(Executor):
     # The loop of the client
 
     async def _begin(self) -> None:
-        self._client.scheduler_comm.interval = _COLLECTS_FOR
         self._client.subscribe_topic("all", self._on_event)
         self._greet(await self._client.nthreads())
         await asyncio.gather(*self._tasks)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
 
@@ -51,3 +53,8 @@ class HTCondor(BatchSystem):
         ]
         state = _STATES.get(status, status)
         return f"{state} ({', '.join(more)})" if more else state
+
+    def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
+        """Have HTCondor's own log of events apart from what jobs write."""
+        directives = {"Log": "$(LogDirectory)/events", **(options.get("job_extra_directives") or {})}
+        options["job_extra_directives"] = directives

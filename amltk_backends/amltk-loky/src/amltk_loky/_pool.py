@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from multiprocessing import Pipe, active_children, get_start_method
 from multiprocessing.connection import Connection
@@ -68,6 +67,7 @@ class Pool:
         self._pool = pool
         self._notes = notes
         self._ends = ends
+        self._dead: set[int] = set()
 
     def submit(self, data: bytes) -> Future[_worker.Outcome]:
         """Have a worker run the call.
@@ -89,28 +89,23 @@ class Pool:
         # loky takes them out when it has told all futures.
         dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
         pid, exit_code = (dead[0].pid, dead[0].exitcode) if dead else (None, None)
-        for each in dead:
-            _kill_orphans(each.pid)
+        self._dead |= {each.pid for each in dead}
+        _kill(_members(self._dead))  # trackers of theirs are left to `close`
         notes = self._read_notes()
         wrote = notes.replace(_worker.BEGUN, b"").decode(errors="replace").strip()
         return Death(pid, exit_code, self._notes is None or _worker.BEGUN in notes, wrote)
 
-    def kill_workers(self) -> None:
-        """Kill its workers, and all that descends from them; comes back when that is gone."""
-        _kill(self._workers())
-
     def close(self) -> None:
         """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""
-        queue, workers = self._pool._call_queue, self._workers()
+        queue, pids, workers = self._pool._call_queue, set(self._pool._processes), self.workers()
         # Threads that a call started can keep a worker; in a pool that others use, these may have calls.
-        guard = threading.Timer(_PATIENCE, _kill, ([] if self.shared else workers,))
+        guard = threading.Timer(_PATIENCE, kill_families, ([] if self.shared else workers,))
         guard.start()
         self._pool.shutdown(wait=True)
         guard.cancel()
         guard.join()
         active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
-        for worker in workers:
-            _kill_orphans(worker.pid)
+        _bury(_members(self._dead | pids))
         if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
             queue._reader.close()
             if queue._thread is not None:
@@ -118,7 +113,8 @@ class Pool:
         for end in self._ends:
             end.close()
 
-    def _workers(self) -> list[psutil.Process]:
+    def workers(self) -> list[psutil.Process]:
+        """Return its worker processes."""
         found = []
         for pid in list(self._pool._processes):
             with contextlib.suppress(psutil.Error):  # it is gone
@@ -133,30 +129,51 @@ class Pool:
         return b""
 
 
-def _kill(workers: Iterable[psutil.Process]) -> None:
+def kill_families(workers: Iterable[psutil.Process]) -> None:
     """Kill workers, and all that descends from them; comes back when that is gone."""
-    family: list[psutil.Process] = []
+    workers = list(workers)
+    family = _members(worker.pid for worker in workers)
     for worker in workers:
         with contextlib.suppress(psutil.Error):  # it is gone
             family += worker.children(recursive=True)
             worker.kill()
-            _kill_group(worker.pid)
-    for process in family:
+    _bury(set(family) - set(workers))  # whoever waits for workers, loky, learns how they ended
+
+
+def _bury(processes: Collection[psutil.Process]) -> None:
+    """Kill processes; comes back when they are gone."""
+    _kill(processes)
+    _, left = psutil.wait_procs(processes, _PATIENCE)
+    for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(family, _PATIENCE)  # not for workers: whoever waits for these, loky, learns how they ended
 
 
-def _kill_group(pid: int) -> None:
-    """Kill a worker, which leads a group unless it is just starting, and all members of that."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill processes, but not resource trackers, as joblib has them: these clean up after the others, and end."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if not any("resource_tracker import main" in word for word in process.cmdline()):
+                process.kill()
 
 
-def _kill_orphans(pid: int) -> None:
-    """Kill the members that are left of the group of a worker that is gone."""
-    if not psutil.pid_exists(pid):  # else the group is gone, too, and its number another's
-        _kill_group(pid)
+def _members(leaders: Iterable[int]) -> list[psutil.Process]:
+    """Return who is in the groups that workers lead, or led before they died, but for themselves."""
+    groups = set(filter(_is_group, leaders))
+    found = []
+    for pid in psutil.pids() if groups else ():
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
+            if pid not in groups and os.getpgid(pid) in groups:
+                found.append(psutil.Process(pid))
+    return found
+
+
+def _is_group(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def own(initializer: bytes | None, **options: Any) -> Pool:

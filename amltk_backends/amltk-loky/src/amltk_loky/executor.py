@@ -152,8 +152,7 @@ class LokyExecutor(Executor):
         while True:
             with self._changed:
                 pools = list(self._pools)
-            for pool in pools:
-                pool.kill_workers()
+            _pool.kill_families(worker for pool in pools for worker in pool.workers())
             with self._changed:
                 if self._changed.wait_for(lambda: not self._running, _LOOK_AGAIN):
                     break

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from amltk.display.portrait import GUIDES, WIDTH, Queue, look_at_queue, render_calls
+from amltk.display.portrait import GUIDES, WIDTH, Queue, look_at_queue, look_at_workers, render_calls
 from amltk.display.words import number, short_name, times
 from amltk.events import Event
 from amltk.scheduling.task import Task
@@ -50,8 +50,11 @@ class RunPicture:
         totals = self._totals(queue)
         totals.no_wrap = lines is not None
         parts: list[RenderableType] = [head, totals]
+        if not final and (workers := look_at_workers(scheduler)):
+            parts.append(Text("workers: ", "dim", no_wrap=True, overflow="ellipsis").append_text(workers))
         if scheduler.tasks:
-            parts += [Text(), self._tasks(len(scheduler.tasks) if lines is None else max(1, lines - BESIDES_TASKS))]
+            room = len(scheduler.tasks) if lines is None else max(1, lines - BESIDES_TASKS + 2 - len(parts))
+            parts += [Text(), self._tasks(room)]
         if queue.length and not final:
             parts += [Text(), render_calls(queue)]
         return Panel(Group(*parts), width=WIDTH, border_style=GUIDES)

@@ -43,9 +43,11 @@ def render_scheduler(scheduler: Scheduler) -> RenderableType:
     running = scheduler.running()
     queue = look_at_queue(scheduler)
     calls = Text(f"{number(queue.length)} call{'s' * (queue.length != 1)}, {queue.running_text}")
+    workers = look_at_workers(scheduler)
     facts = _facts(
         ("executor", Text(scheduler.executor_label)),
         ("state", Text("running", "bold green") if running else Text("not running", "dim")),
+        *([("workers", workers)] if workers else []),
         ("queue", Group(calls, render_calls(queue)) if queue.length else Text("empty", "dim")),
     )
     parts: list[RenderableType] = [facts, Text(), _events(scheduler)]
@@ -103,6 +105,13 @@ def look_at_queue(scheduler: Scheduler) -> Queue:
     length = len(run.waiting)
     more = length > len(futures) and states[-1:] == [True]
     return Queue(length, sum(states), more, tuple(zip(futures[:SHOWN_CALLS], states, strict=False)))
+
+
+def look_at_workers(scheduler: Scheduler) -> Text:
+    """Return how many workers there are, as far as the executor tells: "2 wanted, 1 queued, 1 connected, 0 lost"."""
+    run = scheduler.current_run
+    counts = {} if run is None else run.worker_counts
+    return Text(", ".join(f"{number(count)} {what}" for what, count in counts.items()))
 
 
 def render_calls(queue: Queue) -> RenderableType:

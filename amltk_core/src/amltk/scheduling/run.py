@@ -255,6 +255,13 @@ class Run:
         return self.exit_state
 
     @property
+    def worker_counts(self) -> Mapping[str, int]:
+        """What the executor says of its workers, as "connected": 2, say; empty if it says nothing."""
+        tell = getattr(self._executor, "worker_counts", None)
+        counts: Mapping[str, int] = tell() if callable(tell) else {}
+        return counts
+
+    @property
     def exit_state(self) -> ExitState:
         """How the run ended."""
         return ExitState(self._code or Code.CANCELLED, self._exception)
