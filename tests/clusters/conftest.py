@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_systems import SYSTEMS, BatchSystem, lacking
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have systems tested side by side by pytest-xdist, but for PBS and Slurm, of which one runs on the other."""
     if not config.pluginmanager.hasplugin("xdist"):
