@@ -17,16 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_systems import SYSTEMS, BatchSystem, lacking
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have systems tested side by side by pytest-xdist, but for PBS and Slurm, of which one runs on the other."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        system = getattr(item, "callspec", None) and item.callspec.params.get("system")
-        item.add_marker(pytest.mark.xdist_group("slurm" if system == "pbs" else str(system)))
-
-
 @pytest.fixture(scope="session", params=SYSTEMS)
 def system(request: pytest.FixtureRequest) -> Iterator[BatchSystem]:
     """A batch system; pytest does all tests with one before those with the next."""
