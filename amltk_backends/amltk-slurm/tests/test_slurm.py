@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import shutil
 import signal
@@ -323,3 +324,40 @@ def test_a_scheduler_shows_its_workers(standin, nothing_is_left, until):
     with running(scheduler, end_on_empty=False):
         until(lambda: "2 wanted, 2 queued, 0 connected, 0 lost" in shown(scheduler))
         scheduler.stop()
+
+
+def doctor(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "amltk", "doctor", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
+
+
+OPTIONS = ("-o", "n_workers=1", "-o", "cores=1", "-o", "memory=500 MB")
+
+
+def test_the_doctor_examines_command_job_and_worker(standin):
+    (diagnosis,) = json.loads(doctor("slurm", "--json", *OPTIONS).stdout)
+    found = {check["name"]: check for check in diagnosis["checks"]}
+    assert [found[name]["status"] for name in ("submit command", "job", "worker", "clean up", "call")] == ["ok"] * 5
+    assert found["submit command"]["detail"] == str(standin.commands / "sbatch")
+    assert found["job"]["detail"] == "Slurm has taken job 1"
+    assert standin.alive == []
+
+
+def test_the_doctor_says_why_a_job_is_refused(standin):
+    standin.refuse("sbatch: error: invalid partition specified: nope\n")
+    (diagnosis,) = json.loads(doctor("slurm", "--json", *OPTIONS).stdout)
+    (failed,) = [check for check in diagnosis["checks"] if check["status"] == "failed"]
+    assert failed["name"] == "job"
+    assert "invalid partition specified: nope" in failed["detail"]
+
+
+def test_the_doctor_prints_the_job_script_and_starts_nothing(standin):
+    done = doctor("slurm", "--job-script", *OPTIONS, "-o", "queue=short")
+    assert done.stdout.startswith("#!/usr/bin/env bash\n")
+    assert "\n#SBATCH -p short\n" in done.stdout
+    assert standin.submitted == []
+    assert list(Path.cwd().iterdir()) == []
+    for wrong, said in [(("slurm", "--job-script"), "n_workers"), (("threads", "--job-script"), "has no job script")]:
+        done = doctor(*wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
