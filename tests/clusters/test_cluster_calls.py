@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from batch_systems import BatchSystem, open_gate
 
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, WorkerLost
 from amltk.plugins import plugin_manager
 from amltk.testing import calls
 
@@ -107,6 +108,18 @@ def test_a_job_that_is_cancelled_takes_only_its_call_with_it(
     open_gate(tmp_path / "gate")
     futures.remove(ended)
     assert [future.result(SOON) for future in [*futures, third]] == ["done", "done"]
+
+
+def test_a_worker_that_stands_still_is_given_up_with_its_job(system: BatchSystem, make, job_name: str, until) -> None:
+    executor = make(1, heartbeat_timeout=5)
+    job = executor.submit(os.getenv, system.id).result(SOON)
+    before = system.jobs(job_name)
+    still = executor.submit(signal.raise_signal, signal.SIGSTOP)
+    after = executor.submit(os.getenv, system.id)
+    with pytest.raises(WorkerLost, match="no sign of life for 5 s"):
+        still.result(SOON)
+    assert after.result(SOON) != job
+    until(lambda: not set(before) & set(system.jobs(job_name)), SOON)
 
 
 def test_two_clusters_at_once(make, hold, tmp_path: Path, until) -> None:

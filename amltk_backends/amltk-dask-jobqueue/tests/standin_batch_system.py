@@ -52,11 +52,11 @@ def _shell_of(script: str) -> str:
 
 
 def state(home: Path, number: str) -> tuple[str, str]:
-    """Return one of waiting, running, cancelled, timeout, ended, unknown; and the reason or the exit code."""
+    """Return waiting, running, cancelled, timeout, preempted, ended or unknown; and the reason or the exit code."""
     job = home / number
     if not job.is_dir():
         return "unknown", ""
-    ended = next((how for how in ("cancelled", "timeout") if (job / how).exists()), "ended")
+    ended = next((how for how in ("cancelled", "timeout", "preempted") if (job / how).exists()), "ended")
     if (job / "exit").exists():
         code = (job / "exit").read_text().strip()
         return ended, code if ended == "ended" else ""
@@ -130,7 +130,8 @@ def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912
             out = [f"{job}:{names[what]}:{why or 'None'}" for job, (what, why) in known.items()]
         case "scontrol":
             ((job, (what, why)),) = states.items()
-            names = {"cancelled": "CANCELLED", "timeout": "TIMEOUT", "running": "RUNNING", "waiting": "PENDING"}
+            names = {"running": "RUNNING", "waiting": "PENDING"}
+            names |= {how: how.upper() for how in ("cancelled", "timeout", "preempted")}
             name = names.get(what) or ("COMPLETED" if why == "0" else "FAILED")
             out = [f"JobId={job} JobName=dask-worker", f"   JobState={name} Reason=None", f"   ExitCode={why or 0}:0"]
         case "bjobs":

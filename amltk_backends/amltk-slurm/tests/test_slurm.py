@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from calls_for_slurm import begin_and_exit, begin_and_wait, where
+from calls_for_slurm import begin_and_exit, begin_and_stand_still, begin_and_wait, where
 from rich.console import Console
 
 from amltk import Scheduler
-from amltk.exceptions import BatchSystemError, WorkerDied
+from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
 from amltk_dask_jobqueue import supervisor
 from amltk_dask_jobqueue.cluster import import_dask_jobqueue
 
@@ -122,6 +123,7 @@ def test_commands_belong_to_one_scheduler(standin, nothing_is_left):
     [
         ("cancelled", "Slurm's job 1 ended as CANCELLED (somebody cancelled it)"),
         ("timeout", "Slurm's job 1 ended as TIMEOUT (its walltime was over)"),
+        ("preempted", "Slurm's job 1 ended as PREEMPTED (other jobs needed its place)"),
     ],
 )
 def test_a_job_that_is_ended_takes_its_call_alone_and_is_replaced(standin, nothing_is_left, until, tmp_path, how, said):
@@ -166,6 +168,61 @@ def test_a_call_that_ends_its_worker_leaves_the_job_alive(standin, nothing_is_le
     assert error.exit_code == 3
     assert len(results) == 1
     assert standin.submitted == ["1"]
+
+
+def test_a_worker_that_stands_still_is_given_up_and_its_job_replaced(standin, nothing_is_left, until, tmp_path):
+    begun, late, goes = tmp_path / "begun", tmp_path / "late", tmp_path / "goes"
+    cancel = standin.commands / "late-scancel"
+    cancel.write_text(f'#!/bin/sh\nuntil [ -e "{goes}" ]; do sleep 0.05; done\nexec scancel "$@"\n')
+    cancel.chmod(0o755)
+    scheduler = Scheduler.with_slurm(n_workers=1, heartbeat_timeout=2, cancel_command=str(cancel), **NEEDS)
+    errors, results = [], []
+    first, second = scheduler.task(begin_and_stand_still), scheduler.task(where)
+
+    @scheduler.on_start
+    def go() -> None:
+        first(str(begun), str(late))
+        second()
+
+    first.on_exception(lambda _, error: errors.append(error))
+    for task in (first, second):
+        task.on_result(lambda _, result: results.append(result))
+    with running(scheduler, on_exception="ignore"):
+        until(begun.exists, 50)
+        pid = int(begun.read_text())
+        until(lambda: errors, 20)
+        os.kill(pid, signal.SIGCONT)
+        until(late.exists)
+        goes.touch()
+    (error,) = errors
+    assert isinstance(error, WorkerLost)
+    assert error.pid == pid
+    assert "gave no sign of life for 2 s (heartbeat_timeout)" in str(error)
+    ((another, _),) = results
+    assert another != pid
+    assert standin.submitted == ["1", "2"]
+    until(lambda: not standin.processes())
+
+
+def test_a_job_that_is_given_up_says_so_to_its_other_calls(standin, nothing_is_left, until):
+    scheduler = Scheduler.with_slurm(
+        n_workers=2, cores=2, memory="1 GB", processes=2, adaptive=False, heartbeat_timeout=2
+    )
+    errors = []
+    begun = [Path.cwd() / f"begun-{n}" for n in range(2)]
+    still, others = scheduler.task(begin_and_stand_still), scheduler.task(begin_and_wait)
+    scheduler.on_start(lambda: others(str(begun[0])))
+    for task in (still, others):
+        task.on_exception(lambda _, error: errors.append(error))
+    with running(scheduler, on_exception="ignore"):
+        until(begun[0].exists, 50)
+        scheduler.call_later(0, still, str(begun[1]))
+    lost, died = errors
+    assert isinstance(lost, WorkerLost)
+    assert isinstance(died, WorkerDied)
+    assert "Slurm's job 1 is cancelled: process " in str(died)
+    for path in begun:
+        path.unlink()
 
 
 def test_jobs_that_wait_are_told_of_and_the_run_can_be_ended(standin, nothing_is_left, until, caplog, monkeypatch):
@@ -265,6 +322,7 @@ def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tm
     [
         ({"n_workers": 0, **NEEDS}, ValueError, "n_workers must be an integer of at least 1, got 0"),
         ({"n_workers": 1, "adaptive": 1, **NEEDS}, TypeError, "adaptive must be True or False, got 1"),
+        ({"n_workers": 1, "heartbeat_timeout": 0, **NEEDS}, ValueError, "heartbeat_timeout must be .* got 0"),
         ({"n_workers": 1, "submit_command": " ", **NEEDS}, ValueError, "submit_command must be a command, as 'sb"),
         ({"n_workers": 1, "cores": 4}, ValueError, "with_slurm has to know what each worker needs, as in co"),
         ({"n_workers": 1, "core": 4, "memory": "1 GB"}, TypeError, "no option 'core', nor .* Did you mean 'cores'"),

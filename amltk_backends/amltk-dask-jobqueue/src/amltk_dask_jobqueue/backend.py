@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
-from amltk.checks import check_int, check_type
+from amltk.checks import check_int, check_seconds, check_type
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
     def check(n_workers: int, **more: Any) -> None:
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", more.pop("adaptive", True), bool)
+        check_seconds("heartbeat_timeout", more.pop("heartbeat_timeout", None), or_none=True, zero=False)
         for name in ("submit_command", "cancel_command"):
             if (value := more.pop(name, None)) is not None:
                 check_type(name, value, str)
@@ -44,6 +45,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
         n_workers: int,  # noqa: ARG001 - the script is the same for any number
         *,
         adaptive: bool = True,  # noqa: ARG001
+        heartbeat_timeout: float | None = None,  # noqa: ARG001
         submit_command: str | None = None,
         cancel_command: str | None = None,
         **options: Any,

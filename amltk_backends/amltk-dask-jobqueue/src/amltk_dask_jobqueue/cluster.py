@@ -20,6 +20,7 @@ from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+_PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # of compiled code that keeps the lock: see heartbeat_timeout
 
 
 def open_cluster(
@@ -117,7 +118,8 @@ def _prepared(
 
 
 def _scheduler(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(wanted) if "dashboard_address" in wanted else {**_QUIET_SCHEDULER, **wanted}
+    quiet = {} if "dashboard_address" in wanted else _QUIET_SCHEDULER
+    return {**_PATIENT_SCHEDULER, **quiet, **wanted}
 
 
 def _as_here() -> list[str]:

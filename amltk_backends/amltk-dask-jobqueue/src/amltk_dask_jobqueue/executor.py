@@ -39,6 +39,7 @@ def open_executor(
     *,
     n_workers: int,
     adaptive: bool = True,
+    heartbeat_timeout: float | None = None,
     submit_command: str | None = None,
     cancel_command: str | None = None,
     options: Mapping[str, Any],
@@ -49,6 +50,7 @@ def open_executor(
         system: Where to.
         n_workers: How many workers there are, or at most, if `adaptive`.
         adaptive: Whether there are only as many as there are calls.
+        heartbeat_timeout: As for `DaskExecutor`.
         submit_command: Instead of the system's.
         cancel_command: Instead of the system's.
         options: For dask-jobqueue's cluster. With `processes=`, a job has so many workers.
@@ -93,8 +95,10 @@ def open_executor(
             client,
             close=opened.close,
             kill=kill,
+            heartbeat_timeout=heartbeat_timeout,
             autopsy=supervisor.autopsy,
             autopsy_within=AUTOPSY_SECONDS,
+            lose=supervisor.lose,
         )
         executor.supervisor = supervisor
         cluster.sync(supervisor.watch)

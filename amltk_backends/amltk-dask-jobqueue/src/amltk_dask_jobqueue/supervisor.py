@@ -82,6 +82,7 @@ class Job:
         missing: How often in a row the batch system did not know it.
         workers: Addresses of those that are connected.
         arrived: Whether one ever was.
+        silent: Whether one of them gives no sign of life.
         ending: How it ended, once that is known.
     """
 
@@ -95,6 +96,7 @@ class Job:
     missing: int = 0
     workers: set[str] = field(default_factory=set)
     arrived: bool = False
+    silent: bool = False
     ending: Ending | None = None
 
 
@@ -276,6 +278,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """Do what has to be done, until it is over."""
         while not self._over:
             try:
+                await self._cancel([job for job in self._jobs if job.silent])
                 await self._look()
                 self._say_if_nobody_comes()
                 await self._adjust()
@@ -427,7 +430,19 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             self._said = key
             _log.warning("%s", text)
 
-    # For those who ask.
+    # For the executor.
+
+    def lose(self, worker: Worker) -> None:
+        """Have the job of a worker cancelled that gives no sign of life; it does not wait for that."""
+        job = self._by_address.get(worker.address)
+        if job is None or job not in self._jobs or job.silent:
+            return
+        job.silent = True
+        # For calls of other workers of that job, which it takes with it.
+        job.ending = Ending(f"{self.title}'s job {job.id} is cancelled: {worker} gave no sign of life.", "")
+        self._lost += 1
+        _log.info("%s", job.ending.words)
+        self._changed.set()
 
     async def autopsy(self, worker: Worker) -> Death:
         """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""

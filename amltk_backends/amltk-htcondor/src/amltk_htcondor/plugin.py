@@ -23,6 +23,7 @@ def htcondor(
     memory: str | None = None,
     disk: str | None = None,
     adaptive: bool = True,
+    heartbeat_timeout: float | None = None,
     submit_command: str | None = None,
     cancel_command: str | None = None,
     log_directory: str | None = None,
@@ -42,6 +43,8 @@ def htcondor(
         disk: Of each worker, as in "1 GB"; HTCondor has to know it.
         adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
             have nothing to do. False keeps `n_workers` of them for the whole run.
+        heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
+            `WorkerLost`, and its job is cancelled. None: they are waited for.
         submit_command: Instead of "condor_submit", as in "condor_submit -name schedd".
         cancel_command: Instead of "condor_rm".
         log_directory: Where the jobs write their logs, and where these stay. By default a folder in
@@ -56,6 +59,7 @@ def htcondor(
         SYSTEM,
         n_workers=n_workers,
         adaptive=adaptive,
+        heartbeat_timeout=heartbeat_timeout,
         submit_command=submit_command,
         cancel_command=cancel_command,
         options={**options, "log_directory": log_directory},

@@ -26,6 +26,7 @@ def moab(
     account: str | None = None,
     resource_spec: str | None = None,
     adaptive: bool = True,
+    heartbeat_timeout: float | None = None,
     submit_command: str | None = None,
     cancel_command: str | None = None,
     log_directory: str | None = None,
@@ -49,6 +50,8 @@ def moab(
             need, as in "nodes=1:ppn=4,mem=6gb".
         adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
             have nothing to do. False keeps `n_workers` of them for the whole run.
+        heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
+            `WorkerLost`, and its job is cancelled. None: they are waited for.
         submit_command: Instead of "msub", as in "msub -p 10".
         cancel_command: Instead of "canceljob".
         log_directory: Where the jobs write their logs, and where these stay. By default a folder in
@@ -70,6 +73,7 @@ def moab(
         SYSTEM,
         n_workers=n_workers,
         adaptive=adaptive,
+        heartbeat_timeout=heartbeat_timeout,
         submit_command=submit_command,
         cancel_command=cancel_command,
         options={**options, "log_directory": log_directory},

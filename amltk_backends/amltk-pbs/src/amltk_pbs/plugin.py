@@ -26,6 +26,7 @@ def pbs(
     account: str | None = None,
     resource_spec: str | None = None,
     adaptive: bool = True,
+    heartbeat_timeout: float | None = None,
     submit_command: str | None = None,
     cancel_command: str | None = None,
     log_directory: str | None = None,
@@ -48,6 +49,8 @@ def pbs(
         resource_spec: What is asked of PBS, instead of `select=1:ncpus=<cores>:mem=<memory>`.
         adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
             have nothing to do. False keeps `n_workers` of them for the whole run.
+        heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
+            `WorkerLost`, and its job is cancelled. None: they are waited for.
         submit_command: Instead of "qsub", as in "qsub -p 10".
         cancel_command: Instead of "qdel".
         log_directory: Where the jobs write their logs, and where these stay. By default a folder in
@@ -69,6 +72,7 @@ def pbs(
         SYSTEM,
         n_workers=n_workers,
         adaptive=adaptive,
+        heartbeat_timeout=heartbeat_timeout,
         submit_command=submit_command,
         cancel_command=cancel_command,
         options={**options, "log_directory": log_directory},

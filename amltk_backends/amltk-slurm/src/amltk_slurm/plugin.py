@@ -25,6 +25,7 @@ def slurm(
     walltime: str | None = None,
     account: str | None = None,
     adaptive: bool = True,
+    heartbeat_timeout: float | None = None,
     submit_command: str | None = None,
     cancel_command: str | None = None,
     log_directory: str | None = None,
@@ -46,6 +47,8 @@ def slurm(
         account: What the jobs are charged to.
         adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
             have nothing to do. False keeps `n_workers` of them for the whole run.
+        heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
+            `WorkerLost`, and its job is cancelled. None: they are waited for.
         submit_command: Instead of "sbatch", as in "sbatch --qos=long".
         cancel_command: Instead of "scancel".
         log_directory: Where the jobs write their logs, and where these stay. By default a folder in
@@ -60,6 +63,7 @@ def slurm(
         SYSTEM,
         n_workers=n_workers,
         adaptive=adaptive,
+        heartbeat_timeout=heartbeat_timeout,
         submit_command=submit_command,
         cancel_command=cancel_command,
         options={**options, "log_directory": log_directory},
