@@ -15,6 +15,7 @@ def on(name: str) -> pytest.MarkDecorator:
 class OnOneSystem(BackendTests):
     seconds = 60.0
     examples = 2  # each starts jobs
+    shares = ("amltk_dask_jobqueue",)
 
 
 @on("slurm")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from amltk.exceptions import BatchSystemError
+from amltk.testing import BackendTests
 from amltk_dask_jobqueue import guardian
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
@@ -95,3 +96,13 @@ def test_a_guard_that_is_closed_leaves_nothing(nothing_is_left, tmp_path, monkey
     guard.remove("1")
     guard.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["htcondor", "lsf", "moab", "oar", "pbs", "sge", "slurm"])
+def test_a_scheduler_takes_the_same_options_as_its_executor_and_the_plugin_is_light(name):
+    class Suite(BackendTests):
+        backend = name
+        shares = ("amltk_dask_jobqueue",)
+
+    Suite().test_create_and_check_take_the_same_options()
+    Suite().test_importing_the_plugin_is_light()

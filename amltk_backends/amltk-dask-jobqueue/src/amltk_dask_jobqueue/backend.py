@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -40,6 +41,8 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
         from amltk_dask_jobqueue.cluster import check_options
 
         check_options(system, more)
+
+    check.__signature__ = inspect.signature(create)  # type: ignore[attr-defined] # it takes the same options
 
     def job_script(
         n_workers: int,  # noqa: ARG001 - the script is the same for any number

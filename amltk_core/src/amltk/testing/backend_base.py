@@ -35,11 +35,14 @@ class BackendSuite(Suite):
         backend: The name of the backend, as in `with_<name>`.
         options: What its executors are made with.
         examples: How many sequences of events the state machine tries.
+        shares: Packages that the plugin's module may import beside its own: of a light distribution that several
+            plugins are built on.
     """
 
     backend: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Any]] = {}
     examples: ClassVar[int] = 15
+    shares: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def subject(cls) -> str:
