@@ -475,7 +475,7 @@ def metadata_of(entry: EntryPoint) -> Any:
     """Return what a distribution says of itself; nothing if it is a folder that an uninstallation left behind."""
     try:
         return entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
-    except FileNotFoundError:  # from `importlib_metadata`, which takes the place of the standard library's once imported
+    except FileNotFoundError:  # of `importlib_metadata`, which replaces the standard one where it is imported
         return {}
 
 
