@@ -116,4 +116,5 @@ def test_calls_end_once_and_begin_once_at_most_whoever_dies_when(seed: int, tmp_
     began = {int(path.name): path.stat().st_size for path in tmp_path.iterdir()}
     assert set(began.values()) <= {0, 1}  # 0: killed before it could write
     died = sum(calls.check(number, number in began) for number in range(600))
-    assert 0 < died <= harm.sent
+    assert harm.sent
+    assert died <= harm.sent  # some have hit workers that did nothing just then

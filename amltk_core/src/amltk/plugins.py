@@ -471,9 +471,17 @@ def _in_order(implementations: Sequence[pluggy.HookImpl]) -> Sequence[pluggy.Hoo
     return sorted(implementations, key=lambda each: each.trylast - each.tryfirst)
 
 
+def metadata_of(entry: EntryPoint) -> Any:
+    """Return what a distribution says of itself; nothing if it is a folder that an uninstallation left behind."""
+    try:
+        return entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
+    except FileNotFoundError:  # of `importlib_metadata`, which replaces the standard one where it is imported
+        return {}
+
+
 def distribution_of(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version; a folder that an uninstallation left behind may have none."""
-    metadata: Any = entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
+    metadata = metadata_of(entry)
     name = metadata["Name"] if "Name" in metadata else "an unknown distribution"  # noqa: SIM401
     return name, metadata["Version"] if "Version" in metadata else ""  # noqa: SIM401
 

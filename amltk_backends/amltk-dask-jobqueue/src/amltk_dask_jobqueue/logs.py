@@ -11,7 +11,7 @@ _CHATTER = re.compile(r"^\S+ \S+ - distributed\.\S+ - INFO - ")
 
 
 def tail_of_log(folder: Path, job: str) -> str:
-    """Return the last lines that a job has written; "" if there are none.
+    """Return what a job has written last; "" if there are none.
 
     Args:
         folder: Where jobs write.
@@ -24,13 +24,13 @@ def tail_of_log(folder: Path, job: str) -> str:
         if its_own.search(path.name) and path.is_file():
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - _BYTES))
-                lines += file.read().decode(errors="replace").splitlines()[-_LINES:]
+                lines += file.read().decode(errors="replace").splitlines()
     return "\n".join(line for line in lines if line.strip())
 
 
 def without_chatter(log: str) -> str:
-    """Return a log without what dask tells when all is well."""
-    return "\n".join(line for line in log.splitlines() if not _CHATTER.match(line))
+    """Return the last lines of a log without what dask tells when all is well."""
+    return "\n".join([line for line in log.splitlines() if not _CHATTER.match(line)][-_LINES:])
 
 
 def exit_code_in(log: str, pid: int) -> int | None:

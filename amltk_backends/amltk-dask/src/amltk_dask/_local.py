@@ -178,7 +178,8 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             for each in theirs:
                 os.close(each)
         self._life = os.fdopen(life[1], "wb", buffering=0)
-        _guard.send(self._life, self._options)
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; who follows it will tell
+            _guard.send(self._life, self._options)
         args = asyncio.get_running_loop(), guard, report[0], notes[0]
         self._thread = threading.Thread(target=self._follow, args=args, name="amltk-dask: follows a worker")
         self._thread.start()

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.plugins import plugin_manager
+from amltk.plugins import metadata_of, plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
 
@@ -91,7 +91,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 
 
 def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
-    distributions = [entry.dist for entry in entries if entry.dist is not None and "Name" in entry.dist.metadata]
+    distributions = [entry.dist for entry in entries if entry.dist is not None and "Name" in metadata_of(entry)]
     if not distributions:
         yield Check("installed", "failed", "its distribution has no metadata; install it anew")
         return
