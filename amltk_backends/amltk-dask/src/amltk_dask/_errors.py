@@ -11,7 +11,7 @@ from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
 from amltk_dask._call import Call
 
 _OTHERS = "All other calls go on."
-_AGAIN = "The task plugin Retry of amltk-retry runs such a call again; so does allowed_failures=, without a word."
+_AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 
 
 class Worker(NamedTuple):
