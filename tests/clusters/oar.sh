@@ -14,7 +14,7 @@ start() {
     chmod 755 "$folder"
     [[ -e $folder/oar.log ]] || install -o oar /dev/null "$folder/oar.log"
     start_database
-    [[ -e $folder/before ]] || (mkdir "$folder/before.new" && cp --preserve $settings $job_profile "$folder/before.new" && mv "$folder/before.new" "$folder/before")
+    [[ -e $folder/before ]] || (mkdir "$folder/before.new" && cp --preserve $settings "$folder/before.new" && mv "$folder/before.new" "$folder/before")
     configure
     oar-database --check >/dev/null 2>&1 || make_database
     mkdir -p /run/sshd
@@ -42,7 +42,6 @@ stop() {
     fi
     end_daemons almighty sshd postgres
     [[ ! -e $folder/before ]] || cp --preserve "$folder/before/oar.conf" $settings
-    [[ ! -e $folder/before ]] || cp --preserve "$folder/before/.batch_job_bashrc" $job_profile
 }
 
 start_database() {
@@ -71,7 +70,8 @@ configure() {
     # Jobs are not confined to their processors: that would need control groups of version 1.
     sed -i 's|^JOB_RESOURCE_MANAGER_PROPERTY_DB_FIELD=|#&|' "$file"
     cmp --silent "$file" $settings || cat "$file" >$settings # keeps owner and mode
-    # Each bash in a job would read ~/.bashrc: one that calls a bash script would call itself for ever.
+    # Each bash in a job would read ~/.bashrc: one that calls a bash script would call itself for ever. It stays empty
+    # afterwards, for something of a job may outlive all this.
     : >$job_profile
 }
 

@@ -56,6 +56,12 @@ def test_a_command_that_fails_says_what_it_said():
         run(["/nowhere/submit"])
 
 
+def test_commands_are_told_where_they_are_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PWD", raising=False)
+    assert run([sys.executable, "-c", "import os; print(os.environ['PWD'])"]).strip() == str(tmp_path)
+
+
 def test_a_command_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr("amltk_dask_jobqueue.system.COMMAND_SECONDS", 0.2)
     with pytest.raises(BatchSystemError, match=r"did not answer within 0\.2 s"):
