@@ -153,7 +153,7 @@ def run(words: Sequence[str], *, script: str | None = None) -> str:
             errors="replace",
             input=script or "",
             timeout=COMMAND_SECONDS,
-            env={**os.environ, "PWD": os.getcwd()},  # oarsub asks it where the job is to start, and not everybody has it
+            env={**os.environ, "PWD": str(Path.cwd())},  # oarsub takes from it where the job starts
         )
     except OSError as error:
         msg = f"The command {command!r} can't be run: {error.strerror}."
