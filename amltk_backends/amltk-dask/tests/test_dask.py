@@ -17,7 +17,7 @@ import pytest
 
 from amltk import ExitState, Scheduler
 from amltk.exceptions import WorkerDied
-from amltk_dask._local import open_local
+from amltk_dask._local import Home, open_local
 from amltk_dask.executor import DaskExecutor
 
 Code = ExitState.Code
@@ -112,6 +112,15 @@ def test_allowed_failures_run_a_call_again(clean, tmp_path):
         with pytest.raises(WorkerDied, match=r"die\(.*for the 2\. time"):
             executor.submit(calls.die, folder).result(50)
         assert len(list(folder.iterdir())) == 4
+
+
+def test_workers_that_fail_before_anybody_listens_are_told_of_then(tmp_path):
+    home, told = Home(str(tmp_path), 0), []
+    error = BrokenExecutor("they do not start")
+    home.fail(error)
+    home.on_failure(told.append)
+    home.clear()
+    assert told == [error]
 
 
 def test_workers_that_do_not_start(clean, capfd):

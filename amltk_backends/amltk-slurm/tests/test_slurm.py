@@ -153,10 +153,11 @@ def test_a_job_that_is_ended_takes_its_call_alone_and_is_replaced(standin, nothi
 def test_a_call_that_ends_its_worker_leaves_the_job_alive(standin, nothing_is_left):
     scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
     errors, results = [], []
-    exits, after = scheduler.task(begin_and_exit), scheduler.task(where)
+    before, exits, after = scheduler.task(where), scheduler.task(begin_and_exit), scheduler.task(where)
+    scheduler.on_start(before)
 
-    @scheduler.on_start
-    def go() -> None:
+    @before.on_result  # a nanny whose worker ends while both are still starting gives up, and its job ends
+    def go(*_: object) -> None:
         exits(3)
         after()
 

@@ -27,8 +27,6 @@ from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
 from amltk_dask.executor import DaskExecutor
 
-_log = logging.getLogger("amltk_dask")
-
 _MOST_NOTES = 1 << 16
 _TRIES = 3
 _START = "import sys; sys.path[:] = {path!r}; from amltk_dask._guard import guard; guard({life}, {report}, {notes})"
@@ -40,7 +38,6 @@ class Home:
     Attributes:
         scratch: A folder for their files.
         log_level: What dask logs below that is not shown, here and in the workers.
-        fail: Called with the error if workers do not start.
     """
 
     def __init__(self, folder: str | None, log_level: int) -> None:
@@ -51,7 +48,8 @@ class Home:
         for handler in self._handlers:
             handler.addFilter(self._shows)
         self.scratch = tempfile.mkdtemp(prefix="amltk-dask-", dir=folder)
-        self.fail: Callable[[BaseException], object] = _log.error
+        self._failure: BaseException | None = None
+        self._on_failure: Callable[[BaseException], object] | None = None
         self.processes: set[Process] = set()
         self._memory_kills = MemoryKills()
         self._deaths: dict[int, asyncio.Future[Death]] = {}
@@ -65,6 +63,18 @@ class Home:
 
     def _shows(self, record: logging.LogRecord) -> bool:
         return record.levelno >= self.log_level
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that workers do not start."""
+        self._failure = error
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def on_failure(self, callback: Callable[[BaseException], object]) -> None:
+        """Have this called with the error if workers do not start, or have not started already."""
+        self._on_failure = callback
+        if self._failure is not None:
+            callback(self._failure)
 
     async def autopsy(self, worker: Worker) -> Death:
         """Return how a worker died, when it is dead."""
@@ -251,5 +261,5 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
             autopsy=home.autopsy,
             lose=home.lose,
         )
-    home.fail = executor.fail_pending
+    home.on_failure(executor.fail_pending)
     return executor
