@@ -264,7 +264,7 @@ def test_when_the_worker_is_killed_the_call_is_gone_too(tmp_path, until):
 
 
 @somewhere
-def test_what_the_function_has_started_ends_with_it(call, tmp_path):
+def test_what_the_function_has_started_ends_with_it(call, tmp_path, until):
     with pytest.raises(pynisher.WallTimeoutException):
         call(limited(start_family_and_sleep, wall=2), tmp_path)
     for name in ("self", "child", "daemon"):
