@@ -8,6 +8,7 @@ they wait; and a folder for each job, named by its id.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -22,9 +23,12 @@ def submit(home: Path, script: str) -> str:
     if (home / "refuse").exists():
         sys.stderr.write((home / "refuse").read_text())
         sys.exit(1)
-    number = len([path for path in home.iterdir() if path.name.isdigit()]) + 1
-    job = home / str(number)
-    job.mkdir()
+    while True:
+        number = len([path for path in home.iterdir() if path.name.isdigit()]) + 1
+        job = home / str(number)
+        with contextlib.suppress(FileExistsError):  # somebody else submits just now
+            job.mkdir()
+            break
     (job / "script").write_text(script)
     if (home / "hold").exists():
         (job / "held").write_text((home / "hold").read_text())

@@ -24,6 +24,8 @@ from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
 from amltk_dask_jobqueue import supervisor
 from amltk_dask_jobqueue.cluster import import_dask_jobqueue
 
+pytestmark = pytest.mark.thorough
+
 NEEDS = {"cores": 1, "memory": "500 MB", "walltime": "00:10:00"}
 # Else dask changes the levels of its handlers; pytest's are among these.
 HEARD = {**NEEDS, "silence_logs": False}

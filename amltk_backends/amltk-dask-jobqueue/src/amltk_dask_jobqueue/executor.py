@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Client
 
 from amltk.exceptions import BatchSystemError
@@ -67,7 +68,9 @@ def open_executor(
         opened.callback(guard.close)
         scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
-        cluster = open_cluster(system, commands, options, guard.folder, scratch)
+        # The thread of a profile, which Python 3.11 lacks, would still be there when the cluster has been closed.
+        with dask.config.set({"distributed.worker.profile.enabled": False}):
+            cluster = open_cluster(system, commands, options, guard.folder, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor

@@ -27,6 +27,9 @@ from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
 from amltk_dask.executor import DaskExecutor
 
+NO_PROFILE = {"distributed.worker.profile.enabled": False}
+"""The thread that it takes, except in Python 3.11, is still there when the cluster has been closed."""
+
 _MOST_NOTES = 1 << 16
 _TRIES = 3
 _START = "import sys; sys.path[:] = {path!r}; from amltk_dask._guard import guard; guard({life}, {report}, {notes})"
@@ -249,7 +252,8 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
     options = {"threads_per_worker": 1, **options, "scheduler_kwargs": at_scheduler, "silence_logs": False}
     with contextlib.ExitStack() as opened:
         opened.callback(home.clear)
-        cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
+        with dask.config.set(NO_PROFILE):
+            cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
         client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
         everything = opened.pop_all()
         executor = DaskExecutor(
