@@ -61,13 +61,13 @@ def test_a3_left(case):
 
 @pytest.fixture
 def small_cgroup(until):
-    """A group of processes that gets 300 MB, if this machine lets us have one."""
+    """A group of processes that gets 600 MB, if this machine lets us have one."""
     root = Path("/sys/fs/cgroup")
     old = (root / "memory/memory.limit_in_bytes").exists()
     group = root / ("memory" if old else "") / f"amltk-faults-{os.getpid()}"
     try:
         group.mkdir()
-        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(300 << 20), encoding="ascii")
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(600 << 20), encoding="ascii")
     except OSError as error:
         if group.exists():
             group.rmdir()

@@ -142,7 +142,7 @@ def test_a_job_that_is_ended_takes_its_call_alone_and_is_replaced(standin, nothi
     first.on_exception(lambda _, error: errors.append(error))
     second.on_result(lambda _, result: results.append(result))
     with running(scheduler, on_exception="ignore"):
-        until(begun.exists, 50)
+        until(lambda: begun.exists() and begun.read_text(), 50)
         standin.end("1", how)
     (error,) = errors
     assert isinstance(error, WorkerDied)
@@ -191,7 +191,7 @@ def test_a_worker_that_stands_still_is_given_up_and_its_job_replaced(standin, no
     for task in (first, second):
         task.on_result(lambda _, result: results.append(result))
     with running(scheduler, on_exception="ignore"):
-        until(begun.exists, 50)
+        until(lambda: begun.exists() and begun.read_text(), 50)
         pid = int(begun.read_text())
         until(lambda: errors, 20)
         os.kill(pid, signal.SIGCONT)
@@ -218,7 +218,7 @@ def test_a_job_that_is_given_up_says_so_to_its_other_calls(standin, nothing_is_l
     for task in (still, others):
         task.on_exception(lambda _, error: errors.append(error))
     with running(scheduler, on_exception="ignore"):
-        until(begun[0].exists, 50)
+        until(lambda: begun[0].exists() and begun[0].read_text(), 50)
         scheduler.call_later(0, still, str(begun[1]))
     lost, died = errors
     assert isinstance(lost, WorkerLost)
@@ -301,7 +301,7 @@ def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tm
     begun = tmp_path / "begun"
     program = subprocess.Popen([sys.executable, tmp_path / "program.py", begun])
     try:
-        until(begun.exists, 50)
+        until(lambda: begun.exists() and begun.read_text(), 50)
         if not guarded:
             for process in standin.processes():
                 if "guardian" in " ".join(process.cmdline()):
