@@ -132,6 +132,19 @@ def test_workers_that_do_not_start(clean, capfd):
     assert "encodings" in capfd.readouterr().err
 
 
+def test_nothing_stays_open_where_the_executor_fails_to_begin(clean, monkeypatch, tmp_path):
+    async def fail(_: DaskExecutor) -> None:
+        msg = "the scheduler does not answer"
+        raise OSError(msg)
+
+    monkeypatch.setattr(DaskExecutor, "_begin", fail)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="does not answer"):
+        make(local_directory=str(folder))
+    assert list(folder.iterdir()) == []
+
+
 # The end
 
 

@@ -23,6 +23,7 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
 from amltk_dask_jobqueue import supervisor
 from amltk_dask_jobqueue.cluster import import_dask_jobqueue
+from amltk_dask_jobqueue.executor import JobQueueExecutor
 
 pytestmark = pytest.mark.thorough
 
@@ -100,6 +101,20 @@ def test_jobs_that_die_before_they_connect_are_replaced_until_it_makes_no_sense(
         scheduler.run()
     assert standin.submitted == ["1", "2", "3"]
     assert "job 1 ended as FAILED" in caplog.text
+
+
+def test_nothing_stays_open_where_the_executor_fails_to_begin(standin, nothing_is_left, monkeypatch):
+    async def fail(_: JobQueueExecutor) -> None:
+        msg = "the scheduler does not answer"
+        raise OSError(msg)
+
+    monkeypatch.setattr(JobQueueExecutor, "_begin", fail)
+    scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
+    with pytest.raises(OSError, match="does not answer"):
+        scheduler.run()
+    assert standin.submitted == ["1"]
+    assert standin.alive == []
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_commands_belong_to_one_scheduler(standin, nothing_is_left):

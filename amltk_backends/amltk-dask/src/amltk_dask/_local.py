@@ -250,20 +250,21 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
     options = {"threads_per_worker": 1, **options, "scheduler_kwargs": at_scheduler, "silence_logs": False}
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as on_error:
+        opened = on_error.enter_context(contextlib.ExitStack())
         opened.callback(home.clear)
         with dask.config.set(NO_PROFILE):
             cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
         client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
-        everything = opened.pop_all()
         executor = DaskExecutor(
             client,
-            close=everything.close,
+            close=opened.close,
             kill=home.kill,
             allowed_failures=allowed_failures,
             heartbeat_timeout=heartbeat_timeout,
             autopsy=home.autopsy,
             lose=home.lose,
         )
+        on_error.pop_all()
     home.on_failure(executor.fail_pending)
     return executor
