@@ -77,6 +77,12 @@ class PoolFuture(Future[T]):
         """
         return self._cancel(self._ends_running)
 
+    def result(self, timeout: float | None = None) -> T:
+        """Do as the standard one does; without a lock where the result is there."""
+        if self._state == FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value] # it is there
+        return super().result(timeout)
+
     def cancel_anyway(self) -> bool:
         """Cancel a call that has not begun, whatever this future says."""
         return self._cancel(ends_running=True)
