@@ -68,6 +68,7 @@ def test_the_guides_example_works_and_leaves_nothing(standin, nothing_is_left):
     assert standin.alive == []
     assert list(Path.cwd().iterdir()) == []
     assert "#SBATCH -p debug" in standin.script("1")
+    assert "#SBATCH --no-requeue" in standin.script("1")
     assert "--nthreads 1" in standin.script("1")
 
 

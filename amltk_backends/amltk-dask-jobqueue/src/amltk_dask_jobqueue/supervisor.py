@@ -300,7 +300,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             await self._ask_about(doubtful)
         except BatchSystemError as error:
             self._say(f"{self.title} does not say what became of jobs: {error}")
-        for job in [job for job in self._jobs if job.arrived and not job.workers and now - job.since > LOST_SECONDS]:
+        lost = [job for job in self._jobs if job.arrived and not job.waiting and not job.workers]
+        for job in [job for job in lost if now - job.since > LOST_SECONDS]:
             _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
             self._lost += 1
             await self._cancel([job])
@@ -389,7 +390,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         return need if time.monotonic() - self._idle_since > IDLE_SECONDS else len(self._jobs)
 
     async def _give_back(self, surplus: int) -> None:
-        waiting = [job for job in reversed(self._jobs) if not job.arrived][:surplus]
+        waiting = [job for job in reversed(self._jobs) if job.waiting or not job.arrived][:surplus]
         await self._cancel(waiting)
         idle: list[Job] = []
         for job in reversed(self._jobs):
@@ -458,6 +459,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError):
                     await self._ask_about([job])
+            if job.waiting:
+                words = f"{self.title} has put its job {job.id} back into the queue: it is {job.words}."
+                return Death(None, None, without_chatter(log), words)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:
             return Death(wrote=without_chatter(log))
