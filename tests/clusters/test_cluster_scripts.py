@@ -21,7 +21,7 @@ SUBMIT = {
     "pbs": "qsub -N {name} -j oe -o {out} -l walltime=00:01:00 {script}",
     "htcondor": "condor_submit -batch-name {name} executable={script} output={out} request_disk=1MB"
     " request_memory=9MB -queue 1",
-    "oar": "oarsub --name={name} --stdout={out} --stderr={out} {script}",
+    "oar": "oarsub --name={name} --directory=/ --stdout={out} --stderr={out} {script}",
 }
 
 

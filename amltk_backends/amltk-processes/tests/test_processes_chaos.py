@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -82,6 +83,13 @@ class Calls:
         future = self._chance.choice(self.futures[-100:])
         self.cancelled[future] = future.cancel() or self.cancelled.get(future, False)
 
+    def enough(self) -> bool:
+        """Whether there are many, and one of them ended with its worker."""
+        return len(self.futures) >= 600 and any(
+            future.done() and not future.cancelled() and isinstance(future.exception(), WorkerDied)
+            for future in self.futures
+        )
+
     def check(self, number: int, began: bool) -> bool:
         """Check how a call ended; True if it did so with its worker."""
         future = self.futures[number]
@@ -105,16 +113,16 @@ def test_calls_end_once_and_begin_once_at_most_whoever_dies_when(seed: int, tmp_
     with ProcessPoolExecutor(3, heartbeat_timeout=0.5) as executor:
         calls = Calls(executor, seed, tmp_path)
         with Harm(seed) as harm:
-            for number in range(600):
+            for number in itertools.takewhile(lambda _: not calls.enough(), itertools.count()):
                 calls.submit()
                 if number % 20 == 0:
                     calls.cancel_one()
                 if number > 200:
                     wait(calls.futures[number - 200 : number - 199])
             assert not wait(calls.futures, timeout=50).not_done
-    assert (len(calls.ends), set(calls.ends.values())) == (600, {1})
+    submitted = len(calls.futures)
+    assert (len(calls.ends), set(calls.ends.values())) == (submitted, {1})
     began = {int(path.name): path.stat().st_size for path in tmp_path.iterdir()}
     assert set(began.values()) <= {0, 1}  # 0: killed before it could write
-    died = sum(calls.check(number, number in began) for number in range(600))
-    assert harm.sent
-    assert died <= harm.sent  # some have hit workers that did nothing just then
+    died = sum(calls.check(number, number in began) for number in range(submitted))
+    assert 0 < died <= harm.sent  # some have hit workers that did nothing just then

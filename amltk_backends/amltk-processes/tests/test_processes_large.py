@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amltk.exceptions import WorkerDied
-from amltk_processes import ProcessPoolExecutor, _frames
+from amltk_processes import ProcessPoolExecutor, _frames, _pickling
 from amltk_processes._frames import CHUNK, FrameReader, pack
 from amltk_processes._pickling import dumps, loads
 
@@ -246,3 +246,19 @@ def test_only_what_is_large_and_lies_in_one_piece_stays_out_of_the_pickle() -> N
     assert [buffer.nbytes for buffer in buffers] == [CHUNK]
     np.testing.assert_equal(loads(data, buffers), values)
     assert len(dumps(values)) > len(data) + CHUNK - 100
+
+
+def test_what_is_large_is_unpickled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pickling, "_AT_ONCE", CHUNK)
+    sizes = []
+
+    class Pieces(_pickling._InPieces):
+        def readinto(self, buffer: memoryview) -> int:
+            sizes.append(super().readinto(buffer))
+            return sizes[-1]
+
+    monkeypatch.setattr(_pickling, "_InPieces", Pieces)
+    value = {"bytes": bytes(range(256)) * (CHUNK // 64), "text": "ä" * CHUNK, "numbers": list(range(CHUNK))}
+    assert loads(dumps(value)) == value
+    assert max(sizes) == CHUNK
+    assert len(sizes) > 8

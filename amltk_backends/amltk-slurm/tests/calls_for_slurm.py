@@ -6,6 +6,11 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from distributed import get_worker
+from distributed.utils import sync
 
 
 def where(*_: object) -> tuple[int, str]:
@@ -27,3 +32,16 @@ def begin_and_stand_still(path: str, late: str = "") -> str:
 
 def begin_and_exit(code: int) -> None:
     os._exit(code)
+
+
+def wait_for_nanny() -> None:
+    """Return when this worker's nanny has started, too: until then, it ends when the worker does."""
+    worker = get_worker()
+    states: list[str] = []
+
+    async def ask(state: bytes) -> None:
+        answer: dict[str, Any] = await worker.rpc(worker.nanny).run(function=state)
+        states.append(answer["result"])
+
+    while states[-1:] != ["running"]:
+        sync(worker.loop, ask, cloudpickle.dumps(lambda dask_worker: dask_worker.status.name))

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from calls_for_slurm import begin_and_exit, begin_and_stand_still, begin_and_wait, where
+from calls_for_slurm import begin_and_exit, begin_and_stand_still, begin_and_wait, wait_for_nanny, where
 from rich.console import Console
 
 from amltk import Scheduler
@@ -171,10 +171,10 @@ def test_a_job_that_is_ended_takes_its_call_alone_and_is_replaced(standin, nothi
 def test_a_call_that_ends_its_worker_leaves_the_job_alive(standin, nothing_is_left):
     scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
     errors, results = [], []
-    before, exits, after = scheduler.task(where), scheduler.task(begin_and_exit), scheduler.task(where)
+    before, exits, after = scheduler.task(wait_for_nanny), scheduler.task(begin_and_exit), scheduler.task(where)
     scheduler.on_start(before)
 
-    @before.on_result  # a nanny whose worker ends while both are still starting gives up, and its job ends
+    @before.on_result
     def go(*_: object) -> None:
         exits(3)
         after()

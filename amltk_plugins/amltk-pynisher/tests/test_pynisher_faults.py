@@ -37,32 +37,38 @@ somewhere = pytest.mark.parametrize("call", [here, in_thread])
 @somewhere
 @pytest.mark.parametrize("function", [sleep, sleep_in_c, spin, spin_in_c, ignore_signals])
 def test_1_a_wall_time_limit_ends_the_call_in_time(call, function):
-    started = time.monotonic()
-    with pytest.raises(pynisher.WallTimeoutException, match=rf"{function.__name__} took longer than .* 0\.5 s"):
-        call(limited(function, wall=0.5))
-    assert 0.5 <= time.monotonic() - started < 3
+    def seconds() -> float:
+        started = time.monotonic()
+        with pytest.raises(pynisher.WallTimeoutException, match=rf"{function.__name__} took longer than .* 0\.5 s"):
+            call(limited(function, wall=0.5))
+        return time.monotonic() - started
+
+    taken = [seconds()]
+    while taken[-1] > 1 and len(taken) < 3:  # the machine may have been busy with something else
+        taken.append(seconds())
+    assert 0.5 <= min(taken) < 1
 
 
 def test_1_in_processes_too():
     scheduler = Scheduler.with_processes(1)
     task = scheduler.task(ignore_signals, plugins=PynisherPlugin(walltime_limit=1))
     warm = scheduler.task(double)
-    taken = []
+    begun, taken = [], []
+
+    def begin(*_):
+        begun.append(time.monotonic())
+        task()
 
     @task.on_exception
     def ended(*_):
-        taken.append(time.monotonic() - started)
+        taken.append(time.monotonic() - begun[-1])
+        if taken[-1] > 1.5 and len(taken) < 3:  # the machine may have been busy with something else
+            begin()
 
-    @warm.on_result(limit=1)  # once the worker is there
-    def begin(*_):
-        nonlocal started
-        started = time.monotonic()
-        task()
-
-    started = 0.0
+    warm.on_result(begin, limit=1)  # once the worker is there
     scheduler.on_start(lambda: warm(1))
     scheduler.run(on_exception="ignore")
-    assert 1 <= taken[0] < 3
+    assert 1 <= min(taken) < 1.5
 
 
 def test_2_the_callers_handlers_stay():

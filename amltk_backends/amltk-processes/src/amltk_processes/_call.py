@@ -115,27 +115,21 @@ class Call(NamedTuple):
 
     def cancel(self) -> None:
         """Cancel it: it has not begun, whatever its future says."""
-        try:
-            self.future.cancel_anyway()
-        except BaseException as error:
-            self._unsettled(error)
+        self._settle(lambda _: self.future.cancel_anyway(), None)
 
     def fail(self, error: BaseException) -> None:
         """Have the future raise `error`."""
-        try:
-            self.future.set_exception(error)
-        except BaseException as failure:
-            self._unsettled(failure)
+        self._settle(self.future.set_exception, error)
 
     def succeed(self, result: object) -> None:
         """Have the future return `result`."""
-        try:
-            self.future.set_result(result)
-        except BaseException as failure:
-            self._unsettled(failure)
+        self._settle(self.future.set_result, result)
 
-    def _unsettled(self, error: BaseException) -> None:
-        """Say why a future could not be settled: a callback of the user's exits, or somebody else has settled it."""
-        if not (isinstance(error, InvalidStateError) and self.future.cancelled()):
+    def _settle(self, settle: Callable[[Any], object], outcome: object) -> None:
+        try:
+            settle(outcome)
+        except BaseException as error:  # a callback of the user's that exits, or somebody else has settled it
+            if isinstance(error, InvalidStateError) and self.future.cancelled():
+                return
             message = "A callback of a future failed, or the future was settled by somebody else: %r"
-            _log.error(message, self.future, exc_info=error)
+            _log.exception(message, self.future)
