@@ -39,3 +39,9 @@ def exit_code_in(log: str, pid: int) -> int | None:
     if found is None:
         return None
     return int(found[2]) if found[1].startswith("exited") else -int(found[2])
+
+
+def missing_module(log: str) -> str:
+    """Return what a job could not import of that which workers need; "" if it was not that."""
+    found = re.findall(r"No module named '?((?:amltk|cloudpickle|dask|distributed)\w*)", log)
+    return found[-1] if found else ""

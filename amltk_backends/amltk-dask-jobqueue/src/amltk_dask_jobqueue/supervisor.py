@@ -25,9 +25,9 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import Death, Worker
+from amltk_dask.executor import Death, Worker, what_to_install
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import Commands
 
 P = ParamSpec("P")
@@ -336,7 +336,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             _log.info("%s", job.ending.words)
             return
         wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
-        self._failed(BatchSystemError(f"{job.ending.words} Its worker had not connected. {wrote}", output=log))
+        why = "Its worker had not connected."
+        if module := missing_module(log):
+            why = (
+                f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
+                "python= says which Python jobs have."
+            )
+            self._failures = ATTEMPTS - 1  # the next one can't either
+        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}", output=log))
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
