@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
+import time
 import uuid
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
 from batch_systems import SOON, BatchSystem, open_gate
 
 from amltk import Retry
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import BatchSystemError, WorkerDied
+from amltk.scheduling import ExitState
 from amltk.testing import calls
+from amltk_dask_jobqueue import supervisor
 
 pytestmark = [
     pytest.mark.batch_system,
@@ -20,6 +26,26 @@ pytestmark = [
     pytest.mark.usefixtures("nothing_is_left"),
     pytest.mark.parametrize("system", ["slurm"], indirect=True),
 ]
+
+
+@pytest.fixture
+def another_python(tmp_path: Path) -> Path:
+    """An environment of another Python, with the modules of this one; what it says of one version is not true."""
+    names = [f"python3.{minor}" for minor in (12, 13, 14, 11) if minor != sys.version_info.minor]
+    places = [Path(folder, name) for name in names for folder in os.get_exec_path()]
+    for python in filter(Path.exists, places):
+        command = [python, "-m", "venv", "--without-pip", tmp_path / "environment"]
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:  # else it is one of pyenv's shims
+            break
+    else:
+        lack = f"there is no other Python on PATH: {', '.join(names)}"
+        (pytest.fail if "CI" in os.environ else pytest.skip)(lack)
+    [packages] = (tmp_path / "environment").glob("lib/python3.*/site-packages")
+    (packages / "here.pth").write_text("\n".join(folder for folder in sys.path if "site-packages" in folder))
+    other = packages / "cloudpickle-0.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: cloudpickle\nVersion: 0.0\n")
+    return tmp_path / "environment" / "bin" / "python"
 
 
 def submit(partition: str, processors: int, job_name: str) -> None:
@@ -99,3 +125,44 @@ def test_a_job_that_is_preempted_and_requeued(
     assert "Slurm has put its job" in str(error)
     assert "PREEMPTION" in str(error)
     assert places == ["1"]
+
+
+def test_a_worker_with_another_python(make, another_python: Path) -> None:
+    scheduler = make(1, python=str(another_python))
+    scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
+    begun = time.monotonic()
+    with pytest.raises(BrokenExecutor) as info:
+        scheduler.run()
+    assert time.monotonic() - begun < SOON
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert re.search(rf"Python: here {re.escape(here)}, there (?!{re.escape(here)})3\.\d+\b", str(info.value))
+    assert "cloudpickle: here 3." in str(info.value)
+    assert "there 0.0" in str(info.value)
+
+
+def test_a_job_that_runs_without_a_worker(
+    system: BatchSystem, make, job_name: str, meanwhile, until, caplog: pytest.LogCaptureFixture, monkeypatch
+) -> None:
+    monkeypatch.setattr(supervisor, "NO_WORKER_SECONDS", 3.0)  # not a minute
+    scheduler = make(1, job_script_prologue=["echo something else comes first", "sleep 600"], silence_logs=False)
+    scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
+
+    def stop() -> None:
+        until(lambda: "no worker has connected to tcp://" in caplog.text, SOON)
+        [job] = system.jobs(job_name)
+        assert f"job {job} is RUNNING. The calls wait" in caplog.text
+        assert f"The end of what job {job} wrote:\nsomething else comes first" in caplog.text
+        scheduler.stop()
+
+    meanwhile(scheduler, stop)
+    assert scheduler.run(wait=False).code is ExitState.Code.STOPPED
+
+
+def test_a_worker_that_cannot_reach_the_program(make, monkeypatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")  # not thirty; jobs have it, too
+    scheduler = make(1, scheduler_options={"contact_address": "tcp://127.0.0.1:9"})
+    scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
+    with pytest.raises(BatchSystemError) as info:
+        scheduler.run()
+    assert "had not connected to tcp://127.0.0.1:9." in str(info.value)
+    assert "this job ends, since the main process is gone, or can't be reached" in str(info.value)
