@@ -16,6 +16,8 @@ import psutil
 HERE = Path(__file__).parent
 RUNNING = Path("/run/amltk-clusters")
 """Where each has a folder while it runs."""
+SOON = 60
+"""Seconds within which a job starts, and ends."""
 
 
 class BatchSystem(NamedTuple):

@@ -68,8 +68,13 @@ KillWait=2
 MinJobAge=60
 ReturnToService=2
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$slots RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo) State=UNKNOWN
-PartitionName=debug Nodes=$host Default=YES MaxTime=2:00:00 State=UP
-PartitionName=short Nodes=$host MaxTime=0:01:00 State=UP
+PartitionName=debug Nodes=$host Default=YES MaxTime=2:00:00 PreemptMode=OFF State=UP
+PartitionName=short Nodes=$host MaxTime=0:01:00 PreemptMode=OFF State=UP
+# Jobs of "urgent" take the place of those of "spare".
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=spare Nodes=$host PreemptMode=REQUEUE GraceTime=1 State=UP
+PartitionName=urgent Nodes=$host PriorityTier=10 PreemptMode=OFF State=UP
 CONF
 }
 

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_systems import BatchSystem, open_gate
+from batch_systems import SOON, BatchSystem, open_gate
 
 from amltk.exceptions import WorkerDied, WorkerLost
 from amltk.plugins import plugin_manager
 from amltk.testing import calls
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
-
-SOON = 60
-"""Seconds within which a job starts, and ends."""
 
 
 @pytest.fixture

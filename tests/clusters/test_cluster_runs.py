@@ -6,63 +6,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from batch_systems import BatchSystem, open_gate
+from batch_systems import SOON, BatchSystem, open_gate
 
-from amltk import CallLimiter, PynisherPlugin, Retry, Scheduler
+from amltk import CallLimiter, PynisherPlugin, Retry
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
 from amltk.testing import calls
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(200), pytest.mark.usefixtures("nothing_is_left")]
-
-SOON = 60
-"""Seconds within which a job starts, and ends."""
-
-
-@pytest.fixture
-def make(system: BatchSystem, job_name: str, tmp_path: Path, monkeypatch, until) -> Iterator[Callable[..., Scheduler]]:
-    """Make schedulers; after the test no job of theirs is left, nor a file."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def make(n_workers: int = 2, **options: Any) -> Scheduler:
-        return Scheduler.with_backend(system.name, n_workers=n_workers, **system.options_of(job_name, **options))
-
-    yield make
-    until(lambda: system.jobs(job_name) == [], SOON)
-    assert list(folder.iterdir()) == []
-
-
-@pytest.fixture
-def meanwhile() -> Iterator[Callable[[Scheduler, Callable[[], object]], None]]:
-    """Do something in another thread, while a run is on, which ends if that fails."""
-    failed: list[BaseException] = []
-    threads: list[threading.Thread] = []
-
-    def meanwhile(scheduler: Scheduler, function: Callable[[], object]) -> None:
-        def do() -> None:
-            try:
-                function()
-            except BaseException as error:
-                failed.append(error)
-                scheduler.stop()
-
-        threads.append(threading.Thread(target=do))
-        threads[-1].start()
-
-    yield meanwhile
-    for thread in threads:
-        thread.join()
-    for error in failed:
-        raise error
 
 
 def test_the_example_of_the_guide(make) -> None:

@@ -12,7 +12,7 @@ from amltk.exceptions import BatchSystemError
 from amltk.testing import BackendTests
 from amltk_dask_jobqueue import guardian
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
 
 
@@ -83,6 +83,12 @@ def test_what_dask_writes_of_a_worker_that_ended():
     assert exit_code_in(log.format(17, "was killed by signal 9"), 17) == -9
     assert exit_code_in(log.format(17, "was killed by signal 9"), 1) is None
     assert without_chatter(log) == "Segmentation fault"
+
+
+def test_what_a_job_could_not_import():
+    assert missing_module("Error (ModuleNotFoundError: No module named 'distributed')") == "distributed"
+    assert missing_module("/usr/bin/python: No module named amltk_dask_jobqueue") == "amltk_dask_jobqueue"
+    assert missing_module("ModuleNotFoundError: No module named 'numpy'") == ""
 
 
 def test_the_guardian_cancels_what_is_left_and_removes_the_folder(tmp_path):

@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 from concurrent.futures import BrokenExecutor
+from typing import NamedTuple
 
 import calls_for_dask as calls
 import dask
@@ -131,6 +132,12 @@ def test_other_versions_are_refused_at_the_start(make, monkeypatch):
     monkeypatch.setattr(_versions, "versions", lambda: here)
     there = _worker.versions()["Python"]
     with pytest.raises(NotSupportedError, match=rf"Python: here 2\.7, there {there}; cloudpickle: here 0\.1, there"):
+        make()
+
+
+def test_a_worker_that_says_something_else_of_itself_is_refused(make, monkeypatch):
+    monkeypatch.setattr(_worker, "Greeting", NamedTuple("Greeting", [("pid", int)]))
+    with pytest.raises(NotSupportedError, match="it has another version of amltk-dask"):
         make()
 
 

@@ -68,6 +68,7 @@ def test_the_guides_example_works_and_leaves_nothing(standin, nothing_is_left):
     assert standin.alive == []
     assert list(Path.cwd().iterdir()) == []
     assert "#SBATCH -p debug" in standin.script("1")
+    assert "#SBATCH --no-requeue" in standin.script("1")
     assert "--nthreads 1" in standin.script("1")
 
 
@@ -101,6 +102,18 @@ def test_jobs_that_die_before_they_connect_are_replaced_until_it_makes_no_sense(
         scheduler.run()
     assert standin.submitted == ["1", "2", "3"]
     assert "job 1 ended as FAILED" in caplog.text
+
+
+def test_a_python_without_what_workers_need_is_told_of_at_once(standin, nothing_is_left, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    python.chmod(0o755)
+    scheduler = Scheduler.with_slurm(n_workers=1, python=str(python), **NEEDS)
+    scheduler.on_start(lambda: scheduler.submit(where))
+    here = f"Python {sys.version_info.major}.{sys.version_info.minor}, amltk-core "
+    with pytest.raises(BatchSystemError, match=f"job 1 ended as FAILED .* cannot import distributed.*{here}.*python="):
+        scheduler.run()
+    assert standin.submitted == ["1"]
 
 
 def test_nothing_stays_open_where_the_executor_fails_to_begin(standin, nothing_is_left, monkeypatch):

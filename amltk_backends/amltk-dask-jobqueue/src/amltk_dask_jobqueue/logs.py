@@ -30,7 +30,12 @@ def tail_of_log(folder: Path, job: str) -> str:
 
 def without_chatter(log: str) -> str:
     """Return the last lines of a log without what dask tells when all is well."""
-    return "\n".join([line for line in log.splitlines() if not _CHATTER.match(line)][-_LINES:])
+    return last_lines("\n".join(line for line in log.splitlines() if not _CHATTER.match(line)), _LINES)
+
+
+def last_lines(log: str, number: int = 10) -> str:
+    """Return so many lines from the end of a log."""
+    return "\n".join(log.splitlines()[-number:])
 
 
 def exit_code_in(log: str, pid: int) -> int | None:
@@ -39,3 +44,9 @@ def exit_code_in(log: str, pid: int) -> int | None:
     if found is None:
         return None
     return int(found[2]) if found[1].startswith("exited") else -int(found[2])
+
+
+def missing_module(log: str) -> str:
+    """Return what a job could not import of that which workers need; "" if it was not that."""
+    found = re.findall(r"No module named '?((?:amltk|cloudpickle|dask|distributed)\w*)", log)
+    return found[-1] if found else ""

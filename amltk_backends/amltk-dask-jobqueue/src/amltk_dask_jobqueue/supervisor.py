@@ -25,9 +25,9 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import Death, Worker
+from amltk_dask.executor import Death, Worker, what_to_install
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.logs import exit_code_in, tail_of_log, without_chatter
+from amltk_dask_jobqueue.logs import exit_code_in, last_lines, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import Commands
 
 P = ParamSpec("P")
@@ -165,6 +165,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """What people call the batch system."""
         return self._commands.system.title
 
+    @property
+    def _address(self) -> str:
+        """Where workers connect to."""
+        scheduler = self._cluster.scheduler
+        return str(scheduler.contact_address or scheduler.address)
+
     def counts(self) -> dict[str, int]:
         """Return how many jobs are wanted, and of these queued and connected, and how many were lost so far."""
         connected = sum(bool(job.workers) for job in list(self._jobs))
@@ -222,8 +228,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._jobs.append(job)
 
     def _start(self, name: str) -> tuple[str, str]:
-        spec, scheduler = self._cluster.new_spec, self._cluster.scheduler
-        job = spec["cls"](scheduler.contact_address or scheduler.address, name=name, **spec["options"])
+        spec = self._cluster.new_spec
+        job = spec["cls"](self._address, name=name, **spec["options"])
         try:
             asyncio.run(job.start())
         except ValueError as error:  # there is no id in what the command printed
@@ -280,7 +286,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             try:
                 await self._cancel([job for job in self._jobs if job.silent])
                 await self._look()
-                self._say_if_nobody_comes()
+                await self._say_if_nobody_comes()
                 await self._adjust()
             except Exception:
                 _log.exception("%s: jobs could not be looked after; it is tried again.", self.title)
@@ -300,7 +306,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             await self._ask_about(doubtful)
         except BatchSystemError as error:
             self._say(f"{self.title} does not say what became of jobs: {error}")
-        for job in [job for job in self._jobs if job.arrived and not job.workers and now - job.since > LOST_SECONDS]:
+        lost = [job for job in self._jobs if job.arrived and not job.waiting and not job.workers]
+        for job in [job for job in lost if now - job.since > LOST_SECONDS]:
             _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
             self._lost += 1
             await self._cancel([job])
@@ -335,7 +342,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             _log.info("%s", job.ending.words)
             return
         wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
-        self._failed(BatchSystemError(f"{job.ending.words} Its worker had not connected. {wrote}", output=log))
+        why = f"Its worker had not connected to {self._address}."
+        if module := missing_module(log):
+            why = (
+                f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
+                "python= says which Python jobs have."
+            )
+            self._failures = ATTEMPTS - 1  # the next one can't either
+        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}", output=log))
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
@@ -389,7 +403,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         return need if time.monotonic() - self._idle_since > IDLE_SECONDS else len(self._jobs)
 
     async def _give_back(self, surplus: int) -> None:
-        waiting = [job for job in reversed(self._jobs) if not job.arrived][:surplus]
+        waiting = [job for job in reversed(self._jobs) if job.waiting or not job.arrived][:surplus]
         await self._cancel(waiting)
         idle: list[Job] = []
         for job in reversed(self._jobs):
@@ -403,7 +417,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             self.failure = error
             self._give_up(error)
 
-    def _say_if_nobody_comes(self) -> None:
+    async def _say_if_nobody_comes(self) -> None:
         if not self._jobs or any(job.workers for job in self._jobs):
             return
         now = time.monotonic()
@@ -413,15 +427,18 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             return
         shown = (stuck or self._jobs)[:3]
         words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
-        address = self._cluster.scheduler.address
         if stuck:
             what = "no worker will come as things are"
         elif all(job.waiting for job in shown):
             what = f"no worker has come for {waited:.0f} s"
         else:
-            what = f"no worker has connected to {address} for {waited:.0f} s"
+            what = f"no worker has connected to {self._address} for {waited:.0f} s"
         self._say_at = max(self._say_at, 2 * waited)
-        self._say(f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.", key=words)
+        text = f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run."
+        for job in [job for job in shown if not job.waiting]:
+            log = last_lines(await self._in_thread(tail_of_log, self._guard.folder, job.id))
+            text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."
+        self._say(text, key=words if stuck else text)
 
     def _say(self, text: str, key: str | None = None) -> None:
         """Warn, unless that was the last thing that was said."""
@@ -458,6 +475,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError):
                     await self._ask_about([job])
+            if job.waiting:
+                words = f"{self.title} has put its job {job.id} back into the queue: it is {job.words}."
+                return Death(None, None, without_chatter(log), words)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:
             return Death(wrote=without_chatter(log))

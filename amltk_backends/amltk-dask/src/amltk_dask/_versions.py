@@ -15,13 +15,12 @@ def check_fit(address: str, answer: Greeting | BaseException) -> BaseException |
     """
     if isinstance(answer, ModuleNotFoundError):
         return NotSupportedError(
-            f"The worker {address} cannot import {answer.name}. Install there what is installed here, in the same "
-            f"versions: {_as_text(versions())}. For dask's workers: pip install amltk-dask"
+            f"The worker {address} cannot import {answer.name}. {what_to_install()} "
+            "For dask's workers: pip install amltk-dask"
         )
     if isinstance(answer, BaseException):
         error = NotSupportedError(
-            f"The worker {address} does not answer as it should: {type(answer).__name__}: {answer}. "
-            f"Install there what is installed here, in the same versions: {_as_text(versions())}."
+            f"The worker {address} does not answer as it should: {type(answer).__name__}: {answer}. {what_to_install()}"
         )
         error.__cause__ = answer
         return error
@@ -36,5 +35,7 @@ def check_fit(address: str, answer: Greeting | BaseException) -> BaseException |
     )
 
 
-def _as_text(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def what_to_install() -> str:
+    """Say what a worker needs."""
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"Install there what is installed here, in the same versions: {found}."

@@ -20,9 +20,9 @@ from amltk.remote import loads
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call, pack
 from amltk_dask._errors import Death, Worker
-from amltk_dask._versions import check_fit
+from amltk_dask._versions import check_fit, what_to_install
 
-__all__ = ["DaskExecutor", "Death", "Worker"]
+__all__ = ["DaskExecutor", "Death", "Worker", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -284,6 +284,8 @@ class DaskExecutor(Executor):
                     pass
                 case BaseException() as error:
                     self._fail(check_fit(address, error))
+                case answer if len(answer) != len(_worker.Greeting._fields):
+                    self._fail(check_fit(address, TypeError("it has another version of amltk-dask")))
                 case answer:
                     self._welcome(address, _worker.Greeting(*answer))
         self._dispatch()

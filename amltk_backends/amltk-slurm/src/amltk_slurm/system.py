@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
@@ -54,6 +56,10 @@ class Slurm(BatchSystem):
             more.append(f"exit code {code}")
         more = [each for each in more if each]
         return f"{state} ({', '.join(more)})" if more else state
+
+    def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
+        """Have jobs end that are preempted, or whose node fails, and be replaced: requeued ones wait for minutes."""
+        options["job_extra_directives"] = ["--no-requeue", *(options.get("job_extra_directives") or [])]
 
 
 _ENDED = {
