@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import reprlib
+import threading
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
@@ -20,6 +22,28 @@ _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
+class _Condition(RLock):  # type: ignore[misc] # typeshed calls it final; it is not
+    """What a future is locked with; a `threading.Condition` is made of it only if somebody waits.
+
+    That is half a dozen objects, which few futures ever need. In a burst of calls, to make them, and to have the
+    garbage collector look through them again and again, takes about as long as all else that the pool does.
+    """
+
+    _waited_for: threading.Condition | None = None
+
+    # Both are called by who holds the lock.
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self._waited_for is None:
+            self._waited_for = threading.Condition(self)
+        return self._waited_for.wait(timeout)
+
+    def notify_all(self) -> None:
+        if self._waited_for is not None:
+            self._waited_for.notify_all()
+            self._waited_for = None  # a circle of references; and a future ends but once
+
+
 class PoolFuture(Future[T]):
     """The future of a call, which can be cancelled even when the call runs."""
 
@@ -30,7 +54,13 @@ class PoolFuture(Future[T]):
             on_cancel: Told, in any thread, when the future was cancelled while its call ran.
             ends_running: Whether it can be cancelled then.
         """
-        super().__init__()
+        # All that the standard `__init__` does, but for the condition; a test compares them.
+        self._condition = _Condition()  # type: ignore[assignment] # of a condition, futures use no more than this has
+        self._state = PENDING
+        self._result = None
+        self._exception = None
+        self._waiters = []
+        self._done_callbacks: list[Callable[[Future[T]], object]] = []
         self._on_cancel = on_cancel
         self._ends_running = ends_running
 
@@ -46,6 +76,12 @@ class PoolFuture(Future[T]):
             (Or if it runs, and is one of `map`, which cancels what it gives up.)
         """
         return self._cancel(self._ends_running)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Do as the standard one does; without a lock where the result is there."""
+        if self._state == FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value] # it is there
+        return super().result(timeout)
 
     def cancel_anyway(self) -> bool:
         """Cancel a call that has not begun, whatever this future says."""

@@ -269,6 +269,8 @@ class Dispatcher:
             idle -= 1
 
     def _start_workers(self) -> None:
+        if len(self.links) == self._max_workers:
+            return
         # One that has a call, however short its calls have been, is no place for another if a new one can be had.
         ready = sum(link.is_idle() or link.initializing for link in self.links)
         for _ in range(min(self._max_workers - len(self.links), len(self._queue) - ready)):
@@ -299,7 +301,7 @@ class Dispatcher:
 
     def _share_out(self) -> None:
         share = -(-len(self._queue) // max(len(self.links), 1))
-        for link in sorted(self.links, key=lambda link: len(link.calls)):
+        for link in sorted((link for link in self.links if link.room()), key=lambda link: len(link.calls)):
             batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
             if batch:
                 link.give(batch)

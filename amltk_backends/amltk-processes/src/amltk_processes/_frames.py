@@ -109,9 +109,10 @@ class FrameReader:
         view = memoryview(data)
         frames: list[Frame] = []
         at, whole = 0, len(data)
-        while whole - at >= HEADER.size:
-            kind, number, tag, length, count = HEADER.unpack_from(data, at)
-            start = at + HEADER.size
+        unpack, header = HEADER.unpack_from, HEADER.size
+        while whole - at >= header:
+            kind, number, tag, length, count = unpack(data, at)
+            start = at + header
             if not count and start + length <= whole:
                 frames.append((kind, number, tag, view[start : start + length], ()))
                 at = start + length

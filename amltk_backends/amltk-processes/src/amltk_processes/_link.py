@@ -182,10 +182,10 @@ class Link:
         self.since = time.monotonic()
         self.initializing = False
         self.has_worked = True
-        if microseconds < SHORT:
-            self.may_have = min(self.may_have * 2, MOST_CALLS)
-        else:
+        if microseconds >= SHORT:
             self.may_have = 2 if microseconds < MEDIUM else 1
+        elif self.may_have < MOST_CALLS:
+            self.may_have *= 2
         return self.calls.pop(number)
 
     def spoke(self) -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sized
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
 logger = logging.getLogger("amltk")
@@ -69,8 +70,8 @@ class Inbox:
     def deliver(self) -> None:
         """Deliver what has arrived, for a while; in the loop's thread."""
         assert self._loop is not None
-        sources, time = self._sources, self._loop.time
-        now = time()
+        sources = self._sources
+        now = monotonic()
         until = now + SLICE_SECONDS
         # An executor in the loop's own thread brings nothing while that waits.
         brisk = self._from_afar and now - self._rested < BRISK_SECONDS
@@ -80,13 +81,13 @@ class Inbox:
             except Empty:
                 brisk = False
                 self._woken = False
-                self._rested = time()
+                self._rested = monotonic()
                 if sources.empty():  # else one came before the flag was down, and nobody would wake us for it
                     return
                 self._woken = True
                 continue
             self._deliver(source)
-            if time() > until:
+            if monotonic() > until:
                 self._loop.call_soon(self.deliver)
                 return
 
