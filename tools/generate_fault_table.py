@@ -28,7 +28,7 @@ from fault_rows import GROUPS, NOT_TRIED, ROWS, Row, rows_with_tests  # noqa: E4
 PAGE = ROOT / "docs/faults.md"
 BEGIN = "<!-- written by tools/generate_fault_table.py -->\n"
 END = "<!-- end of what is written -->\n"
-PASSED, FAILED, WAITS = "yes", "**no**", "waits"
+PASSED, FAILED, ELSEWHERE = "yes", "**no**", "elsewhere"
 
 Outcomes = dict[tuple[str, str], str]
 
@@ -66,7 +66,7 @@ def _lines(outcomes: Outcomes | None) -> Iterator[str]:
         yield "|---|---|---|" + ":-:|" * len(names)
         for row in ROWS:
             if row.id.startswith(letter):
-                seen = f"{row.seen} ({row.waits})" if row.waits else row.seen
+                seen = f"{row.seen} ({row.elsewhere})" if row.elsewhere else row.seen
                 cells = (_cell(row, place, outcomes) for place in PLACES)
                 yield f"| {row.id} | {row.fault} | {seen} | {' | '.join(cells)} |"
 
@@ -75,7 +75,7 @@ def _cell(row: Row, place: Place, outcomes: Outcomes | None) -> str:
     if place.lacks(row):
         return ""
     if row.id not in rows_with_tests():
-        return WAITS
+        return ELSEWHERE
     return PASSED if outcomes is None else outcomes.get((row.id, place.name), FAILED)
 
 

@@ -64,7 +64,7 @@ configure() {
     local option file=$folder/oar.conf
     cp "$folder/before/oar.conf" "$file"
     for option in DB_PORT=$port DB_BASE_PASSWD="$(<"$folder/password")" DB_BASE_PASSWD_RO="$(<"$folder/password")" LOG_FILE="$folder/oar.log" LOG_LEVEL=3 \
-        SCHEDULER_MIN_TIME_BETWEEN_2_CALLS=1 SCHEDULER_JOB_SECURITY_TIME=1; do
+        SCHEDULER_MIN_TIME_BETWEEN_2_CALLS=0 SCHEDULER_JOB_SECURITY_TIME=1; do
         sed -i "s|^#\? *${option%%=*}=.*|${option%%=*}=\"${option#*=}\"|" "$file"
     done
     # Jobs are not confined to their processors: that would need control groups of version 1.

@@ -19,7 +19,7 @@ GROUPS = {
     "G": "Plugins and backends",
 }
 
-BATCH = "waits for batch backends"
+ON_CLUSTERS = "in `tests/clusters`, on batch systems"
 NOT_TRIED = "not tried"
 
 
@@ -32,14 +32,14 @@ class Row(NamedTuple):
         seen: What the user sees of it.
         needs: What a place must have for this to mean anything there: a capability; an option of the backend, as
             in "initializer="; "own" if the executor is the user's; "not" and one of these.
-        waits: Why it has no test yet; of a row that has one, what it lacks.
+        elsewhere: Where it is tested, if not in this folder; of a row that has a test here, what that lacks.
     """
 
     id: str
     fault: str
     seen: str
     needs: tuple[str, ...] = ()
-    waits: str = ""
+    elsewhere: str = ""
 
 
 DIES = ("survives_dead_worker",)
@@ -61,9 +61,9 @@ ROWS = (
         "it is given up after a set number of deaths, with its history (`Retry`); the others finish", DIES),
     Row("A9", "a worker stands still (SIGSTOP)",
         "`WorkerLost` within the time limit that was set, and a new worker; what comes late is dropped",
-        ("survives_dead_worker", "heartbeat_timeout="), f"cut off by the network: {BATCH}"),
+        ("survives_dead_worker", "heartbeat_timeout="), f"cut off by the network: {NOT_TRIED}"),
     Row("A10", "a worker is asked to go (SIGTERM, SIGUSR1), as batch systems do",
-        "`WorkerDied` says that, and speaks of no crash", DIES),
+        "`WorkerDied` says that, and speaks of no crash", DIES, f"preempted, or out of time: {ON_CLUSTERS}"),
 
     Row("B1", "the function is a lambda, nested, or of the script",
         "it works, however workers are started, without a `__main__` guard", ("takes_any_function",)),
@@ -76,7 +76,7 @@ ROWS = (
     Row("B8", "an exception holds a lock", "it arrives, the lock as text", ("carries_any_exception",)),
     Row("B9", "a result of 300 MB", "it arrives; callbacks and timers are served meanwhile", PICKLES),
     Row("B11", "worker and program have different versions of Python or a library",
-        "the start is refused, with both versions", FAR, BATCH),
+        "the start is refused, with both versions", FAR, ON_CLUSTERS),
 
     Row("C1", "a call raises an ordinary exception", "its type, its message, its whole traceback"),
     Row("C2", "one with a cause, with notes, or an `ExceptionGroup`", "all parts of it", ("carries_any_exception",)),
@@ -113,7 +113,7 @@ ROWS = (
         ("blocks_the_run",)),
     Row("E14", "a run comes to its end in a loop that has other work", "that goes on meanwhile", MEANWHILE),
     Row("E15", "the program is killed (SIGKILL)", "its workers are gone within seconds",
-        PICKLES, f"jobs of a batch system: {BATCH}"),
+        PICKLES, f"jobs of a batch system: {ON_CLUSTERS}"),
     Row("E17", "the program has threads before the first worker starts", "no worker hangs, nothing warns", PICKLES),
     Row("E18", "the executor is yours", "it is usable after the run", ("own",)),
 
@@ -125,8 +125,8 @@ ROWS = (
         "the others work; whoever asks for it, or calls `amltk backends`, is told why"),
     Row("G3", "an argument is named as an option of an engine (`priority`, `key`, `pure`)", "it reaches the function"),
     Row("G4", "the same function with the same arguments, twice", "it runs twice"),
-    Row("G5", "no worker ever comes", "that is said, with the batch system's words; the run can end", FAR, BATCH),
-    Row("G6", "the batch system refuses the job", "`run()` raises, with command and output", FAR, BATCH),
+    Row("G5", "no worker ever comes", "that is said, with the batch system's words; the run can end", FAR, ON_CLUSTERS),
+    Row("G6", "the batch system refuses the job", "`run()` raises, with command and output", FAR, ON_CLUSTERS),
     Row("G7", "an executor resolves a future twice, or never",
         "the suite for backends fails; a run takes the first, and names executor and call that never ended", ("own",)),
 )  # fmt: skip

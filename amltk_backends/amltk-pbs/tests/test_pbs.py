@@ -71,6 +71,17 @@ def test_what_qstat_says(said):
     assert SYSTEM.ending(commands, "9") == "exit status 271 (killed by SIGTERM)"
     over = said("qstat", "Job Id: 9.server\n    job_state = F\n    Exit_status = -29")
     assert SYSTEM.ending(over, "9") == "exit status -29 (its walltime was over)"
+    torque = said("qstat", "Job Id: 9.server\n    job_state = C\n    exit_status = -11")
+    assert SYSTEM.ending(torque, "9") == "exit status -11 (its walltime was over)"
+
+
+@pytest.mark.parametrize(
+    ("used", "more"), [("00:02:32", ", it had run for 00:02:32, its walltime was 00:02:00"), ("00:01:59", ""), ("", "")]
+)
+def test_a_walltime_that_was_over_is_seen_by_what_was_used(said, used, more):
+    fields = f"Exit_status = 271\n    Resource_List.walltime = 00:02:00\n    resources_used.walltime = {used}"
+    commands = said("qstat", f"Job Id: 9.server\n    job_state = F\n    {fields}")
+    assert SYSTEM.ending(commands, "9") == f"exit status 271 (killed by SIGTERM){more}"
 
 
 def test_what_slurms_qstat_says(said):

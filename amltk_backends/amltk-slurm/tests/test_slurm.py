@@ -281,6 +281,16 @@ def test_what_will_wait_for_ever_is_told_at_once(standin, nothing_is_left, until
         scheduler.stop()
 
 
+def test_a_job_that_starts_although_it_is_cancelled_is_sent_away(standin, nothing_is_left, caplog):
+    """As those of OAR do that are cancelled a moment before."""
+    scheduler = Scheduler.with_slurm(n_workers=1, cancel_command="true", **HEARD)
+    scheduler.on_start(scheduler.stop)
+    scheduler.run()
+    assert standin.submitted == ["1"]
+    assert standin.alive == []
+    assert "cancelled jobs are still there" not in caplog.text
+
+
 def test_jobs_are_given_back_when_there_is_no_work_and_come_again(standin, nothing_is_left, until):
     scheduler = Scheduler.with_slurm(n_workers=2, **NEEDS)
     task = scheduler.task(where)

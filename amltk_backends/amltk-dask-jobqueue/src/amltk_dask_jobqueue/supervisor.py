@@ -158,6 +158,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._over = False
         self._watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
         cluster.scheduler.add_plugin(self)
 
     @property
@@ -194,6 +195,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         job = self._job_of(str(state.name))
         if job is None:
             return
+        if job in self._leaving:  # OAR starts a job all the same that is cancelled a moment before
+            self._send_away(worker)
+            return
         job.workers.add(worker)
         self._by_address[worker] = job
         job.arrived, job.waiting, job.words, job.missing = True, False, "", 0
@@ -208,6 +212,13 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 job.workers.discard(worker)
                 job.since, self._look_at = time.monotonic(), 0.0
         self._changed.set()
+
+    def _send_away(self, worker: str) -> None:
+        """Have a worker end, and its job with it."""
+        way = self._cluster.scheduler.remove_worker(worker, stimulus_id=f"{self.name}: cancelled", close=True)
+        task = asyncio.get_running_loop().create_task(way)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _job_of(self, worker: str) -> Job | None:
         return self._by_name.get(worker) or self._by_name.get(worker.rpartition("-")[0])

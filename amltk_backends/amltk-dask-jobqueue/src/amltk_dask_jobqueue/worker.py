@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -47,7 +48,8 @@ async def _watch(server: Any) -> None:
 
 
 def _asked_to_end(number: int, _frame: FrameType | None) -> None:
-    _end(f"the batch system sent {signal.Signals(number).name}")
+    ran = time.time() - psutil.Process().create_time()
+    _end(f"the batch system sent {signal.Signals(number).name} after {ran:.0f} s")  # its walltime?
 
 
 def _end(why: str) -> NoReturn:

@@ -42,10 +42,11 @@ class PBS(BatchSystem):
         fields: dict[str, str] = {}
         for options in (("-x", "-f"), ("-f",)):
             fields = fields or _jobs(_output(commands, "qstat", *options, job)).get(job, {})
-        code = fields.get("Exit_status") or fields.get("exit_status")
         said = [fields["comment"]] if fields.get("comment") else []
-        if code is not None:
-            said.append(f"exit status {code}{_meaning(int(code))}")
+        said += [f"exit status {fields[name]}{_meaning(name, fields[name])}" for name in _MEANING if name in fields]
+        asked, used = (fields.get(f"{name}.walltime", "") for name in ("Resource_List", "resources_used"))
+        if asked and _seconds(used) >= _seconds(asked) > 0:
+            said.append(f"it had run for {used}, its walltime was {asked}")
         return ", ".join(said)
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
@@ -74,13 +75,28 @@ def _jobs(said: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _meaning(code: int) -> str:
+_MEANING = {
+    "Exit_status": {-29: "its walltime was over"},
+    "exit_status": {-10: "it used more memory than it had asked for", -11: "its walltime was over"},  # Torque's
+}
+
+
+def _meaning(name: str, status: str) -> str:
     """Return what an exit status above 256, or one of PBS's own, says."""
-    if code == -29:  # JOB_EXEC_KILL_WALLTIME
-        return " (its walltime was over)"
+    code = int(status)
+    if code in _MEANING[name]:
+        return f" ({_MEANING[name][code]})"
     if code > 256:
         try:
             return f" (killed by {signal.Signals(code - 256).name})"
         except ValueError:
             return ""
     return ""
+
+
+def _seconds(time: str) -> int:
+    """Return what "01:30:00" is in seconds; 0 if it is no time."""
+    if not re.fullmatch(r"(\d+:){0,3}\d+", time):
+        return 0
+    units = (1, 60, 3600, 86400)
+    return sum(unit * int(part) for unit, part in zip(units, reversed(time.split(":")), strict=False))
