@@ -1,6 +1,6 @@
 """The connection to Ray, of which a program has one at a time: several executors share it.
 
-The first executor opens it, the last one closes it. If the program is connected to Ray already, that is used, and stays.
+The first executor opens it, the last one closes it. If the program is connected already, that is used, and stays.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
                 there = f"to {current.asked}" if current.asked else "to a cluster of this machine, made for a run"
                 msg = (
                     f"This program is connected {there}, and a connection to {address or 'a cluster of its own'} was "
-                    "asked for: Ray has one at a time in a program. Let the other run end first, or use another process."
+                    "asked for: Ray has one at a time in a program. Let the other run end first, or use two programs."
                 )
                 raise NotSupportedError(msg)
             current.users += 1

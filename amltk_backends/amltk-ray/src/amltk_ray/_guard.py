@@ -52,9 +52,8 @@ def main(home: str, *command: str) -> None:
         libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
     with open(f"{home}/{LOG}", "wb") as log:  # noqa: PTH123 - pathlib takes long to import
-        head = subprocess.Popen(  # noqa: PLW1509 - there are no threads here
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=be_head
-        )
+        null = subprocess.DEVNULL
+        head = subprocess.Popen(command, stdin=null, stdout=log, stderr=log, preexec_fn=be_head)  # noqa: PLW1509 - no threads here
     while head.poll() is None:
         ready, _, _ = select.select([0, awake], [], [])
         if 0 in ready and not os.read(0, 1):

@@ -57,9 +57,9 @@ class LocalCluster:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         command = [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
-            "--node-ip-address=127.0.0.1", f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
-            f"--temp-dir={self.home}", "--include-dashboard=false", "--dashboard-agent-listen-port=0",
-            "--disable-usage-stats", "--include-log-monitor=false", "--no-monitor",
+            "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}",
+            f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
+            "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
         ]  # fmt: skip
         # Ray would have its own idea of which address 127.0.0.1 means; the first variable has it leave that alone.
         ours = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", **self.environment}

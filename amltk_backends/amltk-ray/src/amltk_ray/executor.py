@@ -88,7 +88,8 @@ class RayExecutor(Executor):
             options |= {"num_gpus": num_gpus} if num_gpus else {}
             options |= {"resources": dict(resources)} if resources else {}
             if runtime_env != self._connection.job_env:
-                options["runtime_env"] = self._local.runtime_env(runtime_env) if self._local else dict(runtime_env or {})
+                wanted = dict(runtime_env or {})
+                options["runtime_env"] = self._local.runtime_env(wanted) if self._local else wanted
             self._run = ray.remote(**options)(_worker.run)
             self._home = self._local.home if self._local else None
             self._count()

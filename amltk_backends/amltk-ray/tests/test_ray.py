@@ -1,0 +1,359 @@
+"""What is Ray's own; the rest is in the suite for backends, and in that of faults."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import calls_for_ray as calls
+import psutil
+import pytest
+
+from amltk import Scheduler
+from amltk.exceptions import NotSupportedError, WorkerDied
+
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(180)]
+
+
+def runs(folder: Path) -> list[int]:
+    """Return the processes in which calls ran; once for each call."""
+    return [int(path.name.split("-")[0]) for path in folder.glob("*-*")]
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"max_workers": 0}, ValueError, "max_workers must be an integer of at least 1"),
+        ({"num_cpus": -1}, ValueError, "num_cpus must be a number of 0 or more, got -1"),
+        ({"num_gpus": "1"}, TypeError, "num_gpus must be a number of 0 or more, got '1' of type str"),
+        ({"memory": 0.5}, TypeError, "memory must be an integer"),
+        ({"resources": {"GPU": 1}}, ValueError, "has an option of its own: num_gpus=1"),
+        ({"resources": {"license": float("nan")}}, ValueError, "must be a number of 0 or more"),
+        ({"runtime_env": "pip"}, TypeError, "runtime_env must be of type Mapping"),
+        ({"address": "ray://head:10001"}, ValueError, "Ray Client can't be used"),
+    ],
+)
+def test_wrong_options_are_refused_when_the_scheduler_is_made(options, error, match):
+    with pytest.raises(error, match=match):
+        Scheduler.with_ray(**options)
+
+
+def test_options_are_checked_without_ray(tmp_path):
+    code = """
+        import sys
+        from amltk import Scheduler
+
+        Scheduler.with_ray(2, num_cpus=0.5, resources={"license": 1}, address="10.0.0.1:6379")
+        print("ray" in sys.modules)
+        """
+    assert script(code, tmp_path) == "False\n"
+
+
+def test_what_this_machine_has_not_is_said_when_a_run_starts(make):
+    with pytest.raises(NotSupportedError, match=r"asks for 1 CPU, 1 license, and the cluster .* has no room"):
+        make(resources={"license": 1})
+
+
+def test_max_workers_holds_for_each_executor_of_a_cluster(make, tmp_path, until):
+    executor = make(2)
+    futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(4)]
+    until(lambda: len(runs(tmp_path)) == 2)
+    assert [future.running() for future in futures] == [True, True, False, False]
+    assert [future.cancel() for future in futures] == [False, False, True, True]
+    (tmp_path / "gate").touch()
+    assert {future.result(30) for future in futures[:2]} == set(runs(tmp_path))
+
+
+def test_a_call_takes_what_the_options_say(make, tmp_path, until):
+    """The cluster has four processors, whatever the machine has."""
+    executor = make(num_cpus=3, runtime_env={"env_vars": {"PLACE": "a worker"}})
+    futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(2)]
+    until(lambda: runs(tmp_path))
+    assert not futures[1].running()
+    (tmp_path / "gate").touch()
+    assert executor.submit(lambda: (os.environ["PLACE"], os.environ["OMP_NUM_THREADS"])).result(30) == ("a worker", "3")
+
+
+def test_arguments_that_are_called_as_options_reach_the_function(make):
+    arguments = {"num_cpus": 5, "max_retries": 3, "name": "x", "data": 1, "token": 2, "self": 3, "fn": 4}
+    assert make().submit(calls.options, **arguments).result(30) == arguments
+
+
+# Workers that die
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_how_a_worker_died_is_told_and_others_go_on(number, make, tmp_path, until):
+    executor = make(2)
+    beside, dying = tmp_path / "beside", tmp_path / "dying"
+    beside.mkdir()
+    dying.mkdir()
+    other = executor.submit(calls.wait_for, tmp_path / "gate", beside)
+    dead = executor.submit(calls.wait_for, tmp_path / "gate", dying)
+    until(lambda: runs(beside) and runs(dying))
+    os.kill(runs(dying)[0], number)
+    with pytest.raises(WorkerDied, match="All other calls go on") as info:
+        dead.result(30)
+    (tmp_path / "gate").touch()
+    assert [info.value.pid] == runs(dying)
+    assert info.value.signal is number
+    assert other.result(30) == runs(beside)[0]
+
+
+def test_no_call_runs_twice(make, tmp_path):
+    executor = make(2)
+    folders = [tmp_path / str(n) for n in range(12)]
+    for folder in folders:
+        folder.mkdir()
+    futures = [executor.submit(calls.note if n % 4 else calls.die, folder) for n, folder in enumerate(folders)]
+    ends = [type(future.exception(60)) for future in futures]
+    assert ends == [WorkerDied, type(None), type(None), type(None)] * 3
+    assert all(len(runs(folder)) == 1 for folder in folders)
+
+
+def test_what_a_dead_worker_leaves_behind_goes_with_it(make, tmp_path, until, lives):
+    future = make(1).submit(calls.leave_a_process, tmp_path, session=False, then="die")
+    assert isinstance(future.exception(30), WorkerDied)
+    left = int((tmp_path / "left").read_text(encoding="ascii"))
+    until(lambda: not lives(left))
+
+
+def test_stop_now_ends_what_has_left_its_session(make, tmp_path, until, lives):
+    executor = make(1)
+    future = executor.submit(calls.leave_a_process, tmp_path, session=True, then="wait")
+    until((tmp_path / "left").exists)
+    executor.kill_workers()
+    assert isinstance(future.exception(0), WorkerDied)
+    assert not lives(int((tmp_path / "left").read_text(encoding="ascii")))
+
+
+# The cluster of this machine
+
+
+def test_it_listens_on_loopback_alone(cluster):
+    family = psutil.Process().children(recursive=True)
+    listening = [
+        each.laddr.ip
+        for process in [psutil.Process(), *family]
+        for each in process.net_connections()
+        if each.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 4
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_its_files_are_for_its_user_alone(cluster):
+    assert Path(cluster._local.home).stat().st_mode & 0o077 == 0
+
+
+def test_a_second_executor_shares_it_and_another_address_is_refused(make, cluster):
+    address = cluster._local.address
+    with make(1) as executor:
+        assert executor._local is cluster._local
+    assert cluster.submit(abs, -1).result(30) == 1  # the end of the one is nothing to the other
+    with pytest.raises(NotSupportedError, match=r"connected to a cluster of this machine.* to 10\.0\.0\.1:6379 was"):
+        make(address="10.0.0.1:6379")
+    assert cluster._local.address == address
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest) -> None:
+    """For tests that have a cluster of their own: they stand in this file after those that share one."""
+    from amltk_ray._connection import Connection
+
+    if Connection.current is not None:
+        request.getfixturevalue("cluster").shutdown()
+    assert Connection.current is None
+
+
+def test_the_program_is_left_as_it_was(alone, clean):
+    def state():
+        logger = logging.getLogger("ray")
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
+        return dict(os.environ), handlers, logger.level, logger.propagate, list(logger.handlers), list(sys.path)
+
+    import ray  # noqa: F401 - its import may change things, which is not ours to undo
+
+    before = state()
+    seen = []
+    scheduler = Scheduler.with_ray(1)
+    scheduler.on_start(lambda: seen.append(state()))
+    scheduler.on_start(lambda: scheduler.submit(abs, -1))
+    scheduler.run()
+    assert seen == [before]
+    assert state() == before
+
+
+def test_memory_that_runs_out_is_said(alone, clean, monkeypatch):
+    """Ray's monitor is told to find the machine full a little above what it uses now."""
+    memory = psutil.virtual_memory()
+    if memory.available < 3 << 30:
+        pytest.skip("it needs 3 GB of free memory")
+    threshold = (memory.total - memory.available + (1 << 30)) / memory.total
+    monkeypatch.setenv("RAY_memory_usage_threshold", str(threshold))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    scheduler = Scheduler.with_ray(1)
+    errors = []
+    scheduler.on_start(lambda: scheduler.submit(calls.eat))
+    scheduler.on_future_exception(lambda _, error: errors.append(error))
+    scheduler.run(on_exception="ignore")
+    (error,) = errors
+    assert isinstance(error, WorkerDied)
+    assert error.out_of_memory
+    assert "eat() ended with its worker" in str(error)
+    assert "memory ran out" in str(error)
+
+
+PROGRAM = """
+    import os, pathlib, subprocess, sys, time
+    sys.path.insert(0, {tests!r})
+    import calls_for_ray as calls
+    from amltk import Scheduler
+
+    folder = pathlib.Path({folder!r})
+    scheduler = Scheduler.with_ray(1)
+    scheduler.on_start(lambda: scheduler.submit(calls.leave_a_process, folder, session=True, then="wait"))
+    scheduler.run()
+    """
+
+
+@pytest.mark.parametrize("victim", ["program", "guard"])
+def test_it_goes_with_a_program_that_is_killed(victim, alone, clean, tmp_path, until, lives):
+    """With all that calls have started, and with its files; if it is the guard that is killed, Ray's own at least."""
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))))
+    with subprocess.Popen([sys.executable, path], stderr=subprocess.DEVNULL) as program:
+        try:
+            until((tmp_path / "left").exists, 60)
+            family = psutil.Process(program.pid).children(recursive=True)
+            names = " ".join(" ".join(each.cmdline()) for each in family)
+            assert "raylet" in names
+            assert "gcs_server" in names
+            (guard,) = (
+                each for each in family if each.ppid() == program.pid and "_guard.py" in " ".join(each.cmdline())
+            )
+            left = int((tmp_path / "left").read_text(encoding="ascii"))
+            if victim == "guard":
+                guard.kill()
+                until(lambda: not any(lives(each.pid) for each in family if each.pid != left))
+                os.kill(left, signal.SIGKILL)
+        finally:
+            program.kill()
+    until(lambda: not any(lives(each.pid) for each in family))
+    if victim == "program":
+        until(lambda: not list(clean.iterdir()))
+    else:
+        import shutil
+
+        for folder in clean.iterdir():
+            shutil.rmtree(folder)
+
+
+def test_ray_that_does_not_start_is_said_with_its_words(alone, clean):
+    from amltk_ray import _local
+
+    with pytest.raises(RuntimeError, match="Ray did not start") as info:
+        _local.LocalCluster(1, {"GPU": 1})  # which `ray start` refuses
+    assert "resources" in str(info.value)
+
+
+# Clusters that exist
+
+
+def script(code: str, folder: Path) -> str:
+    """Run a program, and return what it printed."""
+    path = folder / "script.py"
+    path.write_text(textwrap.dedent(code), encoding="utf-8")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+HEAD = f"""
+    import pathlib, sys, time
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    import calls_for_ray as calls
+    import psutil
+    import ray
+    from ray.cluster_utils import Cluster
+    from amltk import Scheduler
+    from amltk.exceptions import NotSupportedError
+
+    cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
+    """
+
+
+def test_a_cluster_that_exists_stays_as_it_is_and_a_node_may_die(alone, tmp_path):
+    code = f"""
+        folder = pathlib.Path({str(tmp_path)!r})
+        second = cluster.add_node(num_cpus=1, resources={{"second": 1}})
+
+        scheduler = Scheduler.with_ray(address=cluster.address, resources={{"second": 1}})
+        scheduler.on_start(lambda: scheduler.submit(calls.wait_for, folder / "gate", folder))
+
+        def look():
+            if list(folder.glob("*-0")):
+                cluster.remove_node(second, allow_graceful=False)
+            else:
+                scheduler.call_later(0.05, look)
+
+        scheduler.on_start(look)
+        scheduler.on_future_exception(lambda _, error: print(type(error).__name__, str(error).splitlines()))
+        scheduler.run(on_exception="ignore")
+        print(ray.is_initialized())
+
+        scheduler = Scheduler.with_ray(address=cluster.address)
+        scheduler.on_start(lambda: scheduler.submit(abs, -1))
+        scheduler.on_future_result(lambda _, result: print(result))
+        scheduler.run()
+        cluster.shutdown()
+        """
+    died, connected, result = script(textwrap.dedent(HEAD) + textwrap.dedent(code), tmp_path).splitlines()[-3:]
+    assert died.startswith("WorkerDied ")
+    assert "ended with its worker" in died
+    assert "Ray says of it" in died
+    assert "node" in died
+    assert (connected, result) == ("False", "1")
+
+
+def test_a_connection_that_is_there_is_used_and_stays(alone, tmp_path):
+    code = f"""
+        folder = pathlib.Path({str(tmp_path)!r})
+        ray.init(cluster.address, log_to_driver=False)
+        scheduler = Scheduler.with_ray()
+        task = scheduler.task(calls.leave_a_process)
+        scheduler.on_start(lambda: task(folder, session=False, then="wait"))
+
+        def look():
+            if (folder / "left").exists():
+                scheduler.stop()
+            else:
+                scheduler.call_later(0.05, look)
+
+        scheduler.on_start(look)
+        scheduler.run(wait=False)
+        pid = int((folder / "left").read_text())
+        end = time.monotonic() + 5
+        while psutil.pid_exists(pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        print(task.event_counts["on_cancelled"], psutil.pid_exists(pid), ray.is_initialized())
+        print(ray.get(ray.remote(abs).remote(-1)))
+        try:
+            Scheduler.with_ray(address="10.0.0.1:6379").run()
+        except NotSupportedError as error:
+            print(error)
+        ray.shutdown()
+        cluster.shutdown()
+        """
+    ended, result, refused = script(textwrap.dedent(HEAD) + textwrap.dedent(code), tmp_path).splitlines()[-3:]
+    assert ended == "1 False True"
+    assert result == "1"
+    assert "by ray.init(), and a connection to 10.0.0.1:6379 was asked for" in refused
