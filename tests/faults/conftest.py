@@ -44,8 +44,24 @@ def _what_libraries_keep(trackers: Callable[..., None], thread_of_dask: None) ->
     trackers(resource_tracker, loky_resource_tracker)
 
 
+@pytest.fixture(scope="session")
+def _what_ray_keeps() -> None:
+    """Ray opens some descriptors with its first cluster, and keeps them as long as the program."""
+    from amltk_ray.executor import RayExecutor
+
+    RayExecutor(1).shutdown()
+
+
 @pytest.fixture
-def case(place, tmp_path: Path, nothing_is_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+def _warmed_up(place, request: pytest.FixtureRequest) -> None:
+    if place.name == "ray":
+        request.getfixturevalue("_what_ray_keeps")
+
+
+@pytest.fixture
+def case(
+    place, _warmed_up: None, tmp_path: Path, nothing_is_left: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Case]:
     temporary = tmp_path / "temporary"
     folder = tmp_path / "noted"
     temporary.mkdir()

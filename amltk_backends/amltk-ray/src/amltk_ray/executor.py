@@ -8,7 +8,9 @@ cancelled has begun. One thread gives calls to Ray and settles their futures.
 
 from __future__ import annotations
 
+import atexit
 import collections
+import contextlib
 import functools
 import logging
 import platform
@@ -92,6 +94,7 @@ class RayExecutor(Executor):
                 options["runtime_env"] = self._local.runtime_env(wanted) if self._local else wanted
             self._run = ray.remote(**options)(_worker.run)
             self._home = self._local.home if self._local else None
+            self._slots = 1
             self._count()
         except BaseException:
             self._connection.close()
@@ -103,8 +106,10 @@ class RayExecutor(Executor):
         self._closing = self._killed = self._given_up = False
         self._memory_kills = MemoryKills()
         self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="amltk-ray: gives calls to Ray")
+        # A daemon, for who forgets shutdown() shall have a program that ends, after its calls.
+        self._thread = threading.Thread(target=self._serve, name="amltk-ray: gives calls to Ray", daemon=True)
         self._thread.start()
+        atexit.register(self.shutdown)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `fn(*args, **kwargs)` called in a worker.
@@ -162,7 +167,8 @@ class RayExecutor(Executor):
             families = [self._family(call) for call in running]  # while it is known whose children they are
             for call in running:
                 if call.ref is not None:
-                    ray.cancel(call.ref, force=True)
+                    with contextlib.suppress(Exception):  # the connection may be lost
+                        ray.cancel(call.ref, force=True)
             for processes in families:
                 _local.kill(processes)
             with self._changed:
@@ -187,10 +193,16 @@ class RayExecutor(Executor):
 
     def _serve(self) -> None:
         while self._dispatch():
-            event = self._events.get()
+            event = None
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=None if self._local else _COUNT_AGAIN)
             if event is not None:
                 self._arrived(*event)
+            if self._local is None and time.monotonic() - self._counted > _COUNT_AGAIN:
+                with contextlib.suppress(Exception):  # the connection may be lost
+                    self._count()
         self._connection.close()
+        atexit.unregister(self.shutdown)
 
     def _dispatch(self) -> bool:
         """Give Ray what there is room for; False if the executor has nothing more to do."""
@@ -211,8 +223,6 @@ class RayExecutor(Executor):
                 self._ended(call, call.fail, error)
 
     def _room(self) -> int:
-        if self._local is None and time.monotonic() - self._counted > _COUNT_AGAIN:
-            self._count()
         slots = self._slots
         if self._max_workers is not None:
             slots = min(slots, self._max_workers)
@@ -222,9 +232,9 @@ class RayExecutor(Executor):
         return max(slots, 1) * (1 + _AHEAD * self._short)
 
     def _count(self) -> None:
-        self._slots = self._connection.slots(self._needs)
         self._counted = time.monotonic()
-        if not self._slots:
+        before, self._slots = self._slots, self._connection.slots(self._needs)
+        if before and not self._slots:
             needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
             if self._local is not None:
                 msg = f"A call asks for {needs}, and the cluster of this machine has no room for that: {_has()}."
