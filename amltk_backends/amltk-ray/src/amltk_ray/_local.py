@@ -23,7 +23,8 @@ from amltk_ray import _guard, _nanny, _worker
 from amltk_ray._errors import Death
 
 # Ray's sockets lie in the folder, and their paths may have 107 characters.
-_LONGEST_BASE = 107 - len("/ray-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+_LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+_RAYS = "r"  # Ray lets everybody into its own folder; ours keeps them out
 _START = 120.0
 _LOOK_AGAIN = 0.02
 _BURIAL = 2.0
@@ -57,7 +58,7 @@ class LocalCluster:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         command = [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
-            "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}",
+            "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}/{_RAYS}",
             f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
             "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
         ]  # fmt: skip
@@ -80,7 +81,7 @@ class LocalCluster:
             raise
 
     def _wait_for_address(self) -> str:
-        path = Path(self.home) / "ray_current_cluster"
+        path = Path(self.home) / _RAYS / "ray_current_cluster"
         end = time.monotonic() + _START
         while True:
             with contextlib.suppress(OSError):
@@ -104,6 +105,13 @@ class LocalCluster:
             return dict(wanted)
         nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
+
+    def note_path(self) -> None:
+        """Let workers that begin import what this program can import."""
+        path = Path(self.home) / _worker.PATH
+        part = path.with_suffix(f".{secrets.token_hex(4)}")
+        part.write_text("\n".join(each or str(Path.cwd()) for each in sys.path), encoding="utf-8")
+        part.rename(path)
 
     def pid(self, token: str) -> int | None:
         """Return in which process a call runs, or ran when that died; None if it has not begun."""

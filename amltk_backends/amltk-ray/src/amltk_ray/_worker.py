@@ -34,6 +34,8 @@ BEGUN = "begun"
 """The folder of a cluster of ours in which a file, named as its token, has the pid of each call that runs."""
 NOTES = "notes"
 """The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
+PATH = "path"
+"""The file that has, line by line, where the main process imports from."""
 
 
 class Outcome(NamedTuple):
@@ -94,6 +96,8 @@ def _noted(token: str, home: str | None) -> Iterator[None]:
     if _State.notes is None:
         _State.notes = (Path(home) / NOTES / str(os.getpid())).open("w", encoding="utf-8")
         faulthandler.enable(_State.notes)
+        path = (Path(home) / PATH).read_text(encoding="utf-8").splitlines()
+        sys.path += [each for each in path if each not in sys.path]
     name = f"{home}/{BEGUN}/{token}"
     with open(f"{name}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - a call may take less than a Path
         file.write(str(os.getpid()))

@@ -94,6 +94,8 @@ class RayExecutor(Executor):
                 options["runtime_env"] = self._local.runtime_env(wanted) if self._local else wanted
             self._run = ray.remote(**options)(_worker.run)
             self._home = self._local.home if self._local else None
+            if self._local:
+                self._local.note_path()
             self._slots = 1
             self._count()
         except BaseException:
