@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def died(call: Call, death: Death, host: str, *, out_of_memory: bool | None, sai
     """
     where = f", process {death.pid}" if death.pid is not None else ""
     how = how_it_died(death.exit_code, out_of_memory)
-    if death.exit_code is None and out_of_memory:
+    if out_of_memory and death.exit_code != -signal.SIGKILL:
         how = "was ended by Ray because memory ran out: have fewer workers or smaller calls, or ask for memory="
     message = f"{call.describe()} ended with its worker{where}{host and f' on {host}'}, which {how}. {_OTHERS} {_AGAIN}"
     if said:
