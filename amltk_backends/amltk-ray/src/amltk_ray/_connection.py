@@ -6,6 +6,7 @@ The first executor opens it, the last one closes it. If the program is connected
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -155,8 +156,7 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
 
 def _read_environment_anew() -> None:
     """Have Ray look which token to use, if any; it does so once."""
-    from ray import _raylet
-
+    _raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
     _raylet.Config.initialize("")
     with contextlib.suppress(AttributeError):  # Ray before 2.52 has no tokens
         _raylet.AuthenticationTokenLoader.instance().reset_cache()

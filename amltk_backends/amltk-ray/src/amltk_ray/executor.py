@@ -42,7 +42,7 @@ _log = logging.getLogger("amltk_ray")
 
 _DEATHS = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
 _SHORT = 0.02
-_AHEAD = 8
+_AHEAD = 32
 _LOOK_AGAIN = 0.05
 _COUNT_AGAIN = 2.0
 _PATIENCE = 5.0
@@ -219,7 +219,7 @@ class RayExecutor(Executor):
                     continue
                 self._running[call] = None
             try:
-                call.ref = self._run.options(name=call.name).remote(call.data, call.token, self._home)
+                call.ref = self._run.remote(call.data, call.token, self._home)
                 call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
             except BaseException as error:  # somebody has closed the connection, say
                 self._ended(call, call.fail, error)

@@ -99,7 +99,7 @@ def _check_amount(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{name} must be a number of 0 or more, got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not (math.isfinite(value) and value >= 0):
+    if not (math.isfinite(value) and float(value) >= 0):
         msg = f"{name} must be a number of 0 or more, got {value!r}."
         raise ValueError(msg)
 
