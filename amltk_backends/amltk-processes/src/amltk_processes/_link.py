@@ -32,7 +32,7 @@ SHORT = 1_000
 # Behind a call of less than this, one other is sent ahead, so that the worker does not wait for the way there and back.
 MEDIUM = 50_000
 # How many calls a worker may have at most, the running one included.
-MOST_CALLS = 64
+MOST_CALLS = 256
 # How often one looks for signs of life within the time that a worker has for one.
 LOOKS = 5
 # Seconds after which a running call is no short one any more, and no medium one.
