@@ -111,13 +111,6 @@ class CallPickler:
             raise unpicklable_call(error, fn, args, kwargs, dumps) from error
 
 
-def name_of(fn: object) -> str:
-    """Return what a person would call the function."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
-
-
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
     if data[-1:] != _BY_VALUE:
