@@ -15,7 +15,8 @@ def name_of(function: object) -> str:
     """Return what a person would call a function, or whatever else is called."""
     while isinstance(function, functools.partial):
         function = function.func
-    return getattr(function, "__qualname__", None) or type(function).__qualname__
+    name = getattr(function, "__qualname__", None)
+    return name if name and isinstance(name, str) else type(function).__qualname__
 
 
 def describe_call(function: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ class CallPickler:
                 known = self._functions.get(fn)
                 function = known or self._functions.setdefault(fn, Function(next(self._numbers), dumps(fn)))
                 data = dumps((args, kwargs), buffers)
-            return function, data, [bytes(buffer) for buffer in buffers] if buffers else ()
+            return function, data, [bytes(buffer) for buffer in buffers]
         except FAILURES as error:
             from amltk.remote import unpicklable_call  # only a call that fails pays for it
 
