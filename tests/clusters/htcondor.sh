@@ -81,7 +81,7 @@ export CONDOR_CONFIG=$CONDOR_CONFIG
 exec nsenter --target $(cut -d ' ' -f 1 "$folder/condor_master.pid") --mount --user --preserve-credentials --root --wdns="\$PWD" "/usr/bin/\${0##*/}" "\$@"
 COMMAND
     chmod +x "$folder/command"
-    for command in condor_submit condor_rm condor_q condor_history condor_status; do ln -sf ../command "$folder/bin/$command"; done
+    for command in condor_submit condor_rm condor_q condor_history condor_status condor_vacate_job; do ln -sf ../command "$folder/bin/$command"; done
 }
 
 settings() {

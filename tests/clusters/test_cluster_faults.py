@@ -1,9 +1,10 @@
-"""What can go wrong with jobs whatever the batch system is: on Slurm, for all."""
+"""What can go wrong with jobs: on Slurm, for all, unless systems differ in it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -19,13 +20,11 @@ from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
 from amltk.testing import calls
 from amltk_dask_jobqueue import supervisor
+from amltk_dask_jobqueue.system import run
 
-pytestmark = [
-    pytest.mark.batch_system,
-    pytest.mark.timeout(200),
-    pytest.mark.usefixtures("nothing_is_left"),
-    pytest.mark.parametrize("system", ["slurm"], indirect=True),
-]
+pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(200), pytest.mark.usefixtures("nothing_is_left")]
+
+on_slurm = pytest.mark.parametrize("system", ["slurm"], indirect=True)
 
 
 @pytest.fixture
@@ -54,6 +53,7 @@ def submit(partition: str, processors: int, job_name: str) -> None:
     subprocess.run(["sbatch", *asked, "--output=/dev/null", "--wrap=sleep 1"], check=True, stdout=subprocess.DEVNULL)
 
 
+@on_slurm
 @pytest.mark.parametrize("retried", [False, True], ids=["", "with Retry"])
 def test_a_job_that_is_preempted(
     system: BatchSystem, make, job_name: str, tmp_path: Path, meanwhile, until, retried: bool
@@ -94,6 +94,7 @@ def test_a_job_that_is_preempted(
     assert begun() in ([["0", "0", "1"], ["0", "1", "1"]] if retried else [["0", "1", "2"]])
 
 
+@on_slurm
 def test_a_job_that_is_preempted_and_requeued(
     system: BatchSystem, make, job_name: str, tmp_path: Path, meanwhile, until
 ) -> None:
@@ -127,6 +128,54 @@ def test_a_job_that_is_preempted_and_requeued(
     assert places == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("system", "options", "evict", "said"),
+    [
+        pytest.param(
+            "oar",
+            {"job_extra_directives": ["-t besteffort"]},
+            "oarsub --name={name} --stdout=/dev/null --stderr=/dev/null -l core=8,walltime=0:01:00 'sleep 1'",
+            "BESTEFFORT_KILL",
+            id="oar",
+        ),
+        pytest.param("htcondor", {}, "condor_vacate_job {job}", "back into the queue: it ", id="htcondor"),
+    ],
+    indirect=["system"],
+)
+def test_a_job_that_is_evicted(
+    system: BatchSystem, options, evict: str, said: str, make, job_name: str, tmp_path: Path, meanwhile, until
+) -> None:
+    """It is replaced, or queued again by the system; the call runs again as it is asked for."""
+    scheduler = make(1, **options)
+
+    def work() -> str:
+        (tmp_path / f"began-{uuid.uuid4().hex}").touch()
+        return calls.wait_for(tmp_path / "gate")
+
+    task = scheduler.task(work, plugins=Retry())
+    scheduler.on_start(task)
+    errors, results = [], []
+    task.on("retrying", lambda _, error, *__: errors.append(error))
+    task.on_result(lambda _, result: results.append(result))
+
+    def begun() -> int:
+        return len(list(tmp_path.glob("began-*")))
+
+    def end() -> None:
+        until(lambda: begun() == 1, SOON)
+        [job] = system.jobs(job_name)
+        run(shlex.split(evict.format(name=job_name, job=job)))
+        until(lambda: begun() == 2, SOON)
+        open_gate(tmp_path / "gate")
+
+    meanwhile(scheduler, end)
+    scheduler.run()
+    assert [type(error) for error in errors] == [WorkerDied]
+    assert said in str(errors[0])
+    assert results == ["done"]
+
+
+@on_slurm
 def test_a_worker_with_another_python(make, another_python: Path) -> None:
     scheduler = make(1, python=str(another_python))
     scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
@@ -140,6 +189,7 @@ def test_a_worker_with_another_python(make, another_python: Path) -> None:
     assert "there 0.0" in str(info.value)
 
 
+@on_slurm
 def test_a_job_that_runs_without_a_worker(
     system: BatchSystem, make, job_name: str, meanwhile, until, caplog: pytest.LogCaptureFixture, monkeypatch
 ) -> None:
@@ -158,6 +208,7 @@ def test_a_job_that_runs_without_a_worker(
     assert scheduler.run(wait=False).code is ExitState.Code.STOPPED
 
 
+@on_slurm
 def test_a_worker_that_cannot_reach_the_program(make, monkeypatch) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")  # not thirty; jobs have it, too
     scheduler = make(1, scheduler_options={"contact_address": "tcp://127.0.0.1:9"})

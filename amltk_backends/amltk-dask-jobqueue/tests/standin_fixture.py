@@ -72,13 +72,13 @@ class StandIn:
 
     def processes(self) -> list[psutil.Process]:
         """Those of jobs, workers and what calls have started."""
-        return [
-            process
-            for process in psutil.process_iter(["environ"])
-            if (process.info["environ"] or {}).get("STANDIN") == str(self.home)
-            and process.status() != psutil.STATUS_ZOMBIE
-            and process.pid != os.getpid()
-        ]
+        found = []
+        for process in psutil.process_iter(["environ", "status"]):  # without what goes meanwhile
+            environ, status = process.info["environ"] or {}, process.info["status"]
+            alive = status is not None and status != psutil.STATUS_ZOMBIE and process.pid != os.getpid()
+            if alive and environ.get("STANDIN") == str(self.home):
+                found.append(process)
+        return found
 
 
 @pytest.fixture(scope="module", autouse=True)

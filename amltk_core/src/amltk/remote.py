@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
+from amltk.calls import name_of
 from amltk.exceptions import RemoteError
 
 Dumps = Callable[[Any], bytes]
@@ -270,10 +271,10 @@ def unpicklable_call(
         Where pickle complained, one that names the part that is to blame and what to do instead;
         where code of the user's raised, that error itself, with a note.
     """
-    parts = ((_name_of(fn), fn), ("args", args), ("kwargs", kwargs))
+    parts = ((name_of(fn), fn), ("args", args), ("kwargs", kwargs))
     where = next((path for name, part in parts if (path := _culprit(name, part, dumps))), "it")
     instead = "Let the function make it, from what can be pickled: a path, say, instead of an open file."
-    return _unpicklable(error, f"{where} in a call of {_name_of(fn)}", instead)
+    return _unpicklable(error, f"{where} in a call of {name_of(fn)}", instead)
 
 
 def unpicklable_result(
@@ -282,7 +283,7 @@ def unpicklable_result(
     """Do as `unpicklable_call` does, where what `fn` returned could not be pickled."""
     where = _culprit("result", result, dumps) or "result"
     instead = "Let it return what can be pickled, and write the rest to a file."
-    return _unpicklable(error, f"what {_name_of(fn)} returned, at {where}", instead)
+    return _unpicklable(error, f"what {name_of(fn)} returned, at {where}", instead)
 
 
 def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException:
@@ -290,12 +291,6 @@ def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException
         return pickle.PicklingError(f"Cannot pickle {what}: {error}. {instead}")
     error.add_note(f"Raised while {what} was pickled.")
     return error
-
-
-def _name_of(fn: object) -> str:
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 def _culprit(name: str, value: object, dumps: Callable[[Any], object], depth: int = 8) -> str | None:

@@ -16,7 +16,7 @@ import dask
 from distributed import Client
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import DaskExecutor
+from amltk_dask.executor import NO_PROFILE, DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.supervisor import AUTOPSY_SECONDS, Supervisor
@@ -68,8 +68,7 @@ def open_executor(
         opened.callback(guard.close)
         scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
-        # The thread of a profile, which Python 3.11 lacks, would still be there when the cluster has been closed.
-        with dask.config.set({"distributed.worker.profile.enabled": False}):
+        with dask.config.set(NO_PROFILE):
             cluster = open_cluster(system, commands, options, guard.folder, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])

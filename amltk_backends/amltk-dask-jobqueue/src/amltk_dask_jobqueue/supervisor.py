@@ -81,6 +81,7 @@ class Job:
         stuck: Whether it will wait for ever.
         missing: How often in a row the batch system did not know it.
         workers: Addresses of those that are connected.
+        nannies: Addresses of what starts them; others when the job has been started again.
         arrived: Whether one ever was.
         silent: Whether one of them gives no sign of life.
         ending: How it ended, once that is known.
@@ -95,6 +96,7 @@ class Job:
     stuck: bool = False
     missing: int = 0
     workers: set[str] = field(default_factory=set)
+    nannies: set[str] = field(default_factory=set)
     arrived: bool = False
     silent: bool = False
     ending: Ending | None = None
@@ -198,6 +200,10 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         if job in self._leaving:  # OAR starts a job all the same that is cancelled a moment before
             self._send_away(worker)
             return
+        nanny = state.nanny or ""
+        if not job.workers and nanny not in job.nannies:
+            job.nannies.clear()
+        job.nannies.add(nanny)
         job.workers.add(worker)
         self._by_address[worker] = job
         job.arrived, job.waiting, job.words, job.missing = True, False, "", 0
@@ -486,8 +492,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError):
                     await self._ask_about([job])
-            if job.waiting:
-                words = f"{self.title} has put its job {job.id} back into the queue: it is {job.words}."
+            if job.waiting or worker.nanny not in job.nannies:
+                now = f"it is {job.words}" if job.waiting else "it has been started again"
+                words = f"{self.title} has put its job {job.id} back into the queue: {now}."
                 return Death(None, None, without_chatter(log), words)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:

@@ -49,7 +49,7 @@ async def _watch(server: Any) -> None:
 
 def _asked_to_end(number: int, _frame: FrameType | None) -> None:
     ran = time.time() - psutil.Process().create_time()
-    _end(f"the batch system sent {signal.Signals(number).name} after {ran:.0f} s")  # its walltime?
+    _end(f"the batch system sent {signal.Signals(number).name} after {ran:.0f} s")  # which may be the walltime
 
 
 def _end(why: str) -> NoReturn:

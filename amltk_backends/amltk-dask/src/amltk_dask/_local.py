@@ -25,10 +25,7 @@ from distributed.deploy.spec import ProcessInterface
 from amltk.deaths import MemoryKills, how_it_died
 from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
-from amltk_dask.executor import DaskExecutor
-
-NO_PROFILE = {"distributed.worker.profile.enabled": False}
-"""The thread that it takes, except in Python 3.11, is still there when the cluster has been closed."""
+from amltk_dask.executor import NO_PROFILE, DaskExecutor
 
 _MOST_NOTES = 1 << 16
 _TRIES = 3

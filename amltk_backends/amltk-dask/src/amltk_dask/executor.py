@@ -22,10 +22,13 @@ from amltk_dask._call import Call, pack
 from amltk_dask._errors import Death, Worker
 from amltk_dask._versions import check_fit, what_to_install
 
-__all__ = ["DaskExecutor", "Death", "Worker", "what_to_install"]
+__all__ = ["NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NO_PROFILE = {"distributed.worker.profile.enabled": False}
+"""For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
 
 _log = logging.getLogger("amltk_dask")
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import reprlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
+from amltk.calls import describe_call
 from amltk.remote import unpicklable_call
-from amltk_loky._worker import dumps, name_of
+from amltk_loky._worker import dumps
 
 _log = logging.getLogger("amltk_loky")
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
 @dataclass(eq=False)
@@ -40,11 +37,7 @@ class Call:
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
-        try:
-            by_name = (f"{name}={_short.repr(value)}" for name, value in self.kwargs.items())
-            return f"{name_of(self.fn)}({', '.join([*map(_short.repr, self.args), *by_name])})"
-        except Exception:  # an argument that can't even be shown
-            return f"{name_of(self.fn)}(...)"
+        return describe_call(self.fn, self.args, self.kwargs)
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""

@@ -142,8 +142,3 @@ def dumps(value: object) -> bytes:
     """Pickle `value`; what can't be imported by value."""
     data: bytes = cloudpickle.dumps(value)
     return data
-
-
-def name_of(fn: object) -> str:
-    """Return what a person would call the function."""
-    return getattr(getattr(fn, "func", fn), "__qualname__", None) or type(fn).__qualname__

@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import loky
 from loky.process_executor import ShutdownExecutorError
 
+from amltk.calls import name_of
 from amltk.deaths import MemoryKills
 from amltk.remote import loads
 from amltk_loky import _pool, _worker
@@ -226,7 +227,7 @@ class LokyExecutor(Executor):
             if kind != _worker.RESULT:
                 value = value.unpack(loads)
         except BaseException as error:
-            error.add_note(f"Raised while what {_worker.name_of(call.fn)} returned was unpickled in the main process.")
+            error.add_note(f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
             call.fail(error)
             return
         if kind == _worker.RESULT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import reprlib
 import threading
 from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +10,13 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NamedTuple, TypeVar
 
+from amltk.calls import describe_call
 from amltk_processes._frames import CHUNK, Memory
-from amltk_processes._pickling import Function, name_of
+from amltk_processes._pickling import Function
 
 _log = logging.getLogger("amltk_processes")
 
 T = TypeVar("T")
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
 class _Condition(RLock):  # type: ignore[misc] # typeshed calls it final; it is not
@@ -134,11 +131,7 @@ class Call(NamedTuple):
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
-        try:
-            by_name = (f"{name}={_short.repr(value)}" for name, value in self.kwargs.items())
-            return f"{name_of(self.fn)}({', '.join([*map(_short.repr, self.args), *by_name])})"
-        except Exception:  # an argument that can't even be shown
-            return f"{name_of(self.fn)}(...)"
+        return describe_call(self.fn, self.args, self.kwargs)
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""

@@ -35,6 +35,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from amltk.calls import name_of
 from amltk.deaths import how_it_died
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
@@ -44,7 +45,7 @@ from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._limits import Limits
 from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
-from amltk_processes._pickling import dumps, loads, name_of
+from amltk_processes._pickling import dumps, loads
 from amltk_processes._server import DIED, STARTED
 
 # So many workers in a row may die before they have said a word. It is the machine's fault then, not a call's.

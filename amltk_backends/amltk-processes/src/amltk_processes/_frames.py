@@ -109,10 +109,9 @@ class FrameReader:
         view = memoryview(data)
         frames: list[Frame] = []
         at, whole = 0, len(data)
-        unpack, header = HEADER.unpack_from, HEADER.size
-        while whole - at >= header:
-            kind, number, tag, length, count = unpack(data, at)
-            start = at + header
+        while whole - at >= HEADER.size:
+            kind, number, tag, length, count = HEADER.unpack_from(data, at)
+            start = at + HEADER.size
             if not count and start + length <= whole:
                 frames.append((kind, number, tag, view[start : start + length], ()))
                 at = start + length

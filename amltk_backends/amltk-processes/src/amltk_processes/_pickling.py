@@ -104,18 +104,11 @@ class CallPickler:
                 known = self._functions.get(fn)
                 function = known or self._functions.setdefault(fn, Function(next(self._numbers), dumps(fn)))
                 data = dumps((args, kwargs), buffers)
-            return function, data, [bytes(buffer) for buffer in buffers] if buffers else ()
+            return function, data, [bytes(buffer) for buffer in buffers]
         except FAILURES as error:
             from amltk.remote import unpicklable_call  # only a call that fails pays for it
 
             raise unpicklable_call(error, fn, args, kwargs, dumps) from error
-
-
-def name_of(fn: object) -> str:
-    """Return what a person would call the function."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:

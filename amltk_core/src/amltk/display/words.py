@@ -14,6 +14,7 @@ from numbers import Number
 from pathlib import PurePath
 from typing import Any
 
+from amltk import calls
 from amltk.scheduling.call import CallFuture
 
 MAX_NAME = 60
@@ -38,10 +39,7 @@ def clip(text: str, width: int) -> str:
 
 def name_of(function: object) -> str:
     """Return what a function is called, without the functions around it."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", None)
-    return short_name(name if isinstance(name, str) else type(function).__qualname__)
+    return short_name(calls.name_of(function))
 
 
 def short_name(name: str) -> str:

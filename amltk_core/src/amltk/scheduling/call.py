@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import reprlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from amltk.calls import describe_call, name_of
 
 if TYPE_CHECKING:
     from amltk.scheduling.task import Task
 
 R = TypeVar("R")
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
 class CallFuture(asyncio.Future[R]):
@@ -39,17 +37,12 @@ class CallFuture(asyncio.Future[R]):
     @property
     def name(self) -> str:
         """The name of the task, or of the function."""
-        return self.task.name if self.task is not None else self._function_name
-
-    @property
-    def _function_name(self) -> str:
-        return getattr(self.function, "__qualname__", None) or repr(self.function)
+        return self.task.name if self.task is not None else name_of(self.function)
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
-        by_name = (f"{name}={_short.repr(value)}" for name, value in self.kwargs.items())
-        text = f"{self._function_name}({', '.join([*map(_short.repr, self.args), *by_name])})"
-        return text if self.task is None or self.task.name == self._function_name else f"{text} of task {self.name!r}"
+        text = describe_call(self.function, self.args, self.kwargs)
+        return text if self.name == name_of(self.function) else f"{text} of task {self.name!r}"
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the call, if it has not started yet or the executor can stop it.
