@@ -8,7 +8,7 @@ root=${script%/tests/airflow/*}
 venv=$root/.venv/airflow # stays, as what is installed elsewhere does
 port=26480
 database_port=26433
-version='apache-airflow>=3.3,<3.4'
+requirements='apache-airflow>=3.3,<3.4 asyncpg psycopg2-binary'
 components=(api-server scheduler dag-processor)
 
 exports() {
@@ -56,7 +56,7 @@ end() {
 session_ended() { ! pgrep --session "$1"; }
 
 # Everything of this Airflow has its home in the environment, whoever started it.
-leftovers() { grep -lzxs "AIRFLOW_HOME=$folder/home" /proc/[0-9]*/environ | cut -d / -f 3; }
+leftovers() { grep -lzxs "AIRFLOW_HOME=$folder/home" /proc/[0-9]*/environ | cut -d / -f 3 || true; }
 
 api_answers() { python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$port/api/v2/version', timeout=5)"; }
 
@@ -64,18 +64,19 @@ dag_is_there() { [[ $(sql airflow "SELECT 1 FROM dag WHERE dag_id = 'amltk' AND 
 
 install_airflow() {
     local wanted
-    wanted=$(cat "$script" "$root"/amltk_core/pyproject.toml "$root"/amltk_backends/amltk-airflow/pyproject.toml | sha256sum)
+    wanted=$(echo "$requirements" | cat - "$root"/amltk_core/pyproject.toml "$root"/amltk_backends/amltk-airflow/pyproject.toml | sha256sum)
     [[ $(cat "$venv/complete" 2>/dev/null) != "$wanted" ]] || return 0
     say "installing Airflow into $venv (this takes a minute or two)"
     rm -rf "$venv"
-    local install=(python3 -m pip --python "$venv/bin/python" install --quiet --no-compile)
+    local install=("$venv/bin/python" -m pip install -qq --no-compile)
     if command -v uv >/dev/null; then
         uv venv --quiet --python "$(command -v python3)" "$venv"
         install=(uv pip install --quiet --python "$venv/bin/python")
     else
         python3 -m venv "$venv"
     fi
-    "${install[@]}" "$version" 'psycopg2-binary' 'asyncpg' -e "$root/amltk_core" -e "$root/amltk_backends/amltk-airflow" >&2
+    # shellcheck disable=SC2086
+    "${install[@]}" $requirements -e "$root/amltk_core" -e "$root/amltk_backends/amltk-airflow" >&2
     echo "$wanted" >"$venv/complete"
 }
 

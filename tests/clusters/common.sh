@@ -47,8 +47,8 @@ install_packages() {
     }
 }
 
-# An id is given anew when its process has ended: together with the time of its start it is not.
-begun() { cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null; }
+# An id is given anew when its process has ended: together with the time of its start it is not. Names may have spaces.
+begun() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 
 # Is what `daemon` started under this name still there?
 alive() {
