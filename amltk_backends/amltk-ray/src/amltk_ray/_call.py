@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import reprlib
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
+from amltk.calls import describe_call, name_of
 from amltk.remote import unpicklable_call
 from amltk_ray._worker import dumps
 
 _log = logging.getLogger("amltk_ray")
-
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 60
 
 
 @dataclass(eq=False)
@@ -44,15 +41,11 @@ class Call:
     @property
     def name(self) -> str:
         """What a person would call the function."""
-        return getattr(getattr(self.fn, "func", self.fn), "__qualname__", None) or type(self.fn).__qualname__
+        return name_of(self.fn)
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
-        try:
-            by_name = (f"{name}={_short.repr(value)}" for name, value in self.kwargs.items())
-            return f"{self.name}({', '.join([*map(_short.repr, self.args), *by_name])})"
-        except Exception:  # an argument that can't even be shown
-            return f"{self.name}(...)"
+        return describe_call(self.fn, self.args, self.kwargs)
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""

@@ -6,6 +6,7 @@ The first executor opens it, the last one closes it. If the program is connected
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -27,7 +28,7 @@ Needs = Mapping[str, float]
 
 _lock = threading.Lock()
 
-_VARIABLES = ("PYTHONBREAKPOINT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+_VARIABLES = ("PYTHONBREAKPOINT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_task_events_report_interval_ms")
 
 
 class Connection:
@@ -68,8 +69,11 @@ class Connection:
             if self.users:
                 return
             Connection.current = None
+            if self.local is not None:
+                self.local.end_head()
             if self.ours:
                 ray.shutdown()
+                _let_go_of_subscribers()
                 self._silenced.close()
             if self.local is not None:
                 self.local.close()
@@ -91,6 +95,7 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
         RuntimeError: Ray did not start.
     """
     with _lock:
+        _keep_engine()
         current = Connection.current
         if current is not None:
             if current.asked != address:
@@ -137,6 +142,22 @@ def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] 
         local.close()
         raise
     return Connection(None, local, ours=True, job_env=runtime_env)
+
+
+@functools.cache
+def _keep_engine() -> object:
+    """Keep what carries Ray's connections, for good: it would end with the last of them, at some time, in the background.
+
+    For that it takes one, which is never opened.
+    """
+    _raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
+    return _raylet.GcsErrorSubscriber(worker_id=b"", address="127.0.0.1:9")
+
+
+def _let_go_of_subscribers() -> None:
+    """Close the connections that Ray forgets: they would try for ever to reach a cluster that is gone."""
+    for name in ("gcs_error_subscriber", "gcs_log_subscriber"):
+        vars(ray_worker.global_worker).pop(name, None)
 
 
 def _loopback() -> contextlib.AbstractContextManager[object]:

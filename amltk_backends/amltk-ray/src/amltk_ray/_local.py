@@ -55,7 +55,11 @@ class LocalCluster:
         for folder in (_worker.BEGUN, _worker.NOTES, _nanny.ENDS):
             (Path(self.home) / folder).mkdir()
         # Others who can log in to this machine can connect, too; before Ray 2.52 nothing asks for a token.
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_task_events_report_interval_ms": "0",  # what becomes of each task is for the dashboard alone
+        }
         command = [
             sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
             "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}/{_RAYS}",
@@ -130,6 +134,20 @@ class LocalCluster:
             return Death(pid, int(file.read_text(encoding="ascii")) if file.exists() else None, notes)
         return Death(pid)
 
+    def end_head(self) -> None:
+        """End the process that holds the cluster together, before the program lets go of Ray.
+
+        A request that waits for its answer when Ray is let go of keeps its socket for as long as the program lives.
+        """
+        port = int(self.address.rpartition(":")[2])
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._guard.pid).children(recursive=True):
+                if process.name() == "gcs_server":
+                    process.kill()
+        end = time.monotonic() + _BURIAL
+        while _connected(port) and time.monotonic() < end:
+            time.sleep(_LOOK_AGAIN)
+
     def close(self) -> None:
         """End it, with all that its calls have started, and come back when all is gone, its folder too."""
         for stream in (self._guard.stdin, self._guard.stdout):
@@ -153,3 +171,7 @@ def kill(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(processes, timeout=_BURIAL)
+
+
+def _connected(port: int) -> bool:
+    return any(each.raddr and each.raddr.port == port for each in psutil.Process().net_connections("tcp"))

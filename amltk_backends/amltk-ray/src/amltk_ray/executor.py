@@ -166,13 +166,12 @@ class RayExecutor(Executor):
         while True:
             with self._changed:
                 running = list(self._running)
-            families = [self._family(call) for call in running]  # while it is known whose children they are
             for call in running:
-                if call.ref is not None:
+                if processes := self._family(call):
+                    _local.kill(processes)  # a request to Ray that its worker does not survive would keep its socket
+                elif call.ref is not None:
                     with contextlib.suppress(Exception):  # the connection may be lost
-                        ray.cancel(call.ref, force=True)
-            for processes in families:
-                _local.kill(processes)
+                        ray.cancel(call.ref, force=self._local is None)
             with self._changed:
                 if self._changed.wait_for(lambda: not self._running, _LOOK_AGAIN):
                     break
