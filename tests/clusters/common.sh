@@ -1,4 +1,4 @@
-# For the scripts of this folder, which source it: `slurm.sh`, `sge.sh`, `pbs.sh`, `oar.sh`.
+# For scripts that start services, which source it: those of this folder, and `../airflow/airflow.sh`.
 # shellcheck shell=bash
 #
 # Each is called with `start` or `stop`. What they start listens on loopback only, and keeps all that it writes in a folder
@@ -47,8 +47,8 @@ install_packages() {
     }
 }
 
-# An id is given anew when its process has ended: together with the time of its start it is not.
-begun() { cut -d ' ' -f 22 "/proc/$1/stat" 2>/dev/null; }
+# An id is given anew when its process has ended: together with the time of its start it is not. Names may have spaces.
+begun() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
 
 # Is what `daemon` started under this name still there?
 alive() {
@@ -77,6 +77,23 @@ wait_for() {
         fi
         sleep 0.2
     done
+}
+
+# start_postgres PORT: a database server of its own, whose user `postgres` has the password in $folder/password.
+start_postgres() {
+    local port=$1 programs password=$folder/password
+    programs=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
+    if [[ ! -e $folder/database ]]; then
+        install -d -o postgres "$folder/database"
+        head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$password"
+        chown postgres "$password"
+        chmod 400 "$password"
+        (cd / && setpriv --reuid=postgres --regid=postgres --init-groups "$programs/initdb" --auth=scram-sha-256 --pwfile="$password" --no-sync \
+            "$folder/database") >"$folder/initdb.log" 2>&1
+    fi
+    daemon postgres setpriv --reuid=postgres --regid=postgres --init-groups "$programs/postgres" -D "$folder/database" -c listen_addresses=127.0.0.1 -c port=$port \
+        -c unix_socket_directories="$folder/database" -c fsync=off
+    wait_for "answer of PostgreSQL" 30 "$programs/pg_isready" --host=127.0.0.1 --port=$port
 }
 
 gone() { ! alive "$1"; }

@@ -13,7 +13,7 @@ start() {
     install_packages postgresql oar-server oar-server-pgsql oar-node oar-user oar-user-pgsql libjson-perl tcc libc6-dev
     chmod 755 "$folder"
     [[ -e $folder/oar.log ]] || install -o oar /dev/null "$folder/oar.log"
-    start_database
+    start_postgres $port
     [[ -e $folder/before ]] || (mkdir "$folder/before.new" && cp --preserve $settings "$folder/before.new" && mv "$folder/before.new" "$folder/before")
     configure
     oar-database --check >/dev/null 2>&1 || make_database
@@ -42,22 +42,6 @@ stop() {
     fi
     end_daemons almighty sshd postgres
     [[ ! -e $folder/before ]] || cp --preserve "$folder/before/oar.conf" $settings
-}
-
-start_database() {
-    local programs password=$folder/password
-    programs=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
-    if [[ ! -e $folder/database ]]; then
-        install -d -o postgres "$folder/database"
-        head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$password"
-        chown postgres "$password"
-        chmod 400 "$password"
-        (cd / && setpriv --reuid=postgres --regid=postgres --init-groups "$programs/initdb" --auth=scram-sha-256 --pwfile="$password" --no-sync \
-            "$folder/database") >"$folder/initdb.log" 2>&1
-    fi
-    daemon postgres setpriv --reuid=postgres --regid=postgres --init-groups "$programs/postgres" -D "$folder/database" -c listen_addresses=127.0.0.1 -c port=$port \
-        -c unix_socket_directories="$folder/database" -c fsync=off
-    wait_for "answer of PostgreSQL" 30 "$programs/pg_isready" --host=127.0.0.1 --port=$port
 }
 
 configure() {
