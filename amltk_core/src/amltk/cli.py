@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_of_a_plugin(argv: Sequence[str]) -> bool:
-    return bool(argv) and argv[0] not in _COMMANDS and argv[0] in _added()
+    return bool(argv) and not argv[0].startswith("-") and argv[0] not in _COMMANDS and argv[0] in _added()
 
 
 def _added() -> list[str]:

@@ -21,6 +21,7 @@ from airflow_client.client.api.monitor_api import MonitorApi
 from airflow_client.client.api.task_instance_api import TaskInstanceApi
 from airflow_client.client.api.version_api import VersionApi
 from airflow_client.client.models.dag_run_patch_body import DAGRunPatchBody
+from airflow_client.client.models.dag_run_state import DagRunState
 from airflow_client.client.models.dag_runs_batch_body import DAGRunsBatchBody
 from airflow_client.client.models.trigger_dag_run_post_body import TriggerDAGRunPostBody
 
@@ -97,10 +98,11 @@ class Api:
             raise BatchSystemError(msg)
         body = {"username": self._username, "password": password}
         url = f"{self.url}/auth/token"
+        # It belongs to the manager of users, not to the API: there is no generated class for it.
         status, said = self._answer(
-            lambda **_: self._client.rest_client.request(
-                "POST", url, headers={"Content-Type": "application/json"}, body=body, _request_timeout=_TIMEOUT
-            ).response
+            lambda **_: self._client.rest_client.pool_manager.request(
+                "POST", url, json=body, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+            )
         )
         if status not in {200, 201} or not isinstance(said, dict) or "access_token" not in said:
             self._refused("POST /auth/token", status, said)
@@ -145,7 +147,11 @@ class Api:
         found: set[str] = set()
         while True:
             body = DAGRunsBatchBody(
-                dag_ids=[DAG_ID], states=["queued", "running"], order_by="id", page_limit=_PAGE, page_offset=len(found)
+                dag_ids=[DAG_ID],
+                states=[DagRunState.QUEUED, DagRunState.RUNNING],
+                order_by="id",
+                page_limit=_PAGE,
+                page_offset=len(found),
             )
             ask = self._runs.get_list_dag_runs_batch_without_preload_content
             said = self._ask("POST /api/v2/dags/~/dagRuns/list", ask, "~", body)
@@ -166,7 +172,8 @@ class Api:
         """Mark a run as failed, so that Airflow ends its task; one that isn't there, or has ended, is left alone."""
         what = f"PATCH /api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
         ask = self._runs.patch_dag_run_without_preload_content
-        self._ask(what, ask, DAG_ID, run_id, DAGRunPatchBody(state="failed"), missing=None, also_ok=409)
+        body = DAGRunPatchBody.model_validate({"state": "failed"})  # the class of the states has many names
+        self._ask(what, ask, DAG_ID, run_id, body, missing=None, also_ok=409)
 
     def task(self, run_id: str) -> dict[str, Any]:
         """Return what Airflow knows of the task of a run."""
@@ -184,11 +191,11 @@ class Api:
 
     # How
 
-    def _ask(self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any) -> Any:
-        if self._configuration.access_token is None:
-            self.log_in()
+    def _ask(
+        self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any
+    ) -> Any:
         status, said = self._answer(ask, *args, **options)
-        if status == 401 and not self._has_token:  # it was valid for its time
+        if status == 401 and not self._has_token:  # the first time, and when its time is over
             self.log_in()
             status, said = self._answer(ask, *args, **options)
         if status == 404 and missing is not ...:
@@ -202,9 +209,11 @@ class Api:
             response = ask(*args, **options, _request_timeout=_TIMEOUT)
             data, status = response.data, response.status
         except urllib3.exceptions.HTTPError as error:
-            raise UnreachableError(f"{type(error).__name__}: {_without_objects(error)}") from error
+            msg = f"{type(error).__name__}: {_without_objects(error)}"
+            raise UnreachableError(msg) from error
         if status in _FAILURES or status == _TOO_MANY:
-            raise UnreachableError(f"HTTP {status}: {data.decode(errors='replace')[:200]}")
+            msg = f"HTTP {status}: {data.decode(errors='replace')[:200]}"
+            raise UnreachableError(msg)
         with contextlib.suppress(ValueError):
             return status, json.loads(data)
         return status, data.decode(errors="replace")

@@ -1,7 +1,10 @@
-"""The process that runs one call, and nothing else: `python -P -m amltk_airflow._child CALL OUTCOME PATH`.
+"""The process that runs one call, and nothing else: `python -P -m amltk_airflow._child CALL OUTCOME READY PATH`.
 
-PATH is `sys.path` of the task, as JSON: what a task can import, a call can. It unpickles the file CALL, which the task has checked, and leaves what came of it in the file OUTCOME. Its stdin is a
-pipe whose other end the task holds: when that is gone, so is this process, with all that it has started.
+PATH is `sys.path` of the task, as JSON: what a task can import, a call can. To start an interpreter takes a while, in
+which a call may be cancelled: so this says by a byte to the descriptor READY that it could begin, and begins when the
+task says so by one to stdin. Then it unpickles the file CALL, which the task has checked, and leaves what came of it in
+the file OUTCOME. The task holds the other end of its stdin: when that is gone, so is this process, with all that it has
+started.
 """
 
 from __future__ import annotations
@@ -66,8 +69,12 @@ def dumps(value: object) -> bytes:
     return data
 
 
-def main(call: str, outcome: str, path: str) -> None:
+def main(call: str, outcome: str, ready: str, path: str) -> None:
     """Run the call of one file; the other one is there when it has ended, whole."""
+    os.write(int(ready), b"r")
+    os.close(int(ready))
+    if not os.read(0, 1):  # the task is gone
+        return
     sys.path += [each for each in json.loads(path) if each not in sys.path]
     life = os.dup(0)
     os.set_inheritable(life, False)

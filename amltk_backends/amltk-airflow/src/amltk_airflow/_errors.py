@@ -55,8 +55,8 @@ def refused(call: Call, outcome: Outcome) -> BackendError:
 def forged(call: Call, what: str, cause: Exception) -> BackendError:
     """Return the error of a call for which somebody has written something into the store who has not the key."""
     error = BackendError(
-        f"{what} of {call.describe()} (Airflow's run {call.run_id}) was not unpickled: {cause}. Whether the call ran is "
-        f"not known. Who may write to the store?"
+        f"{what} of {call.describe()} (Airflow's run {call.run_id}) was not unpickled: {cause}. Whether the call ran "
+        "is not known. Who may write to the store?"
     )
     error.__cause__ = cause
     return error
@@ -76,7 +76,9 @@ def gone(call: Call, state: str | None, task: dict[str, Any], log: str) -> Worke
         )
         if value not in {None, ""}
     )
-    message = f"{call.describe()} ended with {where}. Airflow says: {run}; task: {said or 'unknown'}. {_OTHERS} {_AGAIN}"
+    message = (
+        f"{call.describe()} ended with {where}. Airflow says: {run}; task: {said or 'unknown'}. {_OTHERS} {_AGAIN}"
+    )
     if log:
         message += f"\nThe end of its task's log:\n{textwrap.indent(log, '    ')}"
     return WorkerDied(message, pid=call.begun.pid if call.begun else task.get("pid"))

@@ -1,4 +1,4 @@
-"""The lease: an object in the store by which workers know that this process lives, and what it does not want any more."""
+"""The lease: an object in the store that tells workers that this process lives, and what it does not want any more."""
 
 from __future__ import annotations
 
@@ -36,19 +36,26 @@ class Lease:
         self._lock = threading.Lock()
         self._stopped: set[str] = set()
         self._over = False
-        self._closed = threading.Event()
+        self._closed = False
+        self._due = threading.Event()
         self._write()
         self._thread = threading.Thread(target=self._keep, name="amltk-airflow: keeps the lease", daemon=True)
         self._thread.start()
 
-    def stop(self, call: str) -> None:
-        """Have a call not begin, or end.
+    def stop_soon(self, call: str) -> None:
+        """Have a call not begin, or end, as soon as possible; this does not wait for the store."""
+        with self._lock:
+            self._stopped.add(call)
+        self._due.set()
+
+    def stop(self, *calls: str) -> None:
+        """Have calls not begin, or end; workers can know it when this comes back.
 
         Raises:
             OSError: The store can't be written.
         """
         with self._lock:
-            self._stopped.add(call)
+            self._stopped.update(calls)
         self._write()
 
     def forget(self, call: str) -> None:
@@ -68,7 +75,8 @@ class Lease:
 
     def close(self) -> None:
         """Keep it up no longer."""
-        self._closed.set()
+        self._closed = True
+        self._due.set()
         self._thread.join()
 
     def _write(self) -> None:
@@ -77,7 +85,11 @@ class Lease:
             self._store.write(_messages.LEASE, _messages.write(self._key, (_messages.LEASE, self._store.url), told))
 
     def _keep(self) -> None:
-        while not self._closed.wait(self._seconds / _BEATS):
+        while True:
+            self._due.wait(self._seconds / _BEATS)
+            self._due.clear()
+            if self._closed:
+                return
             try:
                 self._write()
             except Exception as error:

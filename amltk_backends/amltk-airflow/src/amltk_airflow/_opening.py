@@ -85,7 +85,7 @@ class Place:
         """Check that it has the DAG, and would run it."""
         install = "amltk airflow install-dag DAGS_FOLDER"
         for filename, reason in self.api.import_errors():
-            msg = f"Airflow can't import {filename}: {reason}. Its workers need: pip install amltk-airflow; then: {install}"
+            msg = f"Airflow can't import {filename}: {reason}. Its workers need amltk-airflow; then: {install}"
             raise BatchSystemError(msg, output=reason)
         dag = self.api.dag()
         if dag is None or dag.get("is_stale"):
@@ -122,7 +122,8 @@ class Place:
 
     def worker(self) -> str:
         """Check that a worker takes a call: it sees the store, has the key, and fits."""
-        print(f"a run of the DAG {_messages.DAG_ID} waits for a place; {self.api.url}/dags/{_messages.DAG_ID} shows it")
+        where = f"{self.api.url}/dags/{_messages.DAG_ID}"
+        print(f"a run of the DAG waits for a place; {where} shows it")  # noqa: T201 - the doctor shows it
         with Place.executor(self, 1, _LEAST_INTERVAL, 30.0) as executor:
             try:
                 return str(executor.submit(_worker_says).result(_CALL_SECONDS))
@@ -152,7 +153,6 @@ def examinations(url: str, store: str, username: str | None, key_file: str | Non
         return made[0]
 
     def worker() -> str:
-        print("connects")
         return Place(url, store, username, key_file).worker()
 
     try:

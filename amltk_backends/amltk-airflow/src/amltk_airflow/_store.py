@@ -11,6 +11,7 @@ import fsspec
 from amltk.exceptions import NotSupportedError
 
 _PART = ".part"
+_NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
 
 class Store:
@@ -32,10 +33,8 @@ class Store:
             self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             protocol = fsspec.utils.get_protocol(url)
-            needed = fsspec.registry.known_implementations.get(protocol, {}).get("err", str(error))
-            name = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-            mend = f"pip install {name[protocol]}" if protocol in name else needed
-            msg = f"The store {url!r} needs what is not installed here ({needed}): {mend}. Airflow's workers need it, too."
+            mend = f"pip install {_NEEDS[protocol]}" if protocol in _NEEDS else str(error)
+            msg = f"The store {url!r} needs what is not installed here: {mend}. Airflow's workers need it, too."
             raise NotSupportedError(msg) from error
         except ValueError as error:
             msg = f"There is no store of the kind of {url!r}: {error}"

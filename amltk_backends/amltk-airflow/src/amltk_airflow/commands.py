@@ -32,7 +32,9 @@ def main(argv: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands", required=True)
     summary = "put the DAG that runs calls of amltk into a folder of DAGs of Airflow"
     install = commands.add_parser("install-dag", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    install.add_argument("folder", type=Path, metavar="DIR", help="the folder, as `airflow config get-value core dags_folder` names it")
+    install.add_argument(
+        "folder", type=Path, metavar="DIR", help="the folder, as `airflow config get-value core dags_folder` names it"
+    )
     try:
         arguments = parser.parse_args(argv)
         sys.stdout.write(f"{_install(arguments.folder)}\n{_NEXT}")

@@ -12,6 +12,7 @@ So the API may be away for a while, and nothing is lost.
 from __future__ import annotations
 
 import collections
+import functools
 import logging
 import threading
 import time
@@ -118,7 +119,7 @@ class AirflowExecutor(Executor):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._drive, name="amltk-airflow: calls", daemon=True)
                 self._thread.start()
-        future.add_done_callback(self._wake_if_cancelled)
+        future.add_done_callback(functools.partial(self._if_cancelled, call))
         self._wake()
         return future
 
@@ -175,8 +176,10 @@ class AirflowExecutor(Executor):
             self._woken = True
             self._changed.notify_all()
 
-    def _wake_if_cancelled(self, future: Future[Any]) -> None:
+    def _if_cancelled(self, call: Call, future: Future[Any]) -> None:
         if future.cancelled():
+            if call.asked and self._lease is not None:
+                self._lease.stop_soon(call.id)  # the thread of this executor may wait for a server
             self._wake()
 
     # What follows happens in the thread of this executor.
@@ -234,7 +237,9 @@ class AirflowExecutor(Executor):
         self._away_since = self._away_since or now
         self._pause = min(max(self._interval, 2 * self._pause), _LONGEST_PAUSE)
         if now - self._away_since > PATIENCE_SECONDS:
-            what = f"Airflow at {self._api.url}" if isinstance(error, UnreachableError) else f"The store {self._store.url}"
+            what = (
+                f"Airflow at {self._api.url}" if isinstance(error, UnreachableError) else f"The store {self._store.url}"
+            )
             self._failure = BatchSystemError(
                 f"{what} has not answered for {PATIENCE_SECONDS:g} s, so its calls are given up. Last: {error}",
                 output=str(error),
@@ -358,24 +363,26 @@ class AirflowExecutor(Executor):
             call.fail(error)
 
     def _end_cancelled(self, lease: Lease) -> None:
+        now = time.monotonic()
         for call in list(self._calls):
-            if call.ending is not None:
-                if time.monotonic() - call.ending > self._seconds + _KILL_PATIENCE:
-                    _log.warning("%s, a call that was cancelled, was not seen to end: %s", call.describe(), call.begun)
-                    self._forget(call)
-            elif call.future.cancelled():
-                call.begin()
-                self._unwant(call, lease)
-
-    def _unwant(self, call: Call, lease: Lease) -> None:
-        """Have a call not begin, or end: what says so to workers comes before the look whether it has begun."""
-        if not call.asked:
+            if call.ending is not None and now - call.ending > self._seconds + _KILL_PATIENCE:
+                _log.warning("%s, a call that was cancelled, was not seen to end: %s", call.describe(), call.begun)
+                self._forget(call)
+        cancelled = [call for call in self._calls if call.ending is None and call.future.cancelled()]
+        for call in cancelled:
+            call.begin()
+        for call in [call for call in cancelled if not call.asked]:
+            cancelled.remove(call)
             self._forget(call)
+        if not cancelled:
             return
-        lease.stop(call.id)
-        self._store.remove(f"{call.id}.call")
-        call.ending = time.monotonic()
-        self._api.fail_run(call.run_id)
+        # What says so to workers comes before the look whether they have begun: then one side sees the other.
+        lease.stop(*(call.id for call in cancelled))
+        self._store.remove(*(f"{call.id}.call" for call in cancelled))
+        for call in cancelled:
+            call.ending = now
+        for call in cancelled:
+            self._api.fail_run(call.run_id)
 
     def _give_up(self, call: Call, error: BaseException) -> None:
         """Fail a call of which it is not known what it does, and see to its end."""

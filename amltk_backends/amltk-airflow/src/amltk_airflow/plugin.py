@@ -104,7 +104,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
     register(
         Backend(
             name="airflow",
-            summary="Runs of a DAG of Airflow 3: for calls of minutes that its pages should show; each takes a second more.",
+            summary="Runs of a DAG of Airflow 3: for calls of minutes that its pages show; each takes a second more.",
             create=airflow,
             check=_check,
             kill=_kill,

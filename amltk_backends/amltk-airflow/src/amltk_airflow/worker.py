@@ -5,6 +5,7 @@
         writes `begun`                  ── refused if that is there: a call runs once at most
         looks at the lease              ── refused if the main process is gone, or does not want it any more
         reads the call, checks the digest ──────────────────>  unpickles it, runs it
+        looks at the lease again        ── "go" ───────────>  (its interpreter has started meanwhile)
         every half second: the lease    ── if it is over, or stopped: SIGTERM, after two seconds SIGKILL
         writes `outcome`, signed        <──────────────────── result or exception, pickled
 
@@ -39,6 +40,7 @@ GRACE_SECONDS = 2.0
 """How long a call has between SIGTERM and SIGKILL; and how long its process, when the call has ended."""
 
 _STDERR_BYTES = 4096
+_CHILD = sys.executable, "-P", "-m", "amltk_airflow._child"
 
 
 class CallFailedError(Exception):
@@ -70,13 +72,11 @@ class Task:
         self._run_id = run_id
         self._store = Store(self._order.folder)
         self._lease = _Lease(self._store, self._key, self._order)
-        self._end = threading.Event()
-        self._asked = ""
+        self._asked = self._reason = ""
 
     def kill(self) -> None:
         """End the call: Airflow wants it. To be called in a signal handler."""
         self._asked = "Airflow has ended its task"
-        self._end.set()
 
     def run(self) -> None:
         """Make the call, and tell what came of it.
@@ -132,11 +132,7 @@ class Task:
         with tempfile.TemporaryDirectory(prefix="amltk-airflow-") as folder:
             call, outcome = Path(folder, "call"), Path(folder, "outcome")
             call.write_bytes(data)
-            command = [sys.executable, "-P", "-m", "amltk_airflow._child", call, outcome, json.dumps(sys.path)]
-            environment = {name: value for name, value in os.environ.items() if name not in {KEY, KEY_FILE}}
-            with subprocess.Popen(
-                command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=environment
-            ) as child:
+            with self._start(call, outcome) as child:
                 stderr = _Tail(child.stderr)
                 reason = self._wait(child, outcome)
                 _signal_group(child, signal.SIGKILL)  # what it has started and left
@@ -152,9 +148,31 @@ class Task:
         how = f"process {child.pid} {how_it_died(child.returncode, lack)}"
         return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""
 
+    def _start(self, call: Path, outcome: Path) -> subprocess.Popen[bytes]:
+        """Start a child, and have it begin if the call is still wanted."""
+        ready, tell_ready = os.pipe()
+        try:
+            child = subprocess.Popen(
+                [*_CHILD, call, outcome, str(tell_ready), json.dumps(sys.path)],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(tell_ready,),
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name not in {KEY, KEY_FILE}},
+            )
+        finally:
+            os.close(tell_ready)
+        assert child.stdin is not None
+        with open(ready, "rb", buffering=0) as said:  # noqa: PTH123 - it is a descriptor
+            if said.read(1):
+                self._reason = self._asked or self._lease.over()
+                if not self._reason:
+                    os.write(child.stdin.fileno(), b"g")
+        return child
+
     def _wait(self, child: subprocess.Popen[bytes], outcome: Path) -> str:
         """Wait for the end of the child, or end it; return why, in that case."""
-        while True:
+        while not self._reason:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(WATCH_SECONDS)
                 return ""
@@ -164,13 +182,13 @@ class Task:
                 _signal_group(child, signal.SIGKILL)
                 child.wait()
                 return ""
-            if reason := self._asked or self._lease.over():
-                _signal_group(child, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(GRACE_SECONDS)
-                _signal_group(child, signal.SIGKILL)
-                child.wait()
-                return reason
+            self._reason = self._asked or self._lease.over()
+        _signal_group(child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_SECONDS)
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
+        return self._reason
 
 
 class _Lease:
