@@ -292,11 +292,3 @@ def test_the_page_on_publishing_can_be_followed_to_the_letter(built, others, tmp
             lines = [".*" if line == "...\n" else re.escape(line) for line in expected.splitlines(keepends=True)]
             found = (outputs / str(number)).read_text(encoding="utf-8")
             assert re.fullmatch("".join(lines).replace(r"\.\.\.", "[^\n]*"), found, re.DOTALL), f"$ {what}\n{found}"
-
-
-def test_the_backends_have_the_scores_that_the_readme_says(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    from generate_backend_table import scores, table
-    from generate_constructors import our_backends
-
-    assert table(scores(sorted(our_backends()))) in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
     python tools/generate_backend_table.py            # runs the suites, and writes the table: about a minute
     python tools/generate_backend_table.py --check    # runs nothing; fails if what the table says is claimed is not
 
-That the scores are still true, `tests/test_packaging.py` checks, for it takes as long.
+With `--score FILE` they are those of suites that have been run before: `pytest --amltk-score=FILE`.
 
 The backends of this repository have to be installed. Each backend's file of the suite tells with which options it is
 tested: `amltk_backends/<distribution>/tests/test_conformance_<name>.py`. For batch systems, the table says where
@@ -13,6 +13,7 @@ they are tested.
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import re
 import subprocess
@@ -39,20 +40,26 @@ ELSEWHERE = {
 SCORE = re.compile(r"^\| \[`(\w+)`\].*\| ([^|]+) \|$", re.MULTILINE)
 
 
-def scores(names: list[str]) -> dict[str, str]:
-    """Run the suites, and return for each backend how many of its tests passed.
+def run_suites(names: list[str], score: Path) -> None:
+    """Run the suites of those backends that can be tested here.
 
     Raises:
         CalledProcessError: One failed; pytest has written which.
     """
     here = [name for name in names if name not in ELSEWHERE]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "score.json"
-        files = [str(next(ROOT.glob(f"amltk_backends/*/tests/test_conformance_{name}.py"))) for name in here]
-        subprocess.run([sys.executable, "-m", "pytest", "-q", f"--amltk-score={path}", *files], cwd=ROOT, check=True)
-        found = json.loads(path.read_text(encoding="utf-8"))
-    scored = {name: f"{found[name]['passed']} of {found[name]['passed'] + found[name]['failed']}" for name in here}
-    return {name: ELSEWHERE.get(name) or scored[name] for name in names}
+    files = [str(next(ROOT.glob(f"amltk_backends/*/tests/test_conformance_{name}.py"))) for name in here]
+    subprocess.run([sys.executable, "-m", "pytest", "-q", f"--amltk-score={score}", *files], cwd=ROOT, check=True)
+
+
+def scores(names: list[str], score: Path) -> dict[str, str]:
+    """Return for each backend how many tests of the suite passed."""
+    found = json.loads(score.read_text(encoding="utf-8"))
+
+    def passed(name: str) -> str:
+        mine = found.get(name, {"passed": 0, "failed": 0})
+        return f"{mine['passed']} of {mine['passed'] + mine['failed']}"
+
+    return {name: ELSEWHERE.get(name) or passed(name) for name in names}
 
 
 def table(scored: dict[str, str]) -> str:
@@ -73,17 +80,26 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the table, or check what it claims."""
     parser = argparse.ArgumentParser(description="Write the README's table of backends.")
     parser.add_argument("--check", action="store_true", help="run and write nothing; fail if the claims differ")
-    check = parser.parse_args(arguments).check
+    parser.add_argument("--score", type=Path, metavar="FILE", help="run no suites: pytest has written the scores here")
+    options = parser.parse_args(arguments)
     names = sorted(our_backends())
     before = README.read_text(encoding="utf-8")
     head, rest = before.split(BEGIN)
     written, tail = rest.split(END)
-    known = dict(SCORE.findall(written))
-    scored = {name: known.get(name, "?") for name in names} if check else scores(names)
+    if options.score:
+        scored = scores(names, options.score)
+    elif options.check:
+        known = dict(SCORE.findall(written))
+        scored = {name: known.get(name, "?") for name in names}
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            run_suites(names, path := Path(folder) / "score.json")
+            scored = scores(names, path)
     if written == table(scored):
         return 0
-    if check:
+    if options.check:
         sys.stderr.write(f"The table of {README} is not up to date. Write it: python tools/generate_backend_table.py\n")
+        sys.stderr.write("".join(difflib.unified_diff(written.splitlines(True), table(scored).splitlines(True))))
         return 1
     README.write_text(f"{head}{BEGIN}{table(scored)}{END}{tail}", encoding="utf-8")
     return 0

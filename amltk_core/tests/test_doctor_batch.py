@@ -15,6 +15,8 @@ import pytest
 from amltk import cli
 from amltk.doctor import Check, RefusedOptionsError, examine, process
 
+pytestmark = pytest.mark.thorough
+
 BATCH = """
     import os, shutil, socket, subprocess, time
     from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,8 @@
+import pytest
+
 from amltk.testing import BackendTests
+
+pytestmark = pytest.mark.thorough
 
 
 class TestLoky(BackendTests):

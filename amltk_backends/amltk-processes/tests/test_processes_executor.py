@@ -83,13 +83,14 @@ def test_calls_begin_in_order_even_behind_one_that_turned_out_long(tmp_path: Pat
         gate = tmp_path / "gate"
         long = executor.submit(wait_for, gate)
         order: list[int] = []
-        futures = [executor.submit(time.sleep, 0.0002) for _ in range(1000)]
+        futures = [executor.submit(time.sleep, 0.0002) for _ in range(4000)]
         for number, future in enumerate(futures):
             future.add_done_callback(lambda _, number=number: order.append(number))
         wait(futures)
         gate.touch()
         long.result()
-        assert max(position - number for position, number in enumerate(order)) < 400
+        # They overtake what the other worker had been given: some hundreds, and more the slower the machine is.
+        assert max(position - number for position, number in enumerate(order)) < 2000
 
 
 def test_two_long_calls_run_at_the_same_time_though_calls_have_been_short(tmp_path: Path, until) -> None:
