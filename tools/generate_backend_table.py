@@ -31,9 +31,10 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN = "<!-- written by tools/generate_backend_table.py -->\n"
 END = "<!-- end of what is written -->\n"
-# Batch systems have to be there to be tested with.
+# Batch systems, and Airflow, have to be there to be tested with.
 ELSEWHERE = {
     **dict.fromkeys(("htcondor", "oar", "pbs", "sge", "slurm"), "`tox -e clusters`"),
+    "airflow": "`tox -e airflow`",
     **dict.fromkeys(("lsf", "moab"), "a stand-in"),
 }
 SCORE = re.compile(r"^\| \[`(\w+)`\].*\| ([^|]+) \|$", re.MULTILINE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from amltk.plugins import KNOWN_BACKENDS
 from amltk.testing import FakeSite, ManualExecutor
 
 # The same examples each time, and no judgement of how long one takes: machines are busy.
@@ -25,6 +26,12 @@ def manual() -> ManualExecutor:
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as executor:
         yield executor
+
+
+@pytest.fixture
+def faraway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend of this project that nobody has installed."""
+    monkeypatch.setitem(KNOWN_BACKENDS, "faraway", "amltk-faraway")  # type: ignore[misc] # others only read it
 
 
 @pytest.fixture

@@ -34,14 +34,14 @@ def amltk(tmp_path, monkeypatch):
     return run
 
 
-def install(site: Path, distribution: str, name: str, code: str, group: str = "amltk") -> None:
+def install(site: Path, distribution: str, name: str, code: str, group: str = "amltk", within: str = "") -> None:
     """Lay out an installed distribution with one plugin module."""
     module = distribution.replace("-", "_")
     (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
     info = site / f"{module}-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}{within}\n", encoding="utf-8")
 
 
 GOOD = """
@@ -127,7 +127,6 @@ def test_json_is_for_programs(amltk, tmp_path):
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)
-    assert backends["airflow"]["status"] == "not installed"
     task_plugins = {row["name"]: row for row in json.loads(amltk("plugins", "--json").stdout)}
     assert list(task_plugins["fair"]) == FIELDS
     assert task_plugins["fair"]["summary"] == "Is fair."
@@ -153,7 +152,7 @@ def test_the_version_is_that_of_the_core(amltk):
     ],
 )
 def test_wrong_usage_is_said_in_a_line(amltk, args, message):
-    done = amltk(*args)
+    done = amltk(*args, AMLTK_DISABLE_PLUGINS="airflow")  # which adds a command
     assert (done.returncode, done.stdout) == (2, "")
     usage, *_, error = done.stderr.splitlines()
     assert usage.startswith("usage: amltk")
@@ -237,3 +236,55 @@ def test_a_terminal_cuts_no_word(monkeypatch, capsys, width):
     words = ["a-name", "broken", "somebodys-distribution", "1.2", *reason.split()]
     assert sorted(out.split()) == sorted(["NAME", "STATUS", "DISTRIBUTION", "ABOUT", *words])
     assert max(map(len, out.splitlines())) <= max(width, 70)
+
+
+COMMAND = """
+    import sys
+
+    def main(argv):
+        print("called with", argv, file=sys.stdout)
+        return len(argv)
+"""
+
+
+def install_command(site: Path, distribution: str, name: str, code: str = COMMAND) -> None:
+    install(site, distribution, name, code, "amltk.commands", ":main")
+
+
+def test_a_command_of_a_distribution(amltk, tmp_path):
+    install_command(tmp_path, "amltk-strange", "strange")
+    done = amltk("strange", "one", "--two=3", "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "called with ['one', '--two=3', '--help']\n", "")
+    assert "Installed distributions add: " in amltk("--help").stdout
+    assert "strange" in amltk("--help").stdout
+    misspelled = amltk("strangr")
+    assert misspelled.returncode == 2
+    assert "Did you mean 'strange'?" in misspelled.stderr
+
+
+def test_a_command_of_a_distribution_is_loaded_only_if_it_is_called(amltk, tmp_path):
+    install_command(tmp_path, "amltk-strange", "strange", "raise SystemExit('loaded')")
+    assert amltk("backends").returncode == 0
+    done = amltk("strange")
+    assert done.returncode == 2
+    assert "The command 'strange' of amltk-strange 1.2 is broken: SystemExit: loaded" in done.stderr
+
+
+def test_a_command_that_two_distributions_bring(amltk, tmp_path):
+    install_command(tmp_path, "amltk-one", "strange")
+    install_command(tmp_path, "amltk-two", "strange")
+    done = amltk("strange")
+    assert done.returncode == 2
+    assert "amltk-one 1.2 and amltk-two 1.2 both bring it; keep one: pip uninstall amltk-one" in done.stderr
+
+
+def test_a_command_of_a_distribution_can_be_disabled(amltk, tmp_path):
+    install_command(tmp_path, "amltk-strange", "strange")
+    done = amltk("strange", AMLTK_DISABLE_PLUGINS="strange")
+    assert done.returncode == 2
+    assert "there is no command 'strange'" in done.stderr
+
+
+def test_a_command_of_amltk_can_not_be_replaced(amltk, tmp_path):
+    install_command(tmp_path, "amltk-strange", "backends")
+    assert "called with" not in amltk("backends").stdout

@@ -146,11 +146,11 @@ def test_a_constructor_has_the_signature_and_the_words_of_its_backend(stranger):
     assert constructor.__qualname__ == "Scheduler.with_good"
 
 
-def test_dir_lists_the_constructors_of_what_is_installed(stranger):
+def test_dir_lists_the_constructors_of_what_is_installed(stranger, faraway):
     stranger.add("their-tidy", TASK_PLUGIN, backends="tidy-up")  # what no constructor can be called is no backend
     listed = dir(Scheduler)
     assert {"with_good", "with_threads", "with_sequential", "with_backend", "run"} <= set(listed)
-    assert "with_airflow" not in listed
+    assert "with_faraway" not in listed
     assert all(name.isidentifier() for name in listed)
 
 
@@ -296,7 +296,7 @@ def test_a_backend_that_makes_no_executor_is_told_off_when_the_run_starts(site):
 # Three errors: unknown, known but not installed, broken
 
 
-def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site):
+def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site, faraway):
     with pytest.raises(UnknownBackendError) as unknown:
         Scheduler.with_backend("proceses")
     assert str(unknown.value).startswith("There is no backend 'proceses'. Did you mean 'processes'? Installed: ")
@@ -304,8 +304,9 @@ def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site):
     assert {"sequential", "threads"} <= set(str(unknown.value).split("Installed: ")[1].split(".")[0].split(", "))
 
     with pytest.raises(BackendNotInstalledError) as missing:
-        Scheduler.with_backend("airflow")
-    assert str(missing.value) == "The backend 'airflow' is not installed. Install it: pip install amltk-airflow"
+        Scheduler.with_backend("faraway")
+    assert str(missing.value) == "The backend 'faraway' is not installed. Install it: pip install amltk-faraway"
+    assert [row.status for row in plugin_manager().list_backends() if row.name == "faraway"] == ["not installed"]
     assert isinstance(missing.value, ImportError)
 
     assert len({UnknownBackendError, BackendNotInstalledError, BrokenBackendError}) == 3
@@ -334,10 +335,10 @@ def test_a_scheduler_says_where_its_constructors_are():
         _ = scheduler.on_strat
 
 
-def test_a_constructor_of_what_is_not_installed_says_so_when_it_is_called(site):
-    assert "pip install amltk-airflow" in Scheduler.with_airflow.__doc__
-    with pytest.raises(BackendNotInstalledError, match="pip install amltk-airflow"):
-        Scheduler.with_airflow(3, dag="x")
+def test_a_constructor_of_what_is_not_installed_says_so_when_it_is_called(site, faraway):
+    assert "pip install amltk-faraway" in Scheduler.with_faraway.__doc__
+    with pytest.raises(BackendNotInstalledError, match="pip install amltk-faraway"):
+        Scheduler.with_faraway(3, dag="x")
 
 
 @pytest.mark.parametrize("wrong", [None, 3, Scheduler, ["threads"]])

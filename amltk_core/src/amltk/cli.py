@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
-            return _run(_parsed(argv))
+            return _command_of(argv) if _is_of_a_plugin(argv) else _run(_parsed(argv))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
@@ -57,8 +57,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _is_of_a_plugin(argv: Sequence[str]) -> bool:
+    return bool(argv) and not argv[0].startswith("-") and argv[0] not in _COMMANDS and argv[0] in _added()
+
+
+def _added() -> list[str]:
+    from amltk.plugins import plugin_manager
+
+    return [name for name in plugin_manager().command_names() if name not in _COMMANDS]
+
+
+def _command_of(argv: Sequence[str]) -> int:
+    from amltk.exceptions import PluginError
+    from amltk.plugins import plugin_manager
+
+    try:
+        command = plugin_manager().command(argv[0])
+    except PluginError as error:
+        sys.stderr.write(f"amltk: error: {error}\n")
+        return 2
+    return command(argv[1:])
+
+
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="amltk", description=_DESCRIPTION, allow_abbrev=False)
+    if any(word in {"-h", "--help"} for word in argv[:1]) and (added := _added()):
+        parser.epilog = f"Installed distributions add: {', '.join(added)}. `amltk NAME --help` describes them."
     parser.add_argument("--version", action="store_true", help="print the version of amltk-core")
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
     listing, plugins, doctor, new = (
@@ -90,7 +114,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     if word is not None and word not in _COMMANDS:
         from amltk.checks import did_you_mean
 
-        parser.error(f"there is no command {word!r}.{did_you_mean(word, _COMMANDS)} Commands: {', '.join(_COMMANDS)}")
+        known = [*_COMMANDS, *_added()]
+        parser.error(f"there is no command {word!r}.{did_you_mean(word, known)} Commands: {', '.join(known)}")
     arguments = parser.parse_args(argv)
     if arguments.command is None and not arguments.version:
         parser.error(f"a command is missing. Commands: {', '.join(_COMMANDS)}")

@@ -2,6 +2,7 @@
 
     entry points of `amltk`            name -> module   loaded when that name is asked for
     entry points of `amltk.observers`  name -> module   loaded when the first scheduler is made
+    entry points of `amltk.commands`   name -> function called by the command line `amltk name ...`
 
 pluggy holds the implementations; what it does by itself is not what our users need (it stops at
 the first broken plugin, calls the last-registered first, lets one that raises silence the others,
@@ -24,7 +25,7 @@ import pluggy
 
 from amltk import events, hookspecs
 from amltk.backend import Backend
-from amltk.checks import check_type, did_you_mean
+from amltk.checks import check_callable, check_type, did_you_mean
 from amltk.events import Emitter, Event
 from amltk.exceptions import (
     BackendError,
@@ -43,6 +44,7 @@ logger = logging.getLogger("amltk")
 
 GROUP = "amltk"
 OBSERVERS = "amltk.observers"
+COMMANDS = "amltk.commands"
 DISABLE = "AMLTK_DISABLE_PLUGINS"
 
 KNOWN_BACKENDS: Mapping[str, str] = {
@@ -241,6 +243,31 @@ class Plugins:
     ) -> None:
         self.notify("amltk_event_emitted", emitter=emitter, event=event, args=args, kwargs=kwargs)
 
+    # Commands
+
+    def command_names(self) -> list[str]:
+        """Return the names of the commands that installed distributions add to `amltk`, loading none."""
+        return sorted(self._installed[COMMANDS].keys() - _disabled())
+
+    def command(self, name: str) -> Callable[[Sequence[str]], int]:
+        """Return a command that a distribution adds: a function of the words that follow its name.
+
+        Raises:
+            PluginError: There is none of that name.
+            BrokenPluginError: It fails to load, or two distributions bring it.
+        """
+        if name not in self.command_names():
+            msg = f"There is no command {name!r}.{did_you_mean(name, self.command_names())}"
+            raise PluginError(msg)
+        found = self._installed[COMMANDS][name]
+        try:
+            command = _only(found).load()
+            check_callable(found[0].value, command)
+        except (Exception, SystemExit) as error:  # as for any module of a stranger
+            msg = f"The command {name!r} of {_origin(found)} is broken: {_reason(error)}"
+            raise BrokenPluginError(msg) from error
+        return command  # type: ignore[no-any-return] # looked at above
+
     # Listing
 
     def backend_names(self) -> list[str]:
@@ -309,7 +336,7 @@ class Plugins:
     def _installed(self) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
         """By group and name; read once, since each look goes through the files of every installed distribution."""
         entries = _entry_points()
-        found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}}
+        found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}, COMMANDS: {}}
         for group, names in found.items():
             for entry in entries.select(group=group):
                 names[entry.name] = (*names.get(entry.name, ()), entry)
@@ -328,12 +355,7 @@ class Plugins:
         return self._failures[key]
 
     def _load_now(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> None:
-        entry, *others = found
-        if others:
-            both = " and ".join(sorted(_origin((each,)) for each in found))
-            commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
-            msg = f"{both} both bring it; keep one: {commands}"
-            raise _Refused(msg)
+        entry = _only(found)
         wanted = name if group == GROUP else None
         self._register(entry.load(), f"{name!r} of {_origin(found)} ({group})", entry.value, wanted)
 
@@ -401,6 +423,16 @@ class Plugins:
                 if implementation.plugin is plugin:
                     implementation.function(*[functools.partial(register, shelf) for _ in implementation.argnames])
         return offers
+
+
+def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
+    entry, *others = found
+    if others:
+        both = " and ".join(sorted(_origin((each,)) for each in found))
+        commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
+        msg = f"{both} both bring it; keep one: {commands}"
+        raise _Refused(msg)
+    return entry
 
 
 @functools.cache

@@ -6,6 +6,18 @@ from typing import Any, Self
 
 class Constructors:
     @classmethod
+    def with_airflow(
+        cls,
+        url: str,
+        store: str,
+        *,
+        username: str | None = None,
+        key_file: str | None = None,
+        max_workers: int = 16,
+        interval: float = 1.0,
+        lease: float = 30.0,
+    ) -> Self: ...
+    @classmethod
     def with_dask(
         cls,
         n_workers: int | None = None,

@@ -1,0 +1,1 @@
+"""A backend of amltk: calls as runs of an Airflow DAG."""

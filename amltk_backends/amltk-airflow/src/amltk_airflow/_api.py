@@ -1,0 +1,247 @@
+"""Airflow's REST API: what is asked of it, who asks, and what becomes of a server that does not answer.
+
+The generated classes of apache-airflow-client write the requests. Its models of answers are not used: those of one
+version refuse what another version of Airflow says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import urllib3
+from airflow_client.client import ApiClient, Configuration
+from airflow_client.client.api.dag_api import DAGApi
+from airflow_client.client.api.dag_run_api import DagRunApi
+from airflow_client.client.api.import_error_api import ImportErrorApi
+from airflow_client.client.api.monitor_api import MonitorApi
+from airflow_client.client.api.task_instance_api import TaskInstanceApi
+from airflow_client.client.api.version_api import VersionApi
+from airflow_client.client.models.dag_run_patch_body import DAGRunPatchBody
+from airflow_client.client.models.dag_run_state import DagRunState
+from airflow_client.client.models.dag_runs_batch_body import DAGRunsBatchBody
+from airflow_client.client.models.trigger_dag_run_post_body import TriggerDAGRunPostBody
+
+from amltk.exceptions import BatchSystemError
+from amltk_airflow._messages import DAG_ID, TASK_ID
+
+USERNAME, PASSWORD, TOKEN = "AMLTK_AIRFLOW_USERNAME", "AMLTK_AIRFLOW_PASSWORD", "AMLTK_AIRFLOW_TOKEN"
+
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 10.0
+_TIMEOUT = _CONNECT_SECONDS, _READ_SECONDS
+_PAGE = 100
+_LOG_LINES = 12
+_FAILURES = range(500, 600)
+_TOO_MANY = 429
+
+
+class UnreachableError(Exception):
+    """The server does not answer, or says that it can't: it may be asked again."""
+
+
+class Api:
+    """One server, asked by one user.
+
+    Attributes:
+        url: Of the server.
+    """
+
+    def __init__(self, url: str, username: str | None = None) -> None:
+        """Ask nothing yet.
+
+        Args:
+            url: Of the server.
+            username: With the password of the environment; a token of the environment is used instead of both.
+        """
+        self.url = url.rstrip("/")
+        self._username = username or os.environ.get(USERNAME, "")
+        # Repeated requests are ours to decide: one of the client's own could not be interrupted.
+        self._configuration = Configuration(host=self.url, retries=urllib3.Retry(False))
+        self._configuration.access_token = os.environ.get(TOKEN) or None
+        self._has_token = self._configuration.access_token is not None
+        self._client = ApiClient(self._configuration)
+        self._runs = DagRunApi(self._client)
+        self._tasks = TaskInstanceApi(self._client)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.rest_client.pool_manager.clear()
+
+    # Who asks
+
+    @property
+    def user(self) -> str:
+        """Who asks, for people."""
+        return f"the token of {TOKEN}" if self._has_token else f"user {self._username!r}"
+
+    def log_in(self) -> None:
+        """Get a token, unless there is one.
+
+        Raises:
+            BatchSystemError: The server does not know who asks.
+            UnreachableError: It does not answer.
+        """
+        if self._has_token:
+            return
+        password = os.environ.get(PASSWORD)
+        if not self._username or not password:
+            msg = (
+                f"Nothing says who asks {self.url}: set {USERNAME} (or username=) and {PASSWORD}, or {TOKEN}, "
+                "in the environment of this program."
+            )
+            raise BatchSystemError(msg)
+        body = {"username": self._username, "password": password}
+        url = f"{self.url}/auth/token"
+        # It belongs to the manager of users, not to the API: there is no generated class for it.
+        status, said = self._answer(
+            lambda **_: self._client.rest_client.pool_manager.request(
+                "POST", url, json=body, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+            )
+        )
+        if status not in {200, 201} or not isinstance(said, dict) or "access_token" not in said:
+            self._refused("POST /auth/token", status, said)
+        self._configuration.access_token = said["access_token"]
+
+    # What is asked
+
+    def version(self) -> str:
+        """Return the version of Airflow."""
+        said = self._ask("GET /api/v2/version", VersionApi(self._client).get_version_without_preload_content)
+        return str(said.get("version", "of unknown version"))
+
+    def dag(self) -> dict[str, Any] | None:
+        """Return what the server knows of the DAG; None if there is none."""
+        ask = DAGApi(self._client).get_dag_without_preload_content
+        said: dict[str, Any] | None = self._ask(f"GET /api/v2/dags/{DAG_ID}", ask, DAG_ID, missing=None)
+        return said
+
+    def import_errors(self) -> list[tuple[str, str]]:
+        """Return the files of DAGs named as ours that can't be imported, and the last line of why."""
+        ask = ImportErrorApi(self._client).get_import_errors_without_preload_content
+        said = self._ask("GET /api/v2/importErrors", ask, limit=_PAGE)
+        found = ((str(each.get("filename", "")), str(each.get("stack_trace", ""))) for each in said["import_errors"])
+        return [(name, text.strip().rpartition("\n")[2]) for name, text in found if "amltk" in name]
+
+    def scheduler_health(self) -> tuple[bool, str]:
+        """Return whether Airflow's scheduler is healthy, and what Airflow says of it."""
+        said = self._ask("GET /api/v2/monitor/health", MonitorApi(self._client).get_health_without_preload_content)
+        told = said.get("scheduler") or {}
+        words = f"scheduler {told.get('status')}, latest heartbeat {told.get('latest_scheduler_heartbeat')}"
+        return told.get("status") == "healthy", words
+
+    def trigger(self, run_id: str, conf: dict[str, Any]) -> None:
+        """Start a run of the DAG; one that has been started before under this id is left as it is."""
+        body = TriggerDAGRunPostBody(dag_run_id=run_id, conf=conf, logical_date=None)
+        what = f"POST /api/v2/dags/{DAG_ID}/dagRuns ({run_id})"
+        # 409: a request whose answer was lost has started it.
+        self._ask(what, self._runs.trigger_dag_run_without_preload_content, DAG_ID, body, also_ok=409)
+
+    def active_runs(self) -> set[str]:
+        """Return the ids of all runs of the DAG that are queued or running, whoever has started them."""
+        found: set[str] = set()
+        while True:
+            body = DAGRunsBatchBody(
+                dag_ids=[DAG_ID],
+                states=[DagRunState.QUEUED, DagRunState.RUNNING],
+                order_by="id",
+                page_limit=_PAGE,
+                page_offset=len(found),
+            )
+            ask = self._runs.get_list_dag_runs_batch_without_preload_content
+            said = self._ask("POST /api/v2/dags/~/dagRuns/list", ask, "~", body)
+            page = {run["dag_run_id"] for run in said["dag_runs"]}
+            new = page - found
+            found |= page
+            if len(page) < _PAGE or not new:
+                return found
+
+    def run_state(self, run_id: str) -> str | None:
+        """Return the state of a run; None if there is none."""
+        what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
+        said = self._ask(what, self._runs.get_dag_run_without_preload_content, DAG_ID, run_id, missing={"state": None})
+        state: str | None = said["state"]
+        return state
+
+    def fail_run(self, run_id: str) -> None:
+        """Mark a run as failed, so that Airflow ends its task; one that isn't there, or has ended, is left alone."""
+        what = f"PATCH /api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
+        ask = self._runs.patch_dag_run_without_preload_content
+        body = DAGRunPatchBody.model_validate({"state": "failed"})  # the class of the states has many names
+        self._ask(what, ask, DAG_ID, run_id, body, missing=None, also_ok=409)
+
+    def task(self, run_id: str) -> dict[str, Any]:
+        """Return what Airflow knows of the task of a run."""
+        what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}"
+        ask = self._tasks.get_task_instance_without_preload_content
+        said: dict[str, Any] = self._ask(what, ask, DAG_ID, run_id, TASK_ID, missing={})
+        return said
+
+    def log_tail(self, run_id: str, try_number: int) -> str:
+        """Return the end of the log of a run's task, as text."""
+        what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}/logs/{try_number}"
+        ask = self._tasks.get_log_without_preload_content
+        said = self._ask(what, ask, DAG_ID, run_id, TASK_ID, try_number, missing={}, full_content=True)
+        return "\n".join(list(_lines(said.get("content") or ()))[-_LOG_LINES:])
+
+    # How
+
+    def _ask(
+        self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any
+    ) -> Any:
+        status, said = self._answer(ask, *args, **options)
+        if status == 401 and not self._has_token:  # the first time, and when its time is over
+            self.log_in()
+            status, said = self._answer(ask, *args, **options)
+        if status == 404 and missing is not ...:
+            return missing
+        if status not in {200, 201, also_ok}:
+            self._refused(what, status, said)
+        return said
+
+    def _answer(self, ask: Callable[..., Any], *args: Any, **options: Any) -> tuple[int, Any]:
+        try:
+            response = ask(*args, **options, _request_timeout=_TIMEOUT)
+            data, status = response.data, response.status
+        except urllib3.exceptions.HTTPError as error:
+            msg = f"{type(error).__name__}: {_without_objects(error)}"
+            raise UnreachableError(msg) from error
+        if status in _FAILURES or status == _TOO_MANY:
+            msg = f"HTTP {status}: {data.decode(errors='replace')[:200]}"
+            raise UnreachableError(msg)
+        with contextlib.suppress(ValueError):
+            return status, json.loads(data)
+        return status, data.decode(errors="replace")
+
+    def _refused(self, what: str, status: int, said: Any) -> None:
+        detail = said.get("detail", said) if isinstance(said, dict) else said
+        output = f"HTTP {status}: {detail if isinstance(detail, str) else json.dumps(detail)}"[:1000]
+        mend = ""
+        if status in {401, 403}:
+            mend = f" Look at {TOKEN}." if self._has_token else f" Look at {USERNAME} (or username=) and {PASSWORD}."
+        msg = f"Airflow at {self.url} refuses {self.user}: {what}: {output}.{mend}"
+        raise BatchSystemError(msg, command=f"{what} at {self.url}", output=output)
+
+
+def _lines(content: Iterable[Any] | str) -> Iterable[str]:
+    """Give the lines of a log, whatever an Airflow's version makes of them."""
+    if isinstance(content, str):
+        yield from content.splitlines()
+        return
+    for each in content:
+        if isinstance(each, str):
+            yield from each.splitlines()
+            continue
+        yield str(each.get("event", ""))
+        for error in each.get("error_detail") or ():
+            yield f"    {error.get('exc_type')}: {error.get('exc_value')}"
+
+
+def _without_objects(error: Exception) -> str:
+    """Return the text of an error of urllib3 without the address of the connection object in front."""
+    return str(error).rpartition("object at ")[2].partition(">: ")[2] or str(error)

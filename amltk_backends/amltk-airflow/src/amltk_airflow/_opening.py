@@ -1,0 +1,167 @@
+"""What has to be right before calls can run, and the executor that is made when it is.
+
+Each check says what it found in a line, or raises what is wrong, with what mends it. The doctor performs them one by
+one, a run all of them before it starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+
+from amltk.backend import Examination
+from amltk.exceptions import BatchSystemError
+from amltk_airflow import _messages
+from amltk_airflow._api import Api, UnreachableError
+from amltk_airflow._signing import Key, read_key
+from amltk_airflow._store import Store
+from amltk_airflow.executor import AirflowExecutor
+
+_log = logging.getLogger("amltk_airflow")
+
+_CALL_SECONDS = 3600.0
+_LEAST_INTERVAL = 0.5
+
+
+class Place:
+    """A server, a store and a key, which have to fit together."""
+
+    def __init__(self, url: str, store: str, username: str | None, key_file: str | None) -> None:
+        """Ask nothing yet.
+
+        Raises:
+            ValueError: There is no key.
+            NotSupportedError: What the store needs is not installed.
+        """
+        self.key: Key = read_key(key_file)
+        self.store = Store(store)
+        self.api = Api(url, username)
+
+    def open(self, max_workers: int, interval: float, lease: float) -> AirflowExecutor:
+        """Return an executor, if everything is right.
+
+        Raises:
+            BatchSystemError: Airflow does not answer, does not know who asks, or can't run the DAG.
+            OSError: The store can't be written.
+        """
+        try:
+            self.server()
+            self.login()
+            self.dag()
+            healthy, words = self.api.scheduler_health()
+            self.writable()
+        except BaseException as error:
+            self.api.close()
+            if isinstance(error, UnreachableError):
+                raise self._unreachable(error) from error
+            raise
+        if not healthy:
+            _log.warning(
+                "Airflow at %s says: %s. Calls wait until it runs: airflow scheduler", self.api.url, words
+            )  # fmt: skip
+        return self.executor(max_workers, interval, lease)
+
+    def executor(self, max_workers: int, interval: float, lease: float) -> AirflowExecutor:
+        """Return an executor, whatever is right."""
+        return AirflowExecutor(
+            self.api, self.store, self.key, max_workers=max_workers, interval=interval, lease=lease
+        )  # fmt: skip
+
+    def server(self) -> str:
+        """Check that there is an Airflow."""
+        try:
+            return f"Airflow {self.api.version()} at {self.api.url}"
+        except UnreachableError as error:
+            raise self._unreachable(error) from error
+
+    def login(self) -> str:
+        """Check that it knows us."""
+        self.api.log_in()
+        self.api.dag()
+        return self.api.user
+
+    def dag(self) -> str:
+        """Check that it has the DAG, and would run it."""
+        install = "amltk airflow install-dag DAGS_FOLDER"
+        for filename, reason in self.api.import_errors():
+            msg = f"Airflow can't import {filename}: {reason}. Its workers need amltk-airflow; then: {install}"
+            raise BatchSystemError(msg, output=reason)
+        dag = self.api.dag()
+        if dag is None or dag.get("is_stale"):
+            msg = (
+                f"Airflow at {self.api.url} has no DAG {_messages.DAG_ID!r}. Put it there, on its machine: {install}. "
+                "It is found within minutes; at once by: airflow dags reserialize"
+            )
+            raise BatchSystemError(msg)
+        if dag.get("is_paused"):
+            msg = f"The DAG is paused, so that no call would run: airflow dags unpause {_messages.DAG_ID}"
+            raise BatchSystemError(msg)
+        return f"{_messages.DAG_ID}, in {dag.get('relative_fileloc') or dag.get('fileloc')}"
+
+    def scheduler(self) -> str:
+        """Check that Airflow's scheduler lives."""
+        healthy, words = self.api.scheduler_health()
+        if not healthy:
+            msg = f"Airflow says: {words}. Start it: airflow scheduler"
+            raise BatchSystemError(msg, output=words)
+        return words
+
+    def writable(self) -> str:
+        """Check that the store can be written, read, and cleaned up."""
+        folder, content = self.store.within(f"amltk-{uuid.uuid4().hex[:12]}"), b"try"
+        folder.make()
+        try:
+            folder.write("try", content)
+            if "try" not in folder.names() or folder.read("try") != content:
+                msg = f"What is written to {folder.url} can't be read there."
+                raise BatchSystemError(msg)
+        finally:
+            folder.remove_all()
+        return f"{self.store.url} can be written and read"
+
+    def worker(self) -> str:
+        """Check that a worker takes a call: it sees the store, has the key, and fits."""
+        where = f"{self.api.url}/dags/{_messages.DAG_ID}"
+        print(f"a run of the DAG waits for a place; {where} shows it")  # noqa: T201 - the doctor shows it
+        with Place.executor(self, 1, _LEAST_INTERVAL, 30.0) as executor:
+            try:
+                return str(executor.submit(_worker_says).result(_CALL_SECONDS))
+            except BaseException:
+                executor.kill_workers()
+                raise
+
+    def _unreachable(self, error: UnreachableError) -> BatchSystemError:
+        msg = f"Airflow does not answer at {self.api.url}: {error}. Is that the URL of its api-server?"
+        return BatchSystemError(msg, output=str(error))
+
+
+def _worker_says() -> str:
+    from amltk_airflow._messages import Begun, versions
+
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{Begun.here()}: it sees the store and has the key; {found}"
+
+
+def examinations(url: str, store: str, username: str | None, key_file: str | None) -> Iterator[Examination]:
+    """Give what the doctor looks at."""
+    made: list[Place] = []
+
+    def place() -> Place:
+        if not made:
+            made.append(Place(url, store, username, key_file))
+        return made[0]
+
+    def worker() -> str:
+        return Place(url, store, username, key_file).worker()
+
+    try:
+        yield Examination("server", lambda: place().server())
+        yield Examination("login", lambda: place().login())
+        yield Examination("dag", lambda: place().dag())
+        yield Examination("scheduler", lambda: place().scheduler())
+        yield Examination("store", lambda: place().writable())
+        yield Examination("worker", worker, runs=True)
+    finally:
+        for each in made:
+            each.api.close()

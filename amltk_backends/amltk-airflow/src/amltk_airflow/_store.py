@@ -1,0 +1,87 @@
+"""The store: a folder, or a bucket, that this program and Airflow's workers see under the same URL."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from typing import Any
+
+import fsspec
+
+from amltk.exceptions import NotSupportedError
+
+_PART = ".part"
+_NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
+
+
+class Store:
+    """A folder of it. Errors of the file system are `OSError`, as fsspec has them.
+
+    Attributes:
+        url: Where it is.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open the folder; nothing is written yet.
+
+        Raises:
+            NotSupportedError: What the URL needs is not installed, or nobody knows its kind.
+        """
+        self.url = url.rstrip("/")
+        try:
+            # Others add to the store: what was seen before is no answer.
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except ImportError as error:
+            protocol = fsspec.utils.get_protocol(url)
+            mend = f"pip install {_NEEDS[protocol]}" if protocol in _NEEDS else str(error)
+            msg = f"The store {url!r} needs what is not installed here: {mend}. Airflow's workers need it, too."
+            raise NotSupportedError(msg) from error
+        except ValueError as error:
+            msg = f"There is no store of the kind of {url!r}: {error}"
+            raise NotSupportedError(msg) from error
+
+    def within(self, name: str) -> Store:
+        """Return the folder of that name in it."""
+        return Store(f"{self.url}/{name}")
+
+    def make(self) -> None:
+        """Make the folder, and those above it."""
+        self._fs.makedirs(self._root, exist_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object whole, or not at all; the folder has to be there."""
+        part, path = self._path(name + _PART), self._path(name)
+        self._fs.pipe_file(part, data)
+        self._fs.mv(part, path)
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object; None if it is not there."""
+        try:
+            data: bytes = self._fs.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def names(self) -> set[str]:
+        """Return the names of all objects."""
+        self._fs.invalidate_cache()
+        try:
+            found: list[Any] = self._fs.ls(self._root, detail=False)
+        except FileNotFoundError:
+            return set()
+        return {posixpath.basename(path) for path in found if not path.endswith(_PART)}
+
+    def remove(self, *names: str) -> None:
+        """Remove objects, those that are there."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(self._path(name))
+
+    def remove_all(self) -> None:
+        """Remove the folder with all that is in it."""
+        self._fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._root, recursive=True)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"

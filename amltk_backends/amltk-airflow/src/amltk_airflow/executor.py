@@ -1,0 +1,482 @@
+"""The executor: each call is a run of the DAG, and one thread looks after all of them.
+
+    submit ──> waiting ──> in the store, a run triggered ──> begun ──> outcome in the store ──> the future
+                  │                  │                         │
+                  │                  │   no active run, and no outcome: asked why ──> WorkerDied
+                  └── cancelled ─────┴── the lease says so, the run is marked failed ──> seen to have ended, forgotten
+
+What a call has come to is read from the store; Airflow's states only tell of calls that will never come to anything.
+So the API may be away for a while, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeVar
+
+from amltk.exceptions import BatchSystemError, NotSupportedError
+from amltk.remote import loads
+from amltk_airflow import _errors, _messages
+from amltk_airflow._api import Api, UnreachableError
+from amltk_airflow._call import Call, pack
+from amltk_airflow._lease import Lease
+from amltk_airflow._messages import Begun, Order, Outcome
+from amltk_airflow._signing import Key, SignatureError
+from amltk_airflow._store import Store
+
+__all__ = ["AirflowExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("amltk_airflow")
+
+PATIENCE_SECONDS = 120.0
+"""So long the server or the store may be away before all calls are given up."""
+
+_LONGEST_PAUSE = 5.0
+# A run has ended, and its outcome is not in the store: file systems of networks show files late.
+_SUCCEEDED_PATIENCE = 60.0
+_FAILED_PATIENCE = 1.0
+# After this, a worker is not waited for that should end its call.
+_KILL_PATIENCE = 15.0
+# Calls that wait for so long let us ask how Airflow's scheduler is.
+_HEALTH_SECONDS = 15.0
+
+
+class AirflowExecutor(Executor):
+    """Runs calls as runs of the DAG `amltk` in Airflow.
+
+    A task that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. No call is run twice.
+    Callbacks of futures run in a thread of this executor.
+    """
+
+    def __init__(
+        self, api: Api, store: Store, key: Key, *, max_workers: int = 16, interval: float = 1.0, lease: float = 30.0
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            api: The server.
+            store: Where calls and results lie.
+            key: What they are signed with.
+            max_workers: How many runs are active at most.
+            interval: How often, in seconds, the store and Airflow are looked at.
+            lease: After so many seconds without a sign of life from this process, workers end what they run.
+        """
+        self._api = api
+        self._key = key
+        self._max_workers = max_workers
+        self._interval = interval
+        self._seconds = lease
+        self._session = uuid.uuid4().hex[:12]
+        self._store = store.within(f"amltk-{self._session}")
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[Call] = collections.deque()
+        self._calls: list[Call] = []
+        self._lease: Lease | None = None
+        self._thread: threading.Thread | None = None
+        self._woken = False
+        self._closed = False
+        self._killed = False
+        self._failure: BaseException | None = None
+        self._away_since: float | None = None
+        self._pause = 0.0
+        self._looked = 0.0
+        self._asked_after_health = 0.0
+        self._problem = ""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called by a task of Airflow.
+
+        What can't be pickled fails the future, with an error that tells which part it was, and Airflow hears nothing
+        of it.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+            BrokenExecutor: No call can run any more.
+            BatchSystemError: Likewise, and Airflow has said why.
+        """
+        future: Future[T] = Future()
+        self._check_open()
+        try:
+            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs), self._session)
+        except (Exception, SystemExit) as error:
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+            return future
+        with self._changed:
+            self._check_open()
+            self._waiting.append(call)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._drive, name="amltk-airflow: calls", daemon=True)
+                self._thread.start()
+        future.add_done_callback(functools.partial(self._if_cancelled, call))
+        self._wake()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and let go of everything when those that there are have been done.
+
+        Args:
+            wait: Come back when nothing is left: no call, run, thread, or object in the store.
+            cancel_futures: Cancel the calls that Airflow has not been asked to run; the others are not ended.
+        """
+        with self._changed:
+            self._closed = True
+            # Of those that Airflow has it is not known for sure that they have not begun.
+            cancelled = list(self._waiting) if cancel_futures else []
+        for call in reversed(cancelled):
+            call.future.cancel()
+        self._wake()
+        if self._thread is None:
+            self._api.close()
+        elif wait:
+            self._thread.join()
+
+    def kill_workers(self) -> None:
+        """End everything now, and come back when it is gone: runs, their calls, and what these have started.
+
+        Workers are told by the store, and Airflow by marking the runs as failed. Calls that have not begun are
+        cancelled, those that run fail with `WorkerDied`; the executor is shut down.
+        """
+        with self._changed:
+            self._killed = True
+            lease = self._lease
+        if lease is not None:
+            try:
+                lease.end()
+            except OSError as error:
+                _log.warning("Workers can't be told to end, by %s: %s", self._store.url, error)
+        self.shutdown(cancel_futures=True)
+
+    def worker_counts(self) -> Mapping[str, int]:
+        """Return how many calls are in Airflow's queue, and how many run."""
+        with self._changed:
+            running = sum(call.begun is not None for call in self._calls)
+            return {"queued": len(self._calls) - running, "running": running}
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise _errors.broken(self._failure)
+        if self._closed:
+            msg = "cannot schedule new futures after shutdown: this AirflowExecutor was shut down; make a new one."
+            raise RuntimeError(msg)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def _if_cancelled(self, call: Call, future: Future[Any]) -> None:
+        if future.cancelled():
+            if call.asked and self._lease is not None:
+                self._lease.stop_soon(call.id)  # the thread of this executor may wait for a server
+            self._wake()
+
+    # What follows happens in the thread of this executor.
+
+    def _drive(self) -> None:
+        try:
+            while self._sleep():
+                if self._killed:
+                    break
+                self._round()
+            if self._killed or self._failure is not None:
+                self._end_all()
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            self._failure = error
+            self._end_all()
+        finally:
+            self._let_go()
+
+    def _sleep(self) -> bool:
+        """Wait for something to do, or for the next look; return False if there is nothing left to be done."""
+        with self._changed:
+            if not self._woken and (self._waiting or self._calls or not self._closed):
+                busy = self._waiting or self._calls
+                self._changed.wait((self._pause or self._interval) if busy else None)
+            self._woken = False
+            if self._failure is not None:
+                return False
+            return bool(self._waiting or self._calls or not self._closed)
+
+    def _round(self) -> None:
+        """Do all that there is to do now; what can't be done since something is away is done in another round."""
+        try:
+            if self._lease is None:
+                self._store.make()
+                with self._changed:
+                    self._lease = Lease(self._store, self._key, self._seconds)
+            self._end_cancelled(self._lease)
+            now = time.monotonic()
+            if looks := now - self._looked >= self._interval:
+                self._looked = now
+                self._look()
+            self._trigger()
+            if looks:
+                self._look_for_the_gone()
+                self._look_after_health()
+        except (UnreachableError, OSError) as error:
+            self._is_away(error)
+        except BatchSystemError as error:
+            self._failure = error
+        else:
+            self._away_since, self._pause = None, 0.0
+
+    def _is_away(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        self._pause = min(max(self._interval, 2 * self._pause), _LONGEST_PAUSE)
+        if now - self._away_since > PATIENCE_SECONDS:
+            what = (
+                f"Airflow at {self._api.url}" if isinstance(error, UnreachableError) else f"The store {self._store.url}"
+            )
+            self._failure = BatchSystemError(
+                f"{what} has not answered for {PATIENCE_SECONDS:g} s, so its calls are given up. Last: {error}",
+                output=str(error),
+            )
+
+    def _trigger(self) -> None:
+        while True:
+            with self._changed:
+                while self._waiting and len(self._calls) < self._max_workers:
+                    call = self._waiting.popleft()
+                    if call.future.cancelled():
+                        call.begin()
+                    else:
+                        self._calls.append(call)
+                due = next((call for call in self._calls if call.accepted is None and call.ending is None), None)
+            if due is None or self._killed:
+                return
+            if due.future.cancelled():
+                self._woken = True
+                return
+            self._ask_to_run(due)
+
+    def _ask_to_run(self, call: Call) -> None:
+        order = Order.signed(self._key, call.run_id, call.id, self._store.url, call.data, self._seconds)
+        if not call.sent:
+            self._store.write(f"{call.id}.call", call.data)
+            call.sent = True
+        call.asked = True
+        try:
+            self._api.trigger(call.run_id, asdict(order))
+        except BatchSystemError as error:  # this one can't run; whether others can, they will tell
+            self._forget(call)
+            call.fail(_errors.broken(error))
+        else:
+            call.accepted = time.monotonic()
+            call.data = b""
+
+    def _look(self) -> None:
+        """See what has come of calls, as the store tells."""
+        if not any(call.asked for call in self._calls):
+            return
+        names = self._store.names()
+        for call in list(self._calls):
+            if f"{call.id}.outcome" in names:
+                self._arrived(call)
+            elif f"{call.id}.begun" in names:
+                if call.begun is None:
+                    self._has_begun(call)
+            elif call.ending is not None:
+                self._forget(call)  # it has not begun, and can't any more
+
+    def _has_begun(self, call: Call) -> None:
+        sealed = self._store.read(f"{call.id}.begun")
+        if sealed is None:
+            return
+        try:
+            fields, _ = _messages.read(self._key, ("begun", call.run_id), sealed)
+        except SignatureError as error:
+            self._give_up(call, _errors.forged(call, "What says who runs it,", error))
+            return
+        call.begun = Begun(**fields)
+        if call.ending is None and not call.begin():
+            self._woken = True  # it was cancelled
+
+    def _arrived(self, call: Call) -> bool:
+        """Settle a call if its outcome is there, and say whether it was."""
+        sealed = self._store.read(f"{call.id}.outcome")
+        if sealed is None:
+            return False
+        try:
+            fields, data = _messages.read(self._key, ("outcome", call.run_id), sealed)
+        except SignatureError as error:
+            self._give_up(call, _errors.forged(call, "What came", error))
+            return True
+        self._forget(call)
+        if call.begin():
+            self._settle(call, Outcome(**fields), data)
+        return True
+
+    def _settle(self, call: Call, outcome: Outcome, data: bytes) -> None:
+        if outcome.kind in {_messages.RESULT, _messages.ERROR}:
+            try:
+                value = loads(data)
+                if outcome.kind == _messages.ERROR:
+                    value = value.unpack(loads)
+            except BaseException as error:
+                error.add_note(f"Raised while what {call.name} returned was unpickled in the main process.")
+                call.fail(error)
+                return
+            (call.succeed if outcome.kind == _messages.RESULT else call.fail)(value)
+        elif outcome.kind == _messages.DIED:
+            call.fail(_errors.died(call, outcome))
+        elif outcome.kind == _messages.STOPPED:
+            call.fail(_errors.ended(call, outcome))
+        elif outcome.kind == _messages.REFUSED:
+            call.fail(_errors.refused(call, outcome))
+        else:
+            self._failure = NotSupportedError(f"{outcome.text} Install the same versions on both sides.")
+            call.fail(_errors.broken(self._failure))
+
+    def _look_for_the_gone(self) -> None:
+        """Find the calls that Airflow does not run any more, and that have no outcome."""
+        accepted = [call for call in self._calls if call.accepted is not None and call.ending is None]
+        if not accepted:
+            return
+        active = self._api.active_runs()
+        for call in accepted:
+            if call.run_id in active or self._arrived(call):
+                continue
+            state = self._api.run_state(call.run_id)
+            if state in {"queued", "running"}:
+                call.gone = None
+                continue
+            now = time.monotonic()
+            call.gone = call.gone or now
+            if now - call.gone < (_SUCCEEDED_PATIENCE if state == "success" else _FAILED_PATIENCE):
+                continue
+            task = self._api.task(call.run_id)
+            error = _errors.gone(call, state, task, self._api.log_tail(call.run_id, task.get("try_number") or 1))
+            self._forget(call)
+            call.fail(error)
+
+    def _end_cancelled(self, lease: Lease) -> None:
+        now = time.monotonic()
+        for call in list(self._calls):
+            if call.ending is not None and now - call.ending > self._seconds + _KILL_PATIENCE:
+                _log.warning("%s, a call that was cancelled, was not seen to end: %s", call.describe(), call.begun)
+                self._forget(call)
+        cancelled = [call for call in self._calls if call.ending is None and call.future.cancelled()]
+        for call in cancelled:
+            call.begin()
+        for call in [call for call in cancelled if not call.asked]:
+            cancelled.remove(call)
+            self._forget(call)
+        if not cancelled:
+            return
+        # What says so to workers comes before the look whether they have begun: then one side sees the other.
+        lease.stop(*(call.id for call in cancelled))
+        self._store.remove(*(f"{call.id}.call" for call in cancelled))
+        for call in cancelled:
+            call.ending = now
+        for call in cancelled:
+            self._api.fail_run(call.run_id)
+
+    def _give_up(self, call: Call, error: BaseException) -> None:
+        """Fail a call of which it is not known what it does, and see to its end."""
+        call.fail(error)
+        if self._lease is not None:
+            self._lease.stop(call.id)
+        self._forget(call)
+        self._api.fail_run(call.run_id)
+
+    def _forget(self, call: Call) -> None:
+        """Have nothing more to do with a call; its objects go, and else they go with the session's folder."""
+        with self._changed:
+            if call in self._calls:
+                self._calls.remove(call)
+        if self._lease is not None:
+            self._lease.forget(call.id)
+        try:
+            self._store.remove(*(f"{call.id}.{what}" for what in ("call", "begun", "outcome")))
+        except OSError as error:
+            _log.info("Objects of a call stay in %s until the run is over: %s", self._store.url, error)
+
+    def _look_after_health(self) -> None:
+        """Say so if calls wait because Airflow's scheduler does not run, or the DAG is paused."""
+        now = time.monotonic()
+        waits = any(
+            call.accepted is not None and call.begun is None and now - call.accepted > _HEALTH_SECONDS
+            for call in self._calls
+        )
+        if not waits or now - self._asked_after_health < _HEALTH_SECONDS:
+            return
+        self._asked_after_health = now
+        healthy, words = self._api.scheduler_health()
+        problem = "" if healthy else f"{words}. Start it: airflow scheduler"
+        if not problem and (self._api.dag() or {}).get("is_paused"):
+            problem = f"the DAG is paused. Let it go on: airflow dags unpause {_messages.DAG_ID}"
+        if problem and problem.partition(",")[0] != self._problem.partition(",")[0]:
+            _log.warning("Calls wait, and Airflow at %s says: %s. They go on waiting.", self._api.url, problem)
+        self._problem = problem
+
+    # The end
+
+    def _end_all(self) -> None:
+        """End whatever there is, and see to it that it has ended."""
+        with self._changed:
+            self._closed = True
+            calls, waiting = list(self._calls), list(self._waiting)
+            self._waiting.clear()
+        for call in waiting:
+            self._resolve(call)
+        for step in (self._tell_workers, self._tell_airflow, self._see_them_end):
+            try:
+                step([call for call in calls if call.asked])
+            except Exception as error:  # the others are all the more needed
+                _log.warning("It is not sure that all calls have ended: %s: %s", type(error).__name__, error)
+        for call in calls:
+            self._resolve(call)
+        with self._changed:
+            self._calls.clear()
+
+    def _tell_workers(self, calls: list[Call]) -> None:
+        if self._lease is not None:
+            self._lease.end()
+        self._store.remove(*(f"{call.id}.call" for call in calls))
+
+    def _tell_airflow(self, calls: list[Call]) -> None:
+        for call in calls:
+            self._api.fail_run(call.run_id)
+
+    def _see_them_end(self, calls: list[Call]) -> None:
+        deadline = time.monotonic() + _KILL_PATIENCE
+        while True:
+            names = self._store.names()
+            left = [call for call in calls if f"{call.id}.begun" in names and f"{call.id}.outcome" not in names]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                who = ", ".join(f"{call.describe()} in {call.begun}" for call in left)
+                _log.warning("These were not seen to end; they end when their lease is over: %s", who)
+                return
+            time.sleep(min(self._interval, 0.1))
+
+    def _resolve(self, call: Call) -> None:
+        if self._failure is not None:
+            call.fail(_errors.broken(self._failure))
+        elif not call.future.cancel():
+            call.fail(_errors.killed(call))
+        else:
+            call.begin()
+
+    def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.close()
+            try:
+                self._store.remove_all()
+            except OSError as error:
+                _log.warning("%s can't be removed: %s", self._store.url, error)
+        self._api.close()

@@ -1,0 +1,121 @@
+"""Registers the backend `airflow`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, cast
+
+from amltk.backend import Backend, Capabilities, Examination
+from amltk.checks import check_int, check_seconds, check_type
+from amltk.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from amltk_airflow.executor import AirflowExecutor
+
+AMLTK_CONTRACT = 1
+
+
+def airflow(
+    url: str,
+    store: str,
+    *,
+    username: str | None = None,
+    key_file: str | None = None,
+    max_workers: int = 16,
+    interval: float = 1.0,
+    lease: float = 30.0,
+) -> Executor:
+    """Run each call as a run of a DAG of Airflow 3, which its pages show.
+
+    `amltk airflow install-dag DIR` puts that DAG into Airflow's folder of DAGs. Starting a task takes Airflow a
+    second or so: this is for calls that take minutes. Functions and classes of `__main__`, lambdas and closures
+    work. No secret is an option, since options are shown: the password, or a token, and the key are taken from
+    the environment, `AMLTK_AIRFLOW_PASSWORD`, `AMLTK_AIRFLOW_TOKEN` and `AMLTK_AIRFLOW_KEY`.
+
+    Args:
+        url: Of Airflow's api-server, as in "https://airflow.example.org".
+        store: A URL under which this program and Airflow's workers see the same folder or bucket, as in
+            "file:///shared/amltk" or "s3://bucket/amltk". Calls and results lie there while they are needed.
+        username: Who asks; `AMLTK_AIRFLOW_USERNAME` by default.
+        key_file: The file with the key that workers have, too; by default that of `AMLTK_AIRFLOW_KEY_FILE`, or
+            the key is that of `AMLTK_AIRFLOW_KEY`.
+        max_workers: How many runs are active at most; how many of them run, Airflow decides by its slots.
+        interval: How often the store and Airflow are looked at, in seconds.
+        lease: After so many seconds without a sign of life from this program, calls end themselves.
+    """
+    from amltk_airflow._opening import Place  # Airflow's client is imported when it is used
+
+    return Place(url, store, username, key_file).open(max_workers, interval, lease)
+
+
+def _check(
+    url: str,
+    store: str,
+    *,
+    username: str | None = None,
+    key_file: str | None = None,
+    max_workers: int = 16,
+    interval: float = 1.0,
+    lease: float = 30.0,
+) -> None:
+    check_type("url", url, str)
+    if not url.startswith(("http://", "https://")):
+        msg = f"url must be that of Airflow's api-server, as in 'http://localhost:8080', got {url!r}."
+        raise ValueError(msg)
+    check_type("store", store, str)
+    if username is not None:
+        check_type("username", username, str)
+    if key_file is not None:
+        check_type("key_file", key_file, str)
+    check_int("max_workers", max_workers, at_least=1)
+    check_seconds("interval", interval, zero=False)
+    check_seconds("lease", lease, zero=False)
+    from amltk_airflow._signing import read_key
+    from amltk_airflow._urls import check_store
+
+    check_store(store)
+    read_key(key_file)
+
+
+def _kill(executor: Executor) -> None:
+    cast("AirflowExecutor", executor).kill_workers()
+
+
+def _examinations(
+    url: str,
+    store: str,
+    *,
+    username: str | None = None,
+    key_file: str | None = None,
+    max_workers: int = 16,
+    interval: float = 1.0,
+    lease: float = 30.0,
+) -> Iterable[Examination]:
+    del max_workers, interval, lease  # the run that follows has them
+    from amltk_airflow._opening import examinations
+
+    return examinations(url, store, username, key_file)
+
+
+@hookimpl
+def amltk_register_backends(register: Callable[[Backend], None]) -> None:
+    """Register the backend `airflow`."""
+    register(
+        Backend(
+            name="airflow",
+            summary="Runs of a DAG of Airflow 3: for calls of minutes that its pages show; each takes a second more.",
+            create=airflow,
+            check=_check,
+            kill=_kill,
+            examinations=_examinations,
+            capabilities=Capabilities(
+                stops_running_work=True,
+                survives_dead_worker=True,
+                needs_pickling=True,
+                crosses_machines=True,
+                takes_any_function=True,
+                carries_any_exception=True,
+            ),
+        )
+    )

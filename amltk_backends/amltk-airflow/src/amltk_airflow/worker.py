@@ -1,0 +1,274 @@
+"""What the task of the DAG does: runs one call in a process of its own, and tells what became of it.
+
+    task of Airflow                                            its child
+        conf: which call, signed        ── refused unless the signature is right
+        writes `begun`                  ── refused if that is there: a call runs once at most
+        looks at the lease              ── refused if the main process is gone, or does not want it any more
+        reads the call, checks the digest ──────────────────>  unpickles it, runs it
+        looks at the lease again        ── "go" ───────────>  (its interpreter has started meanwhile)
+        every half second: the lease    ── if it is over, or stopped: SIGTERM, after two seconds SIGKILL
+        writes `outcome`, signed        <──────────────────── result or exception, pickled
+
+The task itself unpickles nothing. It has the key; its child has not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO, Any
+
+from amltk.deaths import MemoryKills, how_it_died
+from amltk_airflow import _messages
+from amltk_airflow._messages import LEASE, Begun, Order, Outcome
+from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, read_key
+from amltk_airflow._store import Store
+
+WATCH_SECONDS = 0.5
+"""How often the lease is looked at."""
+
+GRACE_SECONDS = 2.0
+"""How long a call has between SIGTERM and SIGKILL; and how long its process, when the call has ended."""
+
+_STDERR_BYTES = 4096
+_CHILD = sys.executable, "-P", "-m", "amltk_airflow._child"
+
+
+class CallFailedError(Exception):
+    """The task has to fail: the call raised, died or was ended, or did not begin. The main process knows."""
+
+
+class Task:
+    """A task of Airflow that makes one call."""
+
+    def __init__(self, conf: dict[str, Any], run_id: str) -> None:
+        """Check what it is asked to do.
+
+        Args:
+            conf: Of the run.
+            run_id: Of the run, by which the signature is its own.
+
+        Raises:
+            CallFailedError: It does not come from who has the key.
+        """
+        try:
+            self._key = read_key()
+            self._order = Order.checked(conf, self._key, run_id)
+        except TypeError as error:
+            msg = f"This DAG is for calls of amltk; the conf of this run is none: {error}"
+            raise CallFailedError(msg) from error
+        except (ValueError, SignatureError) as error:
+            msg = f"The call is refused, and nothing of it was unpickled: {error}"
+            raise CallFailedError(msg) from error
+        self._run_id = run_id
+        self._store = Store(self._order.folder)
+        self._lease = _Lease(self._store, self._key, self._order)
+        self._asked = self._reason = ""
+
+    def kill(self) -> None:
+        """End the call: Airflow wants it. To be called in a signal handler."""
+        self._asked = "Airflow has ended its task"
+
+    def run(self) -> None:
+        """Make the call, and tell what came of it.
+
+        Raises:
+            CallFailedError: The call has no result.
+        """
+        begun = f"{self._order.call}.begun"
+        if self._store.read(begun) is not None:
+            msg = "The call is refused: it has begun before, and a call runs once at most."
+            raise CallFailedError(msg)
+        self._tell(begun, "begun", Begun.here())
+        # From here on either the main process sees that it has begun, or this sees that it must not.
+        if reason := self._lease.over(first=True):
+            self._store.remove(begun)
+            msg = f"The call is refused: {reason}."
+            raise CallFailedError(msg)
+        data = self._store.read(f"{self._order.call}.call")
+        if data is None:
+            self._store.remove(begun)
+            msg = "The call is refused: it is not in the store any more, so nobody wants it."
+            raise CallFailedError(msg)
+        outcome, answer = self._refusal(data), b""
+        if outcome is None:
+            outcome, answer = self._make(data)
+        self._tell(f"{self._order.call}.outcome", "outcome", outcome, answer)
+        if self._lease.orphaned:
+            self._store.remove_all()
+        if outcome.kind != _messages.RESULT:
+            raise CallFailedError(outcome.text)
+
+    def _tell(self, name: str, what: str, message: Begun | Outcome, data: bytes = b"") -> None:
+        sealed = _messages.write(self._key, (what, self._run_id), message, data)
+        with contextlib.suppress(FileNotFoundError):  # the session is over, and nobody listens
+            self._store.write(name, sealed)
+
+    def _refusal(self, data: bytes) -> Outcome | None:
+        here, there = _messages.versions(), self._order.versions
+        me = Begun.here()
+        if differs := [name for name in {**there, **here} if here.get(name) != there.get(name)]:
+            table = "; ".join(
+                f"{name}: there {there.get(name, 'none')}, here {here.get(name, 'none')}" for name in differs
+            )
+            text = f"the worker, {me}, does not fit to the main process. As the worker says, {table}."
+            return Outcome(_messages.MISFIT, me.pid, me.host, text=text)
+        if digest(data) != self._order.digest:
+            text = f"what lies in the store is not the call that was submitted, so {me} has not unpickled it."
+            return Outcome(_messages.REFUSED, me.pid, me.host, text=text)
+        return None
+
+    def _make(self, data: bytes) -> tuple[Outcome, bytes]:
+        memory = MemoryKills()
+        with tempfile.TemporaryDirectory(prefix="amltk-airflow-") as folder:
+            call, outcome = Path(folder, "call"), Path(folder, "outcome")
+            call.write_bytes(data)
+            with self._start(call, outcome) as child:
+                stderr = _Tail(child.stderr)
+                reason = self._wait(child, outcome)
+                _signal_group(child, signal.SIGKILL)  # what it has started and left
+                wrote = stderr.text()
+            answer = outcome.read_bytes() if outcome.exists() else b""
+        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": wrote}
+        if reason:
+            return Outcome(_messages.STOPPED, **who, exit_code=child.returncode, text=reason), b""
+        if answer:
+            kind = _messages.RESULT if answer[:1] == b"R" else _messages.ERROR
+            return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer[1:]
+        lack = memory.lately() if child.returncode == -signal.SIGKILL else False
+        how = f"process {child.pid} {how_it_died(child.returncode, lack)}"
+        return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""
+
+    def _start(self, call: Path, outcome: Path) -> subprocess.Popen[bytes]:
+        """Start a child, and have it begin if the call is still wanted."""
+        ready, tell_ready = os.pipe()
+        try:
+            child = subprocess.Popen(
+                [*_CHILD, call, outcome, str(tell_ready), json.dumps(sys.path)],
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(tell_ready,),
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name not in {KEY, KEY_FILE}},
+            )
+        finally:
+            os.close(tell_ready)
+        assert child.stdin is not None
+        with open(ready, "rb", buffering=0) as said:  # noqa: PTH123 - it is a descriptor
+            if said.read(1):
+                self._reason = self._asked or self._lease.over()
+                if not self._reason:
+                    os.write(child.stdin.fileno(), b"g")
+        return child
+
+    def _wait(self, child: subprocess.Popen[bytes], outcome: Path) -> str:
+        """Wait for the end of the child, or end it; return why, in that case."""
+        while not self._reason:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(WATCH_SECONDS)
+                return ""
+            if outcome.exists():  # a thread of the call's, say, keeps it
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(GRACE_SECONDS)
+                _signal_group(child, signal.SIGKILL)
+                child.wait()
+                return ""
+            self._reason = self._asked or self._lease.over()
+        _signal_group(child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_SECONDS)
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
+        return self._reason
+
+
+class _Lease:
+    """Whether the main process lives, and still wants the call.
+
+    Attributes:
+        orphaned: Whether it was found to be gone.
+    """
+
+    def __init__(self, store: Store, key: Key, order: Order) -> None:
+        self.orphaned = False
+        self._store = store
+        self._key = key
+        self._order = order
+        self._last: bytes | None = b""
+        self._changed = time.monotonic()
+
+    def over(self, *, first: bool = False) -> str:
+        """Return why the call must not go on; "" if it may.
+
+        Args:
+            first: Whether nothing is known yet of the main process, which may be gone for long.
+        """
+        seconds = self._order.lease
+        try:
+            sealed = self._store.read(LEASE)
+        except OSError:  # the store does not answer: as good as no sign of life
+            sealed = self._last
+        if sealed is None:
+            return "the main process has ended its run"
+        if sealed != self._last:
+            try:
+                told, _ = _messages.read(self._key, (LEASE, self._order.folder), sealed)
+            except SignatureError as error:
+                return f"of the lease, {error}"
+            if told["over"] or self._order.call in told["stopped"]:
+                return "the main process does not want it any more"
+            self._last, self._changed = sealed, time.monotonic()
+            if first and abs(time.time() - told["at"]) > seconds:  # or one of the clocks is wrong
+                return self._wait_for_a_sign()
+        if time.monotonic() - self._changed > seconds:
+            self.orphaned = True
+            return f"the main process gave no sign of life for {seconds:g} s"
+        return ""
+
+    def _wait_for_a_sign(self) -> str:
+        seen = self._last
+        while not (reason := self.over()) and self._last == seen:
+            time.sleep(WATCH_SECONDS)
+        if self.orphaned:
+            self._store.remove_all()
+        return reason
+
+
+class _Tail:
+    """Passes on what a process writes to stderr, and keeps the end of it."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        assert stream is not None
+        self._stream = stream
+        self._kept: deque[bytes] = deque()
+        self._thread = threading.Thread(target=self._read, name="amltk-airflow: stderr", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        size = 0
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(self._stream.fileno(), 65536):
+                os.write(2, chunk)
+                self._kept.append(chunk)
+                size += len(chunk)
+                while size - len(self._kept[0]) > _STDERR_BYTES:
+                    size -= len(self._kept.popleft())
+
+    def text(self) -> str:
+        """Return the end of what it wrote."""
+        self._thread.join(1.0)  # one that has left its session may hold it open for ever
+        return b"".join(list(self._kept))[-_STDERR_BYTES:].decode(errors="replace").strip()
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
