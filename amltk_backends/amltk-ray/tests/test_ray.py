@@ -229,7 +229,7 @@ PROGRAM = """
 
 @pytest.mark.parametrize("victim", ["program", "guard"])
 def test_it_goes_with_a_program_that_is_killed(victim, alone, clean, tmp_path, until, lives):
-    """With all that calls have started, and with its files; if it is the guard that is killed, Ray's own at least."""
+    """With all that calls have started, and with its files; or with its guard, if it is that."""
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))))
     with subprocess.Popen([sys.executable, path], stderr=subprocess.DEVNULL) as program:
@@ -241,21 +241,13 @@ def test_it_goes_with_a_program_that_is_killed(victim, alone, clean, tmp_path, u
             assert "gcs_server" in names
             (guard,) = psutil.Process(program.pid).children()
             assert "_guard.py" in " ".join(guard.cmdline())
-            left = int((tmp_path / "left").read_text(encoding="ascii"))
             if victim == "guard":
                 guard.kill()
-                until(lambda: not any(lives(each.pid) for each in family if each.pid != left))
-                os.kill(left, signal.SIGKILL)
+                program.wait(60)  # the call has failed
         finally:
             program.kill()
     until(lambda: not any(lives(each.pid) for each in family))
-    if victim == "program":
-        until(lambda: not list(clean.iterdir()))
-    else:
-        import shutil
-
-        for folder in clean.iterdir():
-            shutil.rmtree(folder)
+    until(lambda: not list(clean.iterdir()))
 
 
 def test_ray_that_does_not_start_is_said_with_its_words(alone, clean):
@@ -269,92 +261,17 @@ def test_ray_that_does_not_start_is_said_with_its_words(alone, clean):
 # Clusters that exist
 
 
-def script(code: str, folder: Path) -> str:
+def script(code: str, folder: Path, **environment: str) -> str:
     """Run a program, and return what it printed."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(code), encoding="utf-8")
-    done = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(
+        [sys.executable, path],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-HEAD = f"""
-    import pathlib, sys, time
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
-    import calls_for_ray as calls
-    import psutil
-    import ray
-    from ray.cluster_utils import Cluster
-    from amltk import Scheduler
-    from amltk.exceptions import NotSupportedError
-
-    cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
-    """
-
-
-def test_a_cluster_that_exists_stays_as_it_is_and_a_node_may_die(alone, tmp_path):
-    code = f"""
-        folder = pathlib.Path({str(tmp_path)!r})
-        second = cluster.add_node(num_cpus=1, resources={{"second": 1}})
-
-        scheduler = Scheduler.with_ray(address=cluster.address, resources={{"second": 1}})
-        scheduler.on_start(lambda: scheduler.submit(calls.wait_for, folder / "gate", folder))
-
-        def look():
-            if list(folder.glob("*-0")):
-                cluster.remove_node(second, allow_graceful=False)
-            else:
-                scheduler.call_later(0.05, look)
-
-        scheduler.on_start(look)
-        scheduler.on_future_exception(lambda _, error: print(type(error).__name__, str(error).splitlines()))
-        scheduler.run(on_exception="ignore")
-        print(ray.is_initialized())
-
-        scheduler = Scheduler.with_ray(address=cluster.address)
-        scheduler.on_start(lambda: scheduler.submit(abs, -1))
-        scheduler.on_future_result(lambda _, result: print(result))
-        scheduler.run()
-        cluster.shutdown()
-        """
-    died, connected, result = script(textwrap.dedent(HEAD) + textwrap.dedent(code), tmp_path).splitlines()[-3:]
-    assert died.startswith("WorkerDied ")
-    assert "ended with its worker" in died
-    assert "Ray says of it" in died
-    assert "node" in died
-    assert (connected, result) == ("False", "1")
-
-
-def test_a_connection_that_is_there_is_used_and_stays(alone, tmp_path):
-    code = f"""
-        folder = pathlib.Path({str(tmp_path)!r})
-        ray.init(cluster.address, log_to_driver=False)
-        scheduler = Scheduler.with_ray()
-        task = scheduler.task(calls.leave_a_process)
-        scheduler.on_start(lambda: task(folder, session=False, then="wait"))
-
-        def look():
-            if (folder / "left").exists():
-                scheduler.stop()
-            else:
-                scheduler.call_later(0.05, look)
-
-        scheduler.on_start(look)
-        scheduler.run(wait=False)
-        pid = int((folder / "left").read_text())
-        end = time.monotonic() + 5
-        while psutil.pid_exists(pid) and time.monotonic() < end:
-            time.sleep(0.01)
-        print(task.event_counts["on_cancelled"], psutil.pid_exists(pid), ray.is_initialized())
-        print(ray.get(ray.remote(abs).remote(-1)))
-        try:
-            Scheduler.with_ray(address="10.0.0.1:6379").run()
-        except NotSupportedError as error:
-            print(error)
-        ray.shutdown()
-        cluster.shutdown()
-        """
-    ended, result, refused = script(textwrap.dedent(HEAD) + textwrap.dedent(code), tmp_path).splitlines()[-3:]
-    assert ended == "1 False True"
-    assert result == "1"
-    assert "by ray.init(), and a connection to 10.0.0.1:6379 was asked for" in refused

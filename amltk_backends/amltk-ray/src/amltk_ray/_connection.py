@@ -146,7 +146,7 @@ def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] 
 
 @functools.cache
 def _keep_engine() -> object:
-    """Keep what carries Ray's connections, for good: it would end with the last of them, at some time, in the background.
+    """Keep what carries connections, for good: it would end with the last of them, at some time, in the background.
 
     For that it takes one, which is never opened.
     """

@@ -25,6 +25,7 @@ from amltk_ray._errors import Death
 # Ray's sockets lie in the folder, and their paths may have 107 characters.
 _LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _RAYS = "r"  # Ray lets everybody into its own folder; ours keeps them out
+_HOME = "AMLTK_RAY_HOME"  # all processes of a cluster have this in their environment
 _START = 120.0
 _LOOK_AGAIN = 0.02
 _BURIAL = 2.0
@@ -67,7 +68,13 @@ class LocalCluster:
             "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
         ]  # fmt: skip
         # Ray would have its own idea of which address 127.0.0.1 means; the first variable has it leave that alone.
-        ours = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", **self.environment}
+        ours = {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_prestart_worker_first_driver": "0",  # it would have no nanny
+            _HOME: self.home,
+            **self.environment,
+        }
         foreign = {"RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_AUTH_TOKEN_PATH"}
         environment = {name: value for name, value in os.environ.items() if name not in foreign}
         self._guard = subprocess.Popen(
@@ -110,13 +117,6 @@ class LocalCluster:
         nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
 
-    def note_path(self) -> None:
-        """Let workers that begin import what this program can import."""
-        path = Path(self.home) / _worker.PATH
-        part = path.with_suffix(f".{secrets.token_hex(4)}")
-        part.write_text("\n".join(each or str(Path.cwd()) for each in sys.path), encoding="utf-8")
-        part.rename(path)
-
     def pid(self, token: str) -> int | None:
         """Return in which process a call runs, or ran when that died; None if it has not begun."""
         with contextlib.suppress(OSError, ValueError):
@@ -153,8 +153,9 @@ class LocalCluster:
         for stream in (self._guard.stdin, self._guard.stdout):
             assert stream is not None
             stream.close()
-        self._guard.wait()
-        shutil.rmtree(self.home, ignore_errors=True)  # if the guard was killed
+        if self._guard.wait() != 0:  # it was killed itself
+            _kill_all_of(self.home)
+            shutil.rmtree(self.home, ignore_errors=True)
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -171,6 +172,16 @@ def kill(processes: list[psutil.Process]) -> None:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(processes, timeout=_BURIAL)
+
+
+def _kill_all_of(home: str) -> None:
+    """Kill what belongs to a cluster. Ray's own have written their titles over their environment, but have logs open."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it is gone, or somebody else's
+            if process.environ().get(_HOME) == home or any(home in file.path for file in process.open_files()):
+                found.append(process)
+    kill([each for each in found if each.pid != os.getpid()])
 
 
 def _connected(port: int) -> bool:

@@ -5,6 +5,8 @@
     call as bytes, token ── a task of Ray's ───────> run: notes the token, if the cluster is ours
                          <───────── its result ───── what came of it, as bytes
 
+What `run` has to know beside that goes to each worker once, with the function.
+
 Ray itself sees bytes only: no keyword of the user's, and nothing that could fail to unpickle.
 """
 
@@ -18,7 +20,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -34,8 +36,6 @@ BEGUN = "begun"
 """The folder of a cluster of ours in which a file, named as its token, has the pid of each call that runs."""
 NOTES = "notes"
 """The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
-PATH = "path"
-"""The file that has, line by line, where the main process imports from."""
 
 
 class Outcome(NamedTuple):
@@ -57,20 +57,41 @@ class _State:
 
     Attributes:
         notes: Where faulthandler writes; kept open for as long as the worker lives.
+        path: The last that was imported from.
     """
 
     notes: IO[str] | None = None
+    path: list[str] | None = None
 
 
-def run(data: bytes, token: str, home: str | None) -> bytes:
+def runner(home: str | None) -> Callable[[bytes, str], bytes]:
+    """Return the function that workers run: `run` for this program.
+
+    Args:
+        home: Of a cluster of ours, on this machine; None in one that exists.
+    """
+    python = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
+    path = [folder for each in sys.path if not (folder := each or os.getcwd()).startswith(python)]  # noqa: PTH109
+
+    def amltk(data: bytes, token: str) -> bytes:  # Ray shows this name
+        return run(data, token, home, path)
+
+    return amltk
+
+
+def run(data: bytes, token: str, home: str | None, path: list[str]) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
     Args:
         data: Function, arguments and keywords, pickled.
         token: Of this call.
         home: Of a cluster of ours, on this machine; None in one that exists.
+        path: Where the program imports from, its Python aside.
     """
     began = time.perf_counter()
+    if path is not _State.path:
+        _State.path = path
+        sys.path += [each for each in path if each not in sys.path]
     with _noted(token, home), _ended_by_signals():
         try:
             kind, outcome = RESULT, _run(data)
@@ -96,8 +117,6 @@ def _noted(token: str, home: str | None) -> Iterator[None]:
     if _State.notes is None:
         _State.notes = (Path(home) / NOTES / str(os.getpid())).open("w", encoding="utf-8")
         faulthandler.enable(_State.notes)
-        path = (Path(home) / PATH).read_text(encoding="utf-8").splitlines()
-        sys.path += [each for each in path if each not in sys.path]
     name = f"{home}/{BEGUN}/{token}"
     with open(f"{name}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - a call may take less than a Path
         file.write(str(os.getpid()))

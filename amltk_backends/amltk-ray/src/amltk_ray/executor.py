@@ -92,10 +92,7 @@ class RayExecutor(Executor):
             if runtime_env != self._connection.job_env:
                 wanted = dict(runtime_env or {})
                 options["runtime_env"] = self._local.runtime_env(wanted) if self._local else wanted
-            self._run = ray.remote(**options)(_worker.run)
-            self._home = self._local.home if self._local else None
-            if self._local:
-                self._local.note_path()
+            self._run = ray.remote(**options)(_worker.runner(self._local.home if self._local else None))
             self._slots = 1
             self._count()
         except BaseException:
@@ -218,7 +215,7 @@ class RayExecutor(Executor):
                     continue
                 self._running[call] = None
             try:
-                call.ref = self._run.remote(call.data, call.token, self._home)
+                call.ref = self._run.remote(call.data, call.token)
                 call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
             except BaseException as error:  # somebody has closed the connection, say
                 self._ended(call, call.fail, error)
