@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# Tests of the fault suite run here, too; tasks have both folders on their path.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "faults")]
+
 SCRIPT = Path(__file__).parent / "airflow.sh"
 RUNNING = Path("/run/amltk-clusters/airflow")
 

@@ -127,6 +127,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: Any) -> None:
         path = self.path.partition("?")[0]
         if path == "/control":
+            if (body or {}).pop("lose", False):  # its task seems to be gone
+                for run in state.runs.values():
+                    run.state = "failed"
             for name, value in (body or {}).items():
                 setattr(state, name, set(value) if name == "tokens" else value)
             runs = {
@@ -148,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         authorized = self.headers.get("Authorization", "").removeprefix("Bearer ") in state.tokens
         if not authorized and path not in {"/api/v2/version", "/api/v2/monitor/health"}:
-            self.say(401, {"detail": "Invalid JWT token"})
+            self.say(403, {"detail": "Invalid JWT token"})
             return
         self.say_of(path.removeprefix("/api/v2/"), body)
 

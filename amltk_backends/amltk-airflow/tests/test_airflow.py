@@ -112,7 +112,31 @@ def test_a_task_that_ends_without_a_word(executor, airflow):
     airflow.control(silent=True)
     error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
-    assert "add(1) ended with its task, before that had begun it" in str(error)
+    assert "add(1) ended with its task, before that had begun it, 3 times. Airflow says" in str(error)
+    assert len(airflow.runs()) == 3
+
+
+def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airflow, until):
+    """As those that start while the server is away."""
+    airflow.control(silent=True)
+    future = executor.submit(calls.add, 1)
+    until(lambda: len(airflow.runs()) == 2)
+    airflow.control(silent=False)
+    assert future.result(SOON) == 2
+
+
+def test_a_task_that_refuses_its_call_is_not_replaced(options, airflow, monkeypatch):
+    with make(**options) as executor:
+        executor._key = Key("another key" * 10, "a test")
+        error = executor.submit(calls.add, 1).exception(SOON)
+    assert isinstance(error, WorkerDied)
+    assert "nothing of it was unpickled: the signature is not that of this key" in str(error)
+    assert len(airflow.runs()) == 1
+
+
+def test_what_is_said_of_a_run_that_is_gone(executor, airflow):
+    airflow.control(silent=True)
+    error = executor.submit(calls.add, 1).exception(SOON)
     assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
     assert "The end of its task's log:\n    the end of the log" in str(error)
 
@@ -285,7 +309,7 @@ def test_a_result_that_was_changed_is_not_unpickled(options, store, airflow, unt
         content = b"0" * 64 + b'\n{"kind": "result"}\n' + mark
         if replayed:  # which is signed, but is another run's
             content = _messages.write(Key(KEY, ""), ("outcome", "other"), _messages.Outcome(_messages.RESULT), mark)
-        part = call.with_name("1.part")
+        part = call.with_suffix(".part")
         part.write_bytes(content)
         part.rename(call.with_suffix(".outcome"))
         error = future.exception(SOON)
@@ -374,7 +398,7 @@ def test_a_token_that_expires_is_renewed(executor, airflow):
 def test_a_ready_token(options, airflow, monkeypatch):
     monkeypatch.setenv("AMLTK_AIRFLOW_TOKEN", "a-token")
     with pytest.raises(
-        BatchSystemError, match=r"refuses the token of AMLTK_AIRFLOW_TOKEN: .* HTTP 401: Invalid JWT"
+        BatchSystemError, match=r"refuses the token of AMLTK_AIRFLOW_TOKEN: .* HTTP 403: Invalid JWT"
     ) as info:
         make(**options)
     assert "a-token" not in str(info.value)
@@ -493,3 +517,17 @@ def test_what_the_doctor_says(options):
     steps = [line.split()[1] for line in done.stdout.splitlines()[1:]]
     assert steps[3:9] == ["server", "login", "dag", "scheduler", "store", "worker"]
     assert "it sees the store and has the key; Python 3." in done.stdout
+
+
+def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, airflow, tmp_path, until):
+    """Its process was killed, say, with that of the call: it can't tell how."""
+    with make(**options) as executor:
+        future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
+        until(future.running)
+        airflow.control(lose=True)
+        error = future.exception(SOON)
+        assert len(airflow.runs()) == 1
+        (tmp_path / "gate").touch()
+    assert isinstance(error, WorkerDied)
+    assert "ended with its worker, process " in str(error)
+    assert "Airflow says: the run wait_for-" in str(error)

@@ -36,6 +36,7 @@ _PAGE = 100
 _LOG_LINES = 12
 _FAILURES = range(500, 600)
 _TOO_MANY = 429
+_NOBODY = 401, 403
 
 
 class UnreachableError(Exception):
@@ -187,7 +188,10 @@ class Api:
         what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}/logs/{try_number}"
         ask = self._tasks.get_log_without_preload_content
         said = self._ask(what, ask, DAG_ID, run_id, TASK_ID, try_number, missing={}, full_content=True)
-        return "\n".join(list(_lines(said.get("content") or ()))[-_LOG_LINES:])
+        lines = [
+            line for line in _lines(said.get("content") or ()) if not line.startswith("::")
+        ]  # marks for Airflow's pages
+        return "\n".join(lines[-_LOG_LINES:])
 
     # How
 
@@ -195,7 +199,8 @@ class Api:
         self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any
     ) -> Any:
         status, said = self._answer(ask, *args, **options)
-        if status == 401 and not self._has_token:  # the first time, and when its time is over
+        # The first time, and when its time is over; of that, Airflow says that it is forbidden.
+        if status in _NOBODY and not self._has_token:
             self.log_in()
             status, said = self._answer(ask, *args, **options)
         if status == 404 and missing is not ...:
@@ -222,7 +227,7 @@ class Api:
         detail = said.get("detail", said) if isinstance(said, dict) else said
         output = f"HTTP {status}: {detail if isinstance(detail, str) else json.dumps(detail)}"[:1000]
         mend = ""
-        if status in {401, 403}:
+        if status in _NOBODY:
             mend = f" Look at {TOKEN}." if self._has_token else f" Look at {USERNAME} (or username=) and {PASSWORD}."
         msg = f"Airflow at {self.url} refuses {self.user}: {what}: {output}.{mend}"
         raise BatchSystemError(msg, command=f"{what} at {self.url}", output=output)

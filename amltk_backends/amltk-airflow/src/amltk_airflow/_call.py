@@ -28,9 +28,10 @@ class Call:
         fn: What is called, with `args` and `kwargs`: here only to name it when it fails.
         args: See above.
         kwargs: See above.
-        data: The call as it is sent; empty as soon as it lies in the store.
+        data: The call as it is sent.
         session: Of which it is one.
         number: Tells it from every other call of the session.
+        attempt: Of which Airflow is asked to run it: more than one where its tasks fail before the call has begun.
         sent: Whether it lies in the store.
         asked: Whether Airflow has been asked to run it, with or without an answer.
         accepted: When Airflow has said that it will; None before.
@@ -47,6 +48,7 @@ class Call:
     data: bytes = field(repr=False)
     session: str
     number: int = field(default_factory=itertools.count(1).__next__)
+    attempt: int = 1
     sent: bool = False
     asked: bool = False
     accepted: float | None = None
@@ -62,18 +64,29 @@ class Call:
 
     @property
     def id(self) -> str:
-        """What its objects in the store are called."""
-        return f"{self.number}"
+        """What the objects of this attempt in the store are called."""
+        return f"{self.number}-{self.attempt}"
+
+    @property
+    def ids(self) -> list[str]:
+        """The same of all attempts."""
+        return [f"{self.number}-{attempt + 1}" for attempt in range(self.attempt)]
 
     @property
     def run_id(self) -> str:
         """The id of its run: what Airflow's pages show, so it begins with the function's name."""
         name = re.sub(r"[^A-Za-z0-9_.]+", "_", self.name).strip("_")[:_LONGEST_NAME]
-        return f"{name or 'call'}-{self.session}-{self.number}"
+        return f"{name or 'call'}-{self.session}-{self.id}"
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
         return describe_call(self.fn, self.args, self.kwargs)
+
+    def try_again(self) -> None:
+        """Have another attempt, of which nothing has been done yet."""
+        self.attempt += 1
+        self.sent = self.asked = False
+        self.accepted = self.gone = None
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""

@@ -64,7 +64,8 @@ def forged(call: Call, what: str, cause: Exception) -> BackendError:
 
 def gone(call: Call, state: str | None, task: dict[str, Any], log: str) -> WorkerDied:
     """Return the error of a call whose task ended, as Airflow says, without a word to us."""
-    where = f"its worker, {call.begun}" if call.begun else "its task, before that had begun it"
+    times = f", {call.attempt} times" if call.attempt > 1 else ""
+    where = f"its worker, {call.begun}" if call.begun else f"its task, before that had begun it{times}"
     run = f"the run {call.run_id} is {state}" if state else f"there is no run {call.run_id} any more"
     said = ", ".join(
         f"{word} {value}"

@@ -58,10 +58,10 @@ class Lease:
             self._stopped.update(calls)
         self._write()
 
-    def forget(self, call: str) -> None:
-        """Say no more of a call, which has ended."""
+    def forget(self, *calls: str) -> None:
+        """Say no more of calls that have ended."""
         with self._lock:
-            self._stopped.discard(call)
+            self._stopped.difference_update(calls)
 
     def end(self) -> None:
         """Have no call begin any more, and all that run end.

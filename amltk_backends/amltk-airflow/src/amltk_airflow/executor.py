@@ -46,6 +46,8 @@ _LONGEST_PAUSE = 5.0
 # A run has ended, and its outcome is not in the store: file systems of networks show files late.
 _SUCCEEDED_PATIENCE = 60.0
 _FAILED_PATIENCE = 1.0
+# So often Airflow is asked to run a call.
+_MOST_ATTEMPTS = 3
 # After this, a worker is not waited for that should end its call.
 _KILL_PATIENCE = 15.0
 # Calls that wait for so long let us ask how Airflow's scheduler is.
@@ -223,7 +225,7 @@ class AirflowExecutor(Executor):
                 self._look()
             self._trigger()
             if looks:
-                self._look_for_the_gone()
+                self._look_for_the_gone(self._lease)
                 self._look_after_health()
         except (UnreachableError, OSError) as error:
             self._is_away(error)
@@ -275,7 +277,6 @@ class AirflowExecutor(Executor):
             call.fail(_errors.broken(error))
         else:
             call.accepted = time.monotonic()
-            call.data = b""
 
     def _look(self) -> None:
         """See what has come of calls, as the store tells."""
@@ -340,7 +341,7 @@ class AirflowExecutor(Executor):
             self._failure = NotSupportedError(f"{outcome.text} Install the same versions on both sides.")
             call.fail(_errors.broken(self._failure))
 
-    def _look_for_the_gone(self) -> None:
+    def _look_for_the_gone(self, lease: Lease) -> None:
         """Find the calls that Airflow does not run any more, and that have no outcome."""
         accepted = [call for call in self._calls if call.accepted is not None and call.ending is None]
         if not accepted:
@@ -358,9 +359,29 @@ class AirflowExecutor(Executor):
             if now - call.gone < (_SUCCEEDED_PATIENCE if state == "success" else _FAILED_PATIENCE):
                 continue
             task = self._api.task(call.run_id)
-            error = _errors.gone(call, state, task, self._api.log_tail(call.run_id, task.get("try_number") or 1))
-            self._forget(call)
-            call.fail(error)
+            log = self._api.log_tail(call.run_id, task.get("try_number") or 1)
+            # Else somebody did not want the run, or the worker did not want the call.
+            never_began = call.begun is None and task.get("state") == "failed" and "CallFailedError" not in log
+            if never_began and self._try_again(call, lease):
+                continue
+            self._give_up(call, _errors.gone(call, state, task, log))
+
+    def _try_again(self, call: Call, lease: Lease) -> bool:
+        """Ask for another run of a call, if its task failed before that had begun, and can't any more; say if so.
+
+        So it is with tasks that start while the server is away: Airflow fails them.
+        """
+        if call.attempt == _MOST_ATTEMPTS:
+            return False
+        before = call.id
+        lease.stop(before)
+        self._store.remove(f"{before}.call")
+        if f"{before}.begun" in self._store.names():
+            return True  # after all; the next look will find it, and what came of it
+        _log.info("Airflow has failed the run %s before its call had begun; there is another one", call.run_id)
+        call.try_again()
+        self._woken = True
+        return True
 
     def _end_cancelled(self, lease: Lease) -> None:
         now = time.monotonic()
@@ -387,9 +408,9 @@ class AirflowExecutor(Executor):
     def _give_up(self, call: Call, error: BaseException) -> None:
         """Fail a call of which it is not known what it does, and see to its end."""
         call.fail(error)
+        self._forget(call)
         if self._lease is not None:
             self._lease.stop(call.id)
-        self._forget(call)
         self._api.fail_run(call.run_id)
 
     def _forget(self, call: Call) -> None:
@@ -398,9 +419,9 @@ class AirflowExecutor(Executor):
             if call in self._calls:
                 self._calls.remove(call)
         if self._lease is not None:
-            self._lease.forget(call.id)
+            self._lease.forget(*call.ids)
         try:
-            self._store.remove(*(f"{call.id}.{what}" for what in ("call", "begun", "outcome")))
+            self._store.remove(*(f"{each}.{what}" for each in call.ids for what in ("call", "begun", "outcome")))
         except OSError as error:
             _log.info("Objects of a call stay in %s until the run is over: %s", self._store.url, error)
 
