@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from types import ModuleType
@@ -27,6 +28,8 @@ Needs = Mapping[str, float]
 """What a call needs, by the name that Ray has for it: CPU, GPU, memory and others."""
 
 _lock = threading.Lock()
+
+_ANSWER = 10.0
 
 _VARIABLES = ("PYTHONBREAKPOINT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_task_events_report_interval_ms")
 
@@ -117,6 +120,7 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
                 raise NotSupportedError(msg)
             opened = Connection(address, None, ours=False, job_env=None)
         elif address is not None:
+            _check_that_somebody_answers(address)
             with _left_as_it_was():
                 ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
             opened = Connection(address, None, ours=True, job_env=runtime_env)
@@ -124,6 +128,17 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
             opened = _open_local(needs, calls, runtime_env)
         Connection.current = opened
         return opened
+
+
+def _check_that_somebody_answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host:  # "auto"
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except OSError as error:  # Ray would try for minutes
+        msg = f"No cluster of Ray answers at {address}: {error}. `ray start --head` prints the address of the one it starts."
+        raise ConnectionError(msg) from error
 
 
 def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] | None) -> Connection:

@@ -175,7 +175,7 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def _kill_all_of(home: str) -> None:
-    """Kill what belongs to a cluster. Ray's own have written their titles over their environment, but have logs open."""
+    """Kill what belongs to a cluster. Ray's own processes have overwritten their environment, but have logs open."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # it is gone, or somebody else's

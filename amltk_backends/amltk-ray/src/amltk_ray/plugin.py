@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from numbers import Real
@@ -84,7 +85,7 @@ def _check(
         check_type("runtime_env", runtime_env, Mapping)
     if address is not None:
         check_type("address", address, str)
-        if "://" in address or address == "local":
+        if address != "auto" and not re.fullmatch(r"[^/]+:\d+", address):
             msg = (
                 f"address must be that of a cluster's head, as in '10.0.0.1:6379', or 'auto', got {address!r}. Run the "
                 "program on a machine of the cluster; Ray Client can't be used. Without address=, a cluster is made."
