@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import calls_for_ray as calls
@@ -16,6 +19,7 @@ import pytest
 
 from amltk import Scheduler
 from amltk.exceptions import NotSupportedError, WorkerDied
+from amltk_ray._local import LocalCluster
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(180)]
 
@@ -139,13 +143,10 @@ def test_stop_now_ends_what_has_left_its_session(make, tmp_path, until, lives):
 
 
 def test_it_listens_on_loopback_alone(cluster):
-    family = psutil.Process().children(recursive=True)
-    listening = [
-        each.laddr.ip
-        for process in [psutil.Process(), *family]
-        for each in process.net_connections()
-        if each.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker that had nothing to do
+            listening += [each.laddr.ip for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
     assert len(listening) > 4
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
@@ -269,9 +270,169 @@ def script(code: str, folder: Path, **environment: str) -> str:
         [sys.executable, path],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=50,
         check=False,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def existing() -> Iterator[LocalCluster]:
+    """A cluster of two nodes, by `ray start` and on loopback; the second has a GPU, as far as Ray knows."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"period_ms": "300", "failure_threshold": "3", "initial_delay_ms": "0"}.items():
+            patch.setenv(f"RAY_health_check_{name}", value)  # a node that died is known after a second
+        cluster = LocalCluster(1, {})
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def second(existing: LocalCluster) -> Iterator[psutil.Popen]:
+    """A second node of that cluster."""
+    start = """
+        from ray._private import services
+
+        services.resolve_ip_for_localhost = str  # it would take the machine's address in its network
+
+        from ray.scripts.scripts import main
+
+        main()
+        """
+    command = [sys.executable, "-c", textwrap.dedent(start), "start", "--block", f"--address={existing.address}"]
+    command += ["--num-cpus=1", "--num-gpus=1", '--resources={"second": 1}', "--node-ip-address=127.0.0.1"]
+    environment = {**os.environ, **existing.environment}
+    node = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield node
+    for each in [*node.children(recursive=True), node] if node.is_running() else ():
+        each.kill()
+    node.wait()
+
+
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+PREAMBLE = """
+    import os, pathlib, sys, time
+    sys.path.insert(0, {tests!r})
+    import calls_for_ray as calls
+    import psutil
+    from amltk import Scheduler
+    from amltk.exceptions import NotSupportedError
+
+    address, folder = {address!r}, pathlib.Path({folder!r})
+
+    def when(condition, function):
+        if condition():
+            function()
+        else:
+            scheduler.call_later(0.05, when, condition, function)
+    """
+
+
+def in_cluster(existing: LocalCluster, code: str, folder: Path) -> str:
+    preamble = PREAMBLE.format(tests=str(Path(__file__).parent), address=existing.address, folder=str(folder))
+    environment = {**existing.environment, **ON_LOOPBACK}
+    return script(textwrap.dedent(preamble) + textwrap.dedent(code), folder, **environment)
+
+
+def test_a_cluster_that_exists_has_what_calls_ask_for_and_stays(existing, alone, second, tmp_path, lives):
+    code = """
+        scheduler = Scheduler.with_ray(address=address, num_gpus=1, resources={"second": 0.5})
+        task = scheduler.task(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+        scheduler.on_start(task)
+        task.on_result(lambda _, result: print("GPU", result))
+        scheduler.run()
+        import ray
+        print(ray.is_initialized())
+        """
+    for _ in range(2):
+        assert in_cluster(existing, code, tmp_path) == "GPU 0\nFalse\n"
+    assert lives(existing._guard.pid)
+    assert lives(second.pid)
+
+
+def test_a_node_that_dies_takes_its_call_alone(existing, alone, second, tmp_path, until):
+    code = """
+        scheduler = Scheduler.with_ray(address=address)
+        task = scheduler.task(calls.wait_for)
+
+        @scheduler.on_start
+        def begin():
+            for name in "ab":
+                (folder / name).mkdir()
+                task(folder / "gate", folder / name)
+
+        task.on_exception(lambda _, error: (folder / "gate").touch())
+        task.on_exception(lambda _, error: print(type(error).__name__, str(error).replace("\\n", " ")))
+        task.on_result(lambda *_: print("result"))
+        scheduler.run(on_exception="ignore")
+        """
+
+    def die() -> None:
+        until(lambda: len(list(tmp_path.glob("?/*-0"))) == 2, 60)
+        for each in [*second.children(recursive=True), second]:
+            each.kill()
+
+    thread = threading.Thread(target=die)
+    thread.start()
+    output = in_cluster(existing, code, tmp_path)
+    died, result = output.splitlines()[-2:]
+    thread.join()
+    assert result == "result"
+    assert died.startswith("WorkerDied ")
+    assert "ended with its worker" in died
+    assert "Ray says of it:" in died
+    assert "node" in died
+
+
+def test_what_no_node_has_is_said_and_the_run_can_end(existing, alone, tmp_path):
+    code = """
+        import logging
+
+        logging.basicConfig(format="%(message)s", stream=sys.stdout)
+        scheduler = Scheduler.with_ray(address=address, num_cpus=1000)
+        scheduler.on_start(lambda: scheduler.submit(abs, -1))
+        print(scheduler.run(timeout=4, wait=False).code)
+        """
+    said, *_, code = in_cluster(existing, code, tmp_path).splitlines()
+    assert said.startswith("A call asks for 1000 CPU, and no node of the cluster has that at present: 1 CPU")
+    assert code.endswith("TIMEOUT")
+
+
+def test_a_connection_that_is_there_is_used_and_stays(existing, alone, tmp_path):
+    code = """
+        import ray
+
+        ray.init(address, log_to_driver=False)
+        scheduler = Scheduler.with_ray()
+        task = scheduler.task(calls.leave_a_process)
+        scheduler.on_start(lambda: task(folder, session=False, then="wait"))
+        scheduler.on_start(lambda: when((folder / "left").exists, scheduler.stop))
+        scheduler.run(wait=False)
+        pid = int((folder / "left").read_text())
+        end = time.monotonic() + 20
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" and time.monotonic() < end:
+            time.sleep(0.01)
+        print(task.event_counts["on_cancelled"], time.monotonic() < end, ray.is_initialized())
+        print(ray.get(ray.remote(lambda: 1).remote()))
+        try:
+            Scheduler.with_ray(address="10.0.0.1:6379").run()
+        except NotSupportedError as error:
+            print(error)
+        """
+    ended, result, refused = in_cluster(existing, code, tmp_path).splitlines()[-3:]
+    assert ended == "1 True True"
+    assert result == "1"
+    assert "by ray.init(), and a connection to 10.0.0.1:6379 was asked for" in refused
+
+
+def test_an_address_where_nothing_is_is_said(alone, tmp_path):
+    code = """
+        from amltk import Scheduler
+        try:
+            Scheduler.with_ray(address="127.0.0.1:9").run()
+        except ConnectionError as error:
+            print(error)
+        """
+    assert "127.0.0.1:9" in script(code, tmp_path)

@@ -137,7 +137,7 @@ def _check_that_somebody_answers(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER).close()
     except OSError as error:  # Ray would try for minutes
-        msg = f"No cluster of Ray answers at {address}: {error}. `ray start --head` prints the address of the one it starts."
+        msg = f"No cluster of Ray answers at {address}: {error}. `ray start --head` prints the address."
         raise ConnectionError(msg) from error
 
 
