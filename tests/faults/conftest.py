@@ -95,6 +95,12 @@ def shared_cluster() -> Iterator[SharedCluster]:
 
 
 @pytest.fixture
+def may_linger(place) -> int:
+    """Allow Ray the socket of a try to reach a worker that had died: it is closed with the next connection to Ray."""
+    return int(place.name == "ray")
+
+
+@pytest.fixture
 def beside(place, shared_cluster: SharedCluster, request: pytest.FixtureRequest) -> set[int]:
     """Return the first process of Ray's cluster, which stays up while tests of other places run."""
     if place.name == "ray":

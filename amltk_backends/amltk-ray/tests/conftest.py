@@ -37,6 +37,12 @@ def make(cluster: object) -> Iterator[Callable[..., object]]:
 
 
 @pytest.fixture
+def may_linger() -> int:
+    """Allow Ray the socket of a try to reach a worker that had died: it is closed with the next connection to Ray."""
+    return 1
+
+
+@pytest.fixture
 def clean(nothing_is_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Fail a test that leaves a process, thread, descriptor or file; its clusters are in a folder with a short name."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:

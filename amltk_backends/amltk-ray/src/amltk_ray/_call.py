@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Call:
         args: See above.
         kwargs: See above.
         data: The call as it is sent.
-        token: Tells it from every other call.
+        number: Tells it from every other call of the program.
         ref: Ray's, once the call has been given to it.
     """
 
@@ -35,7 +35,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     data: bytes = field(repr=False)
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    number: int = field(default_factory=itertools.count(1).__next__)
     ref: Any = field(default=None, repr=False)
 
     @property

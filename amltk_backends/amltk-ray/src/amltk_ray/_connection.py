@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -206,7 +207,9 @@ def _left_as_it_was() -> Iterator[None]:
     environment = {name: os.environ.get(name) for name in _VARIABLES}
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # in Ray before 2.52, of what users here can't change
+            yield
     finally:
         if threading.current_thread() is threading.main_thread():  # elsewhere, Ray leaves it alone, too
             signal.signal(signal.SIGTERM, handler)

@@ -117,10 +117,11 @@ class LocalCluster:
         nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
 
-    def pid(self, token: str) -> int | None:
-        """Return in which process a call runs, or ran when that died; None if it has not begun."""
-        with contextlib.suppress(OSError, ValueError):
-            return int((Path(self.home) / _worker.BEGUN / token).read_text(encoding="ascii"))
+    def pid(self, number: int) -> int | None:
+        """Return in which process a call runs, or ran last when that died; None if it has not begun."""
+        for path in (Path(self.home) / _worker.BEGUN).iterdir():
+            if path.read_bytes() == _worker.NUMBER.pack(number):
+                return int(path.name)
         return None
 
     def autopsy(self, pid: int) -> Death:

@@ -2,8 +2,8 @@
 
     main process                                     worker
 
-    call as bytes, token ── a task of Ray's ───────> run: notes the token, if the cluster is ours
-                         <───────── its result ───── what came of it, as bytes
+    call as bytes, its number ── a task of Ray's ───────> run: notes the number, if the cluster is ours
+                              <───────── its result ───── what came of it, as bytes
 
 What `run` has to know beside that goes to each worker once, with the function.
 
@@ -33,7 +33,9 @@ RESULT, ERROR = range(2)
 _HEAD = struct.Struct("<Bd")
 
 BEGUN = "begun"
-"""The folder of a cluster of ours in which a file, named as its token, has the pid of each call that runs."""
+"""The folder of a cluster of ours in which a file, named as a worker's pid, has the number of its latest call."""
+NUMBER = struct.Struct("<Q")
+"""What is in such a file."""
 NOTES = "notes"
 """The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
 
@@ -57,14 +59,16 @@ class _State:
 
     Attributes:
         notes: Where faulthandler writes; kept open for as long as the worker lives.
+        begun: The descriptor of the file that has the number of the latest call; likewise.
         path: The last that was imported from.
     """
 
     notes: IO[str] | None = None
+    begun = -1
     path: list[str] | None = None
 
 
-def runner(home: str | None) -> Callable[[bytes, str], bytes]:
+def runner(home: str | None) -> Callable[[bytes, int], bytes]:
     """Return the function that workers run: `run` for this program.
 
     Args:
@@ -73,18 +77,18 @@ def runner(home: str | None) -> Callable[[bytes, str], bytes]:
     python = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
     path = [folder for each in sys.path if not (folder := each or os.getcwd()).startswith(python)]  # noqa: PTH109
 
-    def amltk(data: bytes, token: str) -> bytes:  # Ray shows this name
-        return run(data, token, home, path)
+    def amltk(data: bytes, number: int) -> bytes:  # Ray shows this name
+        return run(data, number, home, path)
 
     return amltk
 
 
-def run(data: bytes, token: str, home: str | None, path: list[str]) -> bytes:
+def run(data: bytes, number: int, home: str | None, path: list[str]) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
     Args:
         data: Function, arguments and keywords, pickled.
-        token: Of this call.
+        number: Of this call.
         home: Of a cluster of ours, on this machine; None in one that exists.
         path: Where the program imports from, its Python aside.
     """
@@ -92,7 +96,9 @@ def run(data: bytes, token: str, home: str | None, path: list[str]) -> bytes:
     if path is not _State.path:
         _State.path = path
         sys.path += [each for each in path if each not in sys.path]
-    with _noted(token, home), _ended_by_signals():
+    if home is not None:
+        _note(number, home)
+    with _ended_by_signals():
         try:
             kind, outcome = RESULT, _run(data)
         except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
@@ -109,22 +115,12 @@ def read(outcome: bytes) -> Outcome:
     return Outcome(kind, memoryview(outcome)[_HEAD.size :], seconds)
 
 
-@contextlib.contextmanager
-def _noted(token: str, home: str | None) -> Iterator[None]:
-    if home is None:
-        yield
-        return
+def _note(number: int, home: str) -> None:
     if _State.notes is None:
         _State.notes = (Path(home) / NOTES / str(os.getpid())).open("w", encoding="utf-8")
         faulthandler.enable(_State.notes)
-    name = f"{home}/{BEGUN}/{token}"
-    with open(f"{name}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - a call may take less than a Path
-        file.write(str(os.getpid()))
-    os.rename(f"{name}.part", name)  # noqa: PTH104 - likewise
-    try:
-        yield
-    finally:
-        os.unlink(name)  # noqa: PTH108 - likewise
+        _State.begun = os.open(f"{home}/{BEGUN}/{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.pwrite(_State.begun, NUMBER.pack(number), 0)
 
 
 @contextlib.contextmanager

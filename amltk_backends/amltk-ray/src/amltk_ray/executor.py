@@ -103,6 +103,7 @@ class RayExecutor(Executor):
         self._running: dict[Call, None] = {}
         self._short = False
         self._closing = self._killed = self._given_up = False
+        self._told = False  # that calls wait
         self._memory_kills = MemoryKills()
         self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
         # A daemon, for who forgets shutdown() shall have a program that ends, after its calls.
@@ -129,7 +130,9 @@ class RayExecutor(Executor):
         with self._changed:
             self._check_open()
             self._waiting.append(call)
-        self._events.put(None)
+            told, self._told = self._told, True
+        if not told:
+            self._events.put(None)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -179,7 +182,7 @@ class RayExecutor(Executor):
         self.shutdown()
 
     def _family(self, call: Call) -> list[Any]:
-        pid = self._local.pid(call.token) if self._local else None
+        pid = self._local.pid(call.number) if self._local else None
         return _local.family(pid) if pid is not None else []
 
     def _check_open(self) -> None:
@@ -206,6 +209,7 @@ class RayExecutor(Executor):
         """Give Ray what there is room for; False if the executor has nothing more to do."""
         while True:
             with self._changed:
+                self._told = False
                 if self._given_up or not (self._waiting or self._running or not self._closing):
                     return False
                 if not self._waiting or len(self._running) >= self._room():
@@ -215,7 +219,7 @@ class RayExecutor(Executor):
                     continue
                 self._running[call] = None
             try:
-                call.ref = self._run.remote(call.data, call.token)
+                call.ref = self._run.remote(call.data, call.number)
                 call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
             except BaseException as error:  # somebody has closed the connection, say
                 self._ended(call, call.fail, error)
@@ -270,7 +274,7 @@ class RayExecutor(Executor):
         death, host, said = Death(), "", str(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
-            pid = self._local.pid(call.token)
+            pid = self._local.pid(call.number)
             death, host = self._local.autopsy(pid) if pid is not None else death, platform.node()
             if memory is None:
                 memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
@@ -289,7 +293,8 @@ class RayExecutor(Executor):
         with self._changed:
             self._running.pop(call, None)
             self._changed.notify_all()
-        self._events.put(None)
+        if threading.current_thread() is not self._thread:
+            self._events.put(None)
 
 
 def _has() -> str:
