@@ -53,7 +53,7 @@ def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
                 if may_linger and target.startswith("socket:") and path.name not in connected:
                     dead.append(path.name)
                 else:
-                    # Ray has one log for the program, always open: each connection has another in the place of the last.
+                    # Ray always has one log open: each connection has another in the place of the last.
                     found.append("Ray's log" if "/logs/python-core-driver-" in target else path.name)
         return sorted(found + dead[may_linger:])
 

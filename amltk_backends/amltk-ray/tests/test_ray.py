@@ -282,8 +282,8 @@ def script(code: str, folder: Path, **environment: str) -> str:
 def existing() -> Iterator[LocalCluster]:
     """A cluster of two nodes, by `ray start` and on loopback; the second has a GPU, as far as Ray knows."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"period_ms": "300", "failure_threshold": "3", "initial_delay_ms": "0"}.items():
-            patch.setenv(f"RAY_health_check_{name}", value)  # a node that died is known after a second
+        for name, value in {"period_ms": "500", "failure_threshold": "10", "initial_delay_ms": "0"}.items():
+            patch.setenv(f"RAY_health_check_{name}", value)  # a node that died is known after seconds
         cluster = LocalCluster(1, {})
     yield cluster
     cluster.close()
