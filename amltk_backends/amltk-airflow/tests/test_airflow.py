@@ -111,15 +111,23 @@ def test_calls_have_no_key(executor):
     assert executor.submit(calls.environment, "AMLTK_AIRFLOW_KEY").result(SOON) is None
 
 
-def test_a_task_that_ends_without_a_word(executor, airflow):
+@pytest.fixture
+def hasty(monkeypatch):
+    """Who waits hardly for what may still come into the store."""
+    monkeypatch.setattr(module, "_FAILED_PATIENCE", 0.1)
+
+
+def test_a_task_that_ends_without_a_word(executor, airflow, hasty):
     airflow.control(silent=True)
     error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
     assert "add(1) ended with its task, before that had begun it, 3 times. Airflow says" in str(error)
+    assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
+    assert "The end of its task's log:\n    the end of the log" in str(error)
     assert len(airflow.runs()) == 3
 
 
-def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airflow, until):
+def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airflow, until, hasty):
     """As those that start while the server is away."""
     airflow.control(silent=True)
     future = executor.submit(calls.add, 1)
@@ -128,20 +136,13 @@ def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airfl
     assert future.result(SOON) == 2
 
 
-def test_a_task_that_refuses_its_call_is_not_replaced(options, airflow, monkeypatch):
+def test_a_task_that_refuses_its_call_is_not_replaced(options, airflow, hasty):
     with make(**options) as executor:
         executor._key = Key("another key" * 10, "a test")
         error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
     assert "nothing of it was unpickled: the signature is not that of this key" in str(error)
     assert len(airflow.runs()) == 1
-
-
-def test_what_is_said_of_a_run_that_is_gone(executor, airflow):
-    airflow.control(silent=True)
-    error = executor.submit(calls.add, 1).exception(SOON)
-    assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
-    assert "The end of its task's log:\n    the end of the log" in str(error)
 
 
 def test_no_more_runs_than_max_workers(options, airflow, until, tmp_path):
@@ -524,6 +525,7 @@ def test_a_store_whose_library_is_not_installed(options):
         make(**{**options, "store": "s3://bucket/amltk"})
 
 
+@pytest.mark.thorough
 def test_what_the_doctor_says(options):
     command = [sys.executable, "-m", "amltk", "doctor", "airflow"]
     for name in ("url", "store"):
@@ -535,7 +537,7 @@ def test_what_the_doctor_says(options):
     assert "it sees the store and has the key; Python 3." in done.stdout
 
 
-def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, airflow, tmp_path, until):
+def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, airflow, tmp_path, until, hasty):
     """Its process was killed, say, with that of the call: it can't tell how."""
     with make(**options) as executor:
         future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
