@@ -64,7 +64,7 @@ def test_f1_large_arguments_from_an_iterator(case):
 
 
 def test_f2_many_calls(case):
-    slower = {"executor": 5_000, "loky": 5_000, "dask": 400}
+    slower = {"executor": 5_000, "loky": 5_000, "dask": 400, "ray": 1_000}
     number = slower.get(case.place.name, 20_000)
     few, many = cost(case, number // 10), cost(case, number)
     if many >= 3 * few:  # threads that wait for each other cost more at some times than at others
