@@ -20,6 +20,7 @@ from typing import Any
 import installed
 import processes
 import psutil
+import ray_calls
 from calls import identity
 from instant import InstantExecutor
 
@@ -397,6 +398,9 @@ ROWS = (
         "s",
         0.25,
         divide=False,
+    ),
+    Row(
+        "ray", f"{ray_calls.BURST:,} calls at once, with_ray / Ray's futures", ray_calls.ours, ray_calls.raw, "s", 1.15
     ),
     Row(
         "memory",

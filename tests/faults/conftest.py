@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -44,8 +46,78 @@ def _what_libraries_keep(trackers: Callable[..., None], thread_of_dask: None) ->
     trackers(resource_tracker, loky_resource_tracker)
 
 
+CHANGES_WORKERS = re.compile(r"test_([ae]\d+|b9|f1)_")
+"""Tests that have a cluster of Ray each, for all of their runs: those of others would not be as they were."""
+
+
+class SharedCluster:
+    """A cluster of Ray, for the runs of many tests, since each takes seconds to start.
+
+    Attributes:
+        guard: The process that has all others of the cluster below it, if it is up.
+    """
+
+    def __init__(self) -> None:
+        self.guard: set[int] = set()
+        self._stack = contextlib.ExitStack()
+
+    def open(self) -> None:
+        if not self.guard:
+            self.guard.add(self._stack.enter_context(open_ray()))
+
+    def close(self) -> None:
+        self.guard.clear()
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def open_ray() -> Iterator[int]:
+    """Start a cluster of Ray that runs take instead of one of their own, with workers; return its first process."""
+    from amltk_ray.executor import RayExecutor
+
+    with RayExecutor(2) as executor:
+        list(executor.map(time.sleep, [0.3, 0.3]))
+        yield executor._local._guard.pid
+
+
+@pytest.fixture(scope="session")
+def what_ray_keeps() -> None:
+    """Ray opens some descriptors with its first cluster, and keeps them as long as the program."""
+    with open_ray():
+        pass
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[SharedCluster]:
+    cluster = SharedCluster()
+    yield cluster
+    cluster.close()
+
+
 @pytest.fixture
-def case(place, tmp_path: Path, nothing_is_left: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+def beside(place, shared_cluster: SharedCluster, request: pytest.FixtureRequest) -> set[int]:
+    """Return the first process of Ray's cluster, which stays up while tests of other places run."""
+    if place.name == "ray":
+        request.getfixturevalue("what_ray_keeps")
+        if CHANGES_WORKERS.match(request.function.__name__):
+            shared_cluster.close()
+        else:
+            shared_cluster.open()
+    return shared_cluster.guard
+
+
+@pytest.fixture
+def cluster_of_the_test(place, nothing_is_left: None, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have a cluster of Ray that has to be gone after the test, if it is one that changes workers."""
+    if place.name == "ray" and CHANGES_WORKERS.match(request.function.__name__):
+        with open_ray():
+            yield
+    else:
+        yield
+
+
+@pytest.fixture
+def case(place, tmp_path: Path, cluster_of_the_test: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     temporary = tmp_path / "temporary"
     folder = tmp_path / "noted"
     temporary.mkdir()

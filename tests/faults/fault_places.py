@@ -55,6 +55,7 @@ PLACES = (
     Place("processes", {"max_workers": 2}),
     Place("loky", {"max_workers": 2}),
     Place("dask", {"n_workers": 2}),
+    Place("ray", {"max_workers": 2}),
     Place("threads", {"max_workers": 2}),
     Place("sequential"),
     Place(OWN),

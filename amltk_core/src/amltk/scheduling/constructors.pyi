@@ -138,6 +138,18 @@ class Constructors:
         forward_logs: bool = True,
     ) -> Self: ...
     @classmethod
+    def with_ray(
+        cls,
+        max_workers: int | None = None,
+        *,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        address: str | None = None,
+    ) -> Self: ...
+    @classmethod
     def with_sequential(cls) -> Self: ...
     @classmethod
     def with_sge(

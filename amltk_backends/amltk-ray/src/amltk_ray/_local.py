@@ -1,0 +1,188 @@
+"""A cluster of this machine, on its loopback interface, in a temporary folder; made for runs, and gone after them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from amltk_ray import _guard, _nanny, _worker
+from amltk_ray._errors import Death
+
+# Ray's sockets lie in the folder, and their paths may have 107 characters.
+_LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+_RAYS = "r"  # Ray lets everybody into its own folder; ours keeps them out
+_HOME = "AMLTK_RAY_HOME"  # all processes of a cluster have this in their environment
+_START = 120.0
+_LOOK_AGAIN = 0.02
+_BURIAL = 2.0
+_OWN_PYTHON = {"conda", "container", "image_uri", "pip", "py_executable", "uv"}
+
+
+class LocalCluster:
+    """A cluster of one node.
+
+    Attributes:
+        home: Its folder.
+        address: Where it listens.
+        environment: Which variables a program needs to connect to it.
+    """
+
+    def __init__(self, cpus: float, resources: Mapping[str, float]) -> None:
+        """Start it, and come back when it listens.
+
+        Args:
+            cpus: How many processors Ray gives out; more than there are is fine.
+            resources: What else it has, beside GPUs and memory, which Ray finds out.
+
+        Raises:
+            RuntimeError: Ray did not start; the message has what it said.
+        """
+        base = tempfile.gettempdir()
+        self.home = tempfile.mkdtemp(prefix="ray-", dir=base if len(base) <= _LONGEST_BASE else "/tmp")  # noqa: S108
+        for folder in (_worker.BEGUN, _worker.NOTES, _nanny.ENDS):
+            (Path(self.home) / folder).mkdir()
+        # Others who can log in to this machine can connect, too; before Ray 2.52 nothing asks for a token.
+        self.environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_task_events_report_interval_ms": "0",  # what becomes of each task is for the dashboard alone
+        }
+        command = [
+            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
+            "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}/{_RAYS}",
+            f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
+            "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
+        ]  # fmt: skip
+        # Ray would have its own idea of which address 127.0.0.1 means; the first variable has it leave that alone.
+        ours = {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_prestart_worker_first_driver": "0",  # it would have no nanny
+            _HOME: self.home,
+            **self.environment,
+        }
+        foreign = {"RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_AUTH_TOKEN_PATH"}
+        environment = {name: value for name, value in os.environ.items() if name not in foreign}
+        self._guard = subprocess.Popen(
+            [sys.executable, "-S", _guard.__file__, self.home, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment | ours,
+            start_new_session=True,
+        )
+        try:
+            self.address = self._wait_for_address()
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_for_address(self) -> str:
+        path = Path(self.home) / _RAYS / "ray_current_cluster"
+        end = time.monotonic() + _START
+        while True:
+            with contextlib.suppress(OSError):
+                if address := path.read_text(encoding="utf-8").strip():
+                    return address
+            if self._guard.poll() is not None:
+                assert self._guard.stdout is not None
+                said = self._guard.stdout.read().decode(errors="replace").strip()
+                msg = f"Ray did not start. This is what `ray start` said last:\n{said}"
+                raise RuntimeError(msg)
+            if time.monotonic() > end:
+                log = Path(self.home) / _guard.LOG
+                said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+                msg = f"Ray did not start within {_START:g} s. This is what `ray start` said last:\n{said[-4000:]}"
+                raise RuntimeError(msg)
+            time.sleep(_LOOK_AGAIN)
+
+    def runtime_env(self, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the `runtime_env` of calls: with a nanny for each worker, unless that has a Python of its own."""
+        if wanted and _OWN_PYTHON & wanted.keys():
+            return dict(wanted)
+        nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
+        return {"py_executable": nanny, **(wanted or {})}
+
+    def pid(self, token: str) -> int | None:
+        """Return in which process a call runs, or ran when that died; None if it has not begun."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((Path(self.home) / _worker.BEGUN / token).read_text(encoding="ascii"))
+        return None
+
+    def autopsy(self, pid: int) -> Death:
+        """Return what is known of a worker that has just died; waits for its nanny for a moment."""
+        end = time.monotonic() + _BURIAL
+        file = Path(self.home) / _nanny.ENDS / str(pid)
+        while not file.exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        with contextlib.suppress(OSError):
+            notes = (Path(self.home) / _worker.NOTES / str(pid)).read_text(encoding="utf-8", errors="replace").strip()
+            return Death(pid, int(file.read_text(encoding="ascii")) if file.exists() else None, notes)
+        return Death(pid)
+
+    def end_head(self) -> None:
+        """End the process that holds the cluster together, before the program lets go of Ray.
+
+        A request that waits for its answer when Ray is let go of keeps its socket for as long as the program lives.
+        """
+        port = int(self.address.rpartition(":")[2])
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self._guard.pid).children(recursive=True):
+                if process.name() == "gcs_server":
+                    process.kill()
+        end = time.monotonic() + _BURIAL
+        while _connected(port) and time.monotonic() < end:
+            time.sleep(_LOOK_AGAIN)
+
+    def close(self) -> None:
+        """End it, with all that its calls have started, and come back when all is gone, its folder too."""
+        for stream in (self._guard.stdin, self._guard.stdout):
+            assert stream is not None
+            stream.close()
+        if self._guard.wait() != 0:  # it was killed itself
+            _kill_all_of(self.home)
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a worker and all that descends from it; the worker comes last."""
+    with contextlib.suppress(psutil.Error):
+        worker = psutil.Process(pid)
+        return [*worker.children(recursive=True), worker]
+    return []
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes, and come back when they are gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_BURIAL)
+
+
+def _kill_all_of(home: str) -> None:
+    """Kill what belongs to a cluster. Ray's own processes have overwritten their environment, but have logs open."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # it is gone, or somebody else's
+            if process.environ().get(_HOME) == home or any(home in file.path for file in process.open_files()):
+                found.append(process)
+    kill([each for each in found if each.pid != os.getpid()])
+
+
+def _connected(port: int) -> bool:
+    return any(each.raddr and each.raddr.port == port for each in psutil.Process().net_connections("tcp"))

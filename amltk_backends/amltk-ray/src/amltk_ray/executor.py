@@ -1,0 +1,300 @@
+"""The executor: gives calls to Ray, as many as there is room for.
+
+    submit ──> waiting ──> as many as have room ──> Ray ──> the future: what came of the call, or WorkerDied
+
+Calls wait here rather than in Ray, where one could not tell, and so not say truthfully, whether a call that is
+cancelled has begun. One thread gives calls to Ray and settles their futures.
+"""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import contextlib
+import functools
+import logging
+import platform
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
+
+import ray
+from ray import exceptions
+
+from amltk.deaths import MemoryKills
+from amltk.exceptions import NotSupportedError
+from amltk.remote import loads
+from amltk_ray import _errors, _local, _worker
+from amltk_ray._call import Call, pack
+from amltk_ray._connection import connect
+from amltk_ray._errors import Death
+
+__all__ = ["RayExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("amltk_ray")
+
+_DEATHS = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
+_SHORT = 0.02
+_AHEAD = 32
+_LOOK_AGAIN = 0.05
+_COUNT_AGAIN = 2.0
+_PATIENCE = 5.0
+
+
+class RayExecutor(Executor):
+    """Runs calls in workers of Ray: one task of Ray's for each call, which is never run twice.
+
+    A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
+        memory: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        address: str | None = None,
+    ) -> None:
+        """Connect to a cluster; without an address, and unless the program is connected to one, start one.
+
+        Args:
+            max_workers: How many calls run at the same time at most; by default, as many as have room.
+            num_cpus: How many processors a call takes.
+            num_gpus: How many GPUs a call takes.
+            memory: How many bytes of memory a call takes.
+            resources: What else a call takes.
+            runtime_env: What workers need: see Ray's documentation.
+            address: Of a cluster that exists.
+
+        Raises:
+            NotSupportedError: A call has no room in the cluster of this machine, or the program is connected elsewhere.
+            ConnectionError: There is no cluster at the address.
+            RuntimeError: Ray did not start.
+        """
+        self._max_workers = max_workers
+        self._needs = {"CPU": num_cpus, "GPU": num_gpus, "memory": memory or 0, **(resources or {})}
+        self._connection = connect(address, self._needs, max_workers, runtime_env)
+        try:
+            self._local = self._connection.local
+            options: dict[str, Any] = {"num_cpus": num_cpus, "max_retries": 0, "memory": memory}
+            options |= {"num_gpus": num_gpus} if num_gpus else {}
+            options |= {"resources": dict(resources)} if resources else {}
+            if runtime_env != self._connection.job_env:
+                wanted = dict(runtime_env or {})
+                options["runtime_env"] = self._local.runtime_env(wanted) if self._local else wanted
+            self._run = ray.remote(**options)(_worker.runner(self._local.home if self._local else None))
+            self._slots = 1
+            self._count()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[Call] = collections.deque()
+        self._running: dict[Call, None] = {}
+        self._short = False
+        self._closing = self._killed = self._given_up = False
+        self._memory_kills = MemoryKills()
+        self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
+        # A daemon, for who forgets shutdown() shall have a program that ends, after its calls.
+        self._thread = threading.Thread(target=self._serve, name="amltk-ray: gives calls to Ray", daemon=True)
+        self._thread.start()
+        atexit.register(self.shutdown)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called in a worker.
+
+        What can't be pickled fails the future, with an error that tells which part it was.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+        """
+        future: Future[T] = Future()
+        self._check_open()
+        try:
+            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs))
+        except (Exception, SystemExit) as error:
+            future.set_running_or_notify_cancel()
+            future.set_exception(error)
+            return future
+        with self._changed:
+            self._check_open()
+            self._waiting.append(call)
+        self._events.put(None)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and close the connection when those that there are have been done.
+
+        Args:
+            wait: Come back when nothing is left. A cluster that others use stays.
+            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
+        """
+        with self._changed:
+            self._closing = True
+            cancelled = list(self._waiting) if cancel_futures else []
+            if cancel_futures:
+                self._waiting.clear()
+        for call in cancelled:
+            call.future.cancel()
+        self._events.put(None)
+        if wait and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def kill_workers(self) -> None:
+        """End the calls of this executor now, and come back when they are gone, with the processes that they started.
+
+        Calls that have not begun are cancelled, those that run fail with `WorkerDied`, and the executor is shut down.
+        What Ray can't end within 5 seconds, on a machine that does not answer, say, is left alone.
+        """
+        with self._changed:
+            self._killed = True
+        self.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            with self._changed:
+                running = list(self._running)
+            for call in running:
+                if processes := self._family(call):
+                    _local.kill(processes)  # a request to Ray that its worker does not survive would keep its socket
+                elif call.ref is not None:
+                    with contextlib.suppress(Exception):  # the connection may be lost
+                        ray.cancel(call.ref, force=self._local is None)
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._running, _LOOK_AGAIN):
+                    break
+                if time.monotonic() > end:
+                    self._given_up = True
+                    self._events.put(None)
+                    return
+        self.shutdown()
+
+    def _family(self, call: Call) -> list[Any]:
+        pid = self._local.pid(call.token) if self._local else None
+        return _local.family(pid) if pid is not None else []
+
+    def _check_open(self) -> None:
+        if self._closing:
+            msg = "cannot schedule new futures after shutdown: this RayExecutor was shut down; make a new one."
+            raise RuntimeError(msg)
+
+    # The thread of the executor
+
+    def _serve(self) -> None:
+        while self._dispatch():
+            event = None
+            with contextlib.suppress(queue.Empty):
+                event = self._events.get(timeout=None if self._local else _COUNT_AGAIN)
+            if event is not None:
+                self._arrived(*event)
+            if self._local is None and time.monotonic() - self._counted > _COUNT_AGAIN:
+                with contextlib.suppress(Exception):  # the connection may be lost
+                    self._count()
+        self._connection.close()
+        atexit.unregister(self.shutdown)
+
+    def _dispatch(self) -> bool:
+        """Give Ray what there is room for; False if the executor has nothing more to do."""
+        while True:
+            with self._changed:
+                if self._given_up or not (self._waiting or self._running or not self._closing):
+                    return False
+                if not self._waiting or len(self._running) >= self._room():
+                    return True
+                call = self._waiting.popleft()
+                if not call.begin():
+                    continue
+                self._running[call] = None
+            try:
+                call.ref = self._run.remote(call.data, call.token)
+                call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
+            except BaseException as error:  # somebody has closed the connection, say
+                self._ended(call, call.fail, error)
+
+    def _room(self) -> int:
+        slots = self._slots
+        if self._max_workers is not None:
+            slots = min(slots, self._max_workers)
+        elif self._local is None:
+            slots += 1  # so that a cluster that can grow sees that it should
+        # Ray is quicker if it has the next call already; while calls are so short, nobody cancels one of them.
+        return max(slots, 1) * (1 + _AHEAD * self._short)
+
+    def _count(self) -> None:
+        self._counted = time.monotonic()
+        before, self._slots = self._slots, self._connection.slots(self._needs)
+        if before and not self._slots:
+            needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
+            if self._local is not None:
+                msg = f"A call asks for {needs}, and the cluster of this machine has no room for that: {_has()}."
+                raise NotSupportedError(msg)
+            _log.warning("A call asks for %s, and no node of the cluster has that at present: %s.", needs, _has())
+
+    def _arrived(self, call: Call, arrived: Future[bytes]) -> None:
+        error = arrived.exception()
+        if error is None:
+            outcome = _worker.read(arrived.result())
+            self._short = outcome.seconds < _SHORT
+            self._settle(call, outcome)
+        elif isinstance(error, _DEATHS) and not self._killed:
+            bury = functools.partial(self._bury, call, error)  # which waits for a moment, and others go on
+            threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
+        elif self._killed:
+            self._ended(call, call.fail, _errors.killed(call))
+        else:
+            failure = _errors.given_up(call, error)
+            failure.__cause__ = error
+            self._ended(call, call.fail, failure)
+
+    def _settle(self, call: Call, outcome: _worker.Outcome) -> None:
+        try:
+            value = loads(outcome.data)
+            if outcome.kind == _worker.ERROR:
+                value = value.unpack(loads)
+        except BaseException as error:
+            error.add_note(f"Raised while what {call.name} returned was unpickled in the main process.")
+            self._ended(call, call.fail, error)
+            return
+        self._ended(call, call.succeed if outcome.kind == _worker.RESULT else call.fail, value)
+
+    def _bury(self, call: Call, error: BaseException) -> None:
+        death, host, said = Death(), "", str(error)
+        memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
+        if self._local is not None:
+            pid = self._local.pid(call.token)
+            death, host = self._local.autopsy(pid) if pid is not None else death, platform.node()
+            if memory is None:
+                memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
+            if isinstance(error, exceptions.WorkerCrashedError):
+                said = ""  # only that it died, and where Ray's files are, which are gone
+        if self._killed:
+            failure = _errors.killed(call)
+        else:
+            failure = _errors.died(call, death, host, out_of_memory=memory, said=said)
+        failure.__cause__ = error
+        self._ended(call, call.fail, failure)
+
+    def _ended(self, call: Call, settle: Callable[[Any], None], outcome: object) -> None:
+        settle(outcome)
+        call.ref = None
+        with self._changed:
+            self._running.pop(call, None)
+            self._changed.notify_all()
+        self._events.put(None)
+
+
+def _has() -> str:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shown = [
+        ", ".join(f"{amount:g} {name}" for name, amount in sorted(node.items()) if ":" not in name) for node in nodes
+    ]
+    return "; ".join(shown) or "it has no nodes"
