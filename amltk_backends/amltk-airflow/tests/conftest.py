@@ -67,7 +67,8 @@ def _key() -> Iterator[None]:
         yield
 
 
-def stand_in() -> Iterator[StandIn]:
+@pytest.fixture(scope="module")
+def shared_airflow() -> Iterator[StandIn]:
     server = StandIn()
     try:
         yield server
@@ -75,8 +76,11 @@ def stand_in() -> Iterator[StandIn]:
         server.close()
 
 
-airflow = pytest.fixture(stand_in)
-shared_airflow = pytest.fixture(stand_in, scope="module")
+@pytest.fixture
+def airflow(shared_airflow: StandIn) -> StandIn:
+    """One that knows nothing of other tests."""
+    shared_airflow.control(forget=True)
+    return shared_airflow
 
 
 @pytest.fixture

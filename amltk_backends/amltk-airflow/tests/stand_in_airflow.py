@@ -98,6 +98,20 @@ def fail(run: Run) -> None:
             timer.start()
 
 
+def control(wanted: dict[str, Any]) -> dict[str, Any]:
+    if wanted.pop("forget", False):
+        for run in state.runs.values():
+            fail(run)
+        state.__init__()
+    if wanted.pop("lose", False):  # its task seems to be gone
+        for run in state.runs.values():
+            run.state = "failed"
+    for name, value in wanted.items():
+        setattr(state, name, set(value) if name == "tokens" else value)
+    runs = {run_id: {"state": run.state, "conf": run.conf, "log": run.log} for run_id, run in state.runs.items()}
+    return {"runs": runs, "asked": state.asked}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -127,15 +141,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: Any) -> None:
         path = self.path.partition("?")[0]
         if path == "/control":
-            if (body or {}).pop("lose", False):  # its task seems to be gone
-                for run in state.runs.values():
-                    run.state = "failed"
-            for name, value in (body or {}).items():
-                setattr(state, name, set(value) if name == "tokens" else value)
-            runs = {
-                run_id: {"state": run.state, "conf": run.conf, "log": run.log} for run_id, run in state.runs.items()
-            }
-            self.say(200, {"runs": runs, "asked": state.asked})
+            self.say(200, control(body or {}))
             return
         state.asked.append(f"{self.command} {path}")
         if state.answers:

@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import BrokenExecutor, CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 
 import calls_for_airflow as calls
 import cloudpickle
@@ -23,9 +24,11 @@ from amltk import Scheduler
 from amltk.exceptions import BackendError, BatchSystemError, WorkerDied
 from amltk.plugins import plugin_manager
 from amltk.scheduling import ExitState
-from amltk_airflow import _messages
+from amltk_airflow import _lease, _messages
 from amltk_airflow import executor as module
 from amltk_airflow._signing import Key
+from amltk_airflow._store import Store
+from amltk_airflow.worker import CallFailedError, Task
 
 SOON = 20
 KEY = "0123456789abcdef" * 4
@@ -108,15 +111,23 @@ def test_calls_have_no_key(executor):
     assert executor.submit(calls.environment, "AMLTK_AIRFLOW_KEY").result(SOON) is None
 
 
-def test_a_task_that_ends_without_a_word(executor, airflow):
+@pytest.fixture
+def hasty(monkeypatch):
+    """Who waits hardly for what may still come into the store."""
+    monkeypatch.setattr(module, "_FAILED_PATIENCE", 0.1)
+
+
+def test_a_task_that_ends_without_a_word(executor, airflow, hasty):
     airflow.control(silent=True)
     error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
     assert "add(1) ended with its task, before that had begun it, 3 times. Airflow says" in str(error)
+    assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
+    assert "The end of its task's log:\n    the end of the log" in str(error)
     assert len(airflow.runs()) == 3
 
 
-def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airflow, until):
+def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airflow, until, hasty):
     """As those that start while the server is away."""
     airflow.control(silent=True)
     future = executor.submit(calls.add, 1)
@@ -125,20 +136,13 @@ def test_a_task_that_fails_before_its_call_has_begun_is_replaced(executor, airfl
     assert future.result(SOON) == 2
 
 
-def test_a_task_that_refuses_its_call_is_not_replaced(options, airflow, monkeypatch):
+def test_a_task_that_refuses_its_call_is_not_replaced(options, airflow, hasty):
     with make(**options) as executor:
         executor._key = Key("another key" * 10, "a test")
         error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
     assert "nothing of it was unpickled: the signature is not that of this key" in str(error)
     assert len(airflow.runs()) == 1
-
-
-def test_what_is_said_of_a_run_that_is_gone(executor, airflow):
-    airflow.control(silent=True)
-    error = executor.submit(calls.add, 1).exception(SOON)
-    assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
-    assert "The end of its task's log:\n    the end of the log" in str(error)
 
 
 def test_no_more_runs_than_max_workers(options, airflow, until, tmp_path):
@@ -236,10 +240,7 @@ def test_the_task_is_killed(tmp_path, store, until, lives):
     """The process of the call goes with it, whatever it does."""
     key, store_url = Key(KEY, "a test"), f"{store.as_uri()}/session"
     (store / "session").mkdir(parents=True)
-    from amltk_airflow._lease import Lease
-    from amltk_airflow._store import Store
-
-    lease = Lease(Store(store_url), key, 30)
+    lease = _lease.Lease(Store(store_url), key, 30)
     data = cloudpickle.dumps((calls.stay, (tmp_path / "began",), {}))
     Store(store_url).write("1.call", data)
     order = _messages.Order.signed(key, "run", "1", store_url, data, 30.0)
@@ -251,6 +252,28 @@ def test_the_task_is_killed(tmp_path, store, until, lives):
     until(lambda: not any(lives(pid) for pid in pids))
     lease.close()
     Store(store_url).remove_all()
+
+
+def test_a_clock_that_is_wrong(options, monkeypatch):
+    """Workers then wait for the next sign of life."""
+    monkeypatch.setattr(_lease, "time", SimpleNamespace(time=lambda: time.time() + 1000))
+    with make(**options, lease=1.0) as executor:
+        assert executor.submit(calls.add, 1).result(SOON) == 2
+
+
+def test_a_call_whose_program_is_long_gone(store, monkeypatch, tmp_path):
+    """It does not begin, and what the program has left is cleaned up."""
+    monkeypatch.setattr(_lease, "time", SimpleNamespace(time=lambda: time.time() - 1000))
+    key, folder = Key(KEY, "a test"), Store(f"{store.as_uri()}/session")
+    folder.make()
+    _lease.Lease(folder, key, 1000).close()
+    data = cloudpickle.dumps((calls.LeavesAMark(tmp_path / "mark"), (), {}))
+    folder.write("1.call", data)
+    order = _messages.Order.signed(key, "run", "1", folder.url, data, 0.5)
+    with pytest.raises(CallFailedError, match=r"the main process gave no sign of life for 0\.5 s"):
+        Task(dict(vars(order)), "run").run()
+    assert not list(store.iterdir())
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_scheduler_of_airflow_that_does_not_run(options, airflow, caplog, monkeypatch, until):
@@ -321,8 +344,6 @@ def test_a_result_that_was_changed_is_not_unpickled(options, store, airflow, unt
 
 @pytest.mark.parametrize("change", ["run_id", "digest", "folder", "lease", "signature", "key"])
 def test_a_run_that_was_not_started_by_us_is_refused(change, tmp_path, monkeypatch):
-    from amltk_airflow.worker import CallFailedError, Task
-
     data = pickle.dumps(calls.LeavesAMark(tmp_path / "mark"))
     key = Key("another key" * 10 if change == "key" else KEY, "a test")
     order = _messages.Order.signed(key, "run", "1", tmp_path.as_uri(), data, 30.0)
@@ -334,16 +355,12 @@ def test_a_run_that_was_not_started_by_us_is_refused(change, tmp_path, monkeypat
 
 
 def test_a_run_that_was_started_by_hand_is_refused():
-    from amltk_airflow.worker import CallFailedError, Task
-
     with pytest.raises(CallFailedError, match="This DAG is for calls of amltk"):
         Task({"some": "thing"}, "manual")
 
 
 def test_a_run_that_is_started_again_is_refused(options, airflow, store, until, tmp_path, monkeypatch):
     """As by `Clear task` on Airflow's pages."""
-    from amltk_airflow.worker import CallFailedError, Task
-
     with make(**options) as executor:
         future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
         until((tmp_path / "began").exists)
@@ -508,6 +525,7 @@ def test_a_store_whose_library_is_not_installed(options):
         make(**{**options, "store": "s3://bucket/amltk"})
 
 
+@pytest.mark.thorough
 def test_what_the_doctor_says(options):
     command = [sys.executable, "-m", "amltk", "doctor", "airflow"]
     for name in ("url", "store"):
@@ -519,7 +537,7 @@ def test_what_the_doctor_says(options):
     assert "it sees the store and has the key; Python 3." in done.stdout
 
 
-def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, airflow, tmp_path, until):
+def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, airflow, tmp_path, until, hasty):
     """Its process was killed, say, with that of the call: it can't tell how."""
     with make(**options) as executor:
         future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
