@@ -35,6 +35,7 @@ END = "<!-- end of what is written -->\n"
 ELSEWHERE = {
     **dict.fromkeys(("htcondor", "oar", "pbs", "sge", "slurm"), "`tox -e clusters`"),
     "airflow": "`tox -e airflow`",
+    "ray": "`tox -e ray`",
     **dict.fromkeys(("lsf", "moab"), "a stand-in"),
 }
 SCORE = re.compile(r"^\| \[`(\w+)`\].*\| ([^|]+) \|$", re.MULTILINE)

@@ -26,6 +26,10 @@ ROW_OF = re.compile(r"test_([a-g]\d+)_")
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark all that is in here."""
     item.add_marker("thorough")
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        place = item.callspec.params.get("place")
+        if getattr(place, "name", "") == "ray":
+            item.add_marker("ray")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

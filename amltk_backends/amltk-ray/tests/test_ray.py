@@ -21,7 +21,7 @@ from amltk import Scheduler
 from amltk.exceptions import NotSupportedError, WorkerDied
 from amltk_ray._local import LocalCluster
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 
 def runs(folder: Path) -> list[int]:
