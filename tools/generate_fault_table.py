@@ -35,7 +35,7 @@ Outcomes = dict[tuple[str, str], str]
 
 def run_suite() -> Outcomes:
     """Run the suite; return for each row and place that have tests what came of them."""
-    tests = []
+    tests: list[ET.Element] = []
     for marked in ("not ray", "ray"):  # of which something stays in the process
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"

@@ -39,7 +39,7 @@ def make(cluster):
 
     yield make
     for executor in made:
-        executor.shutdown()
+        executor.shutdown(cancel_futures=True)  # a test that has failed may have left some
     assert ours() == before
 
 
@@ -80,6 +80,24 @@ def test_equal_calls_run_each(make, tmp_path):
     for future in [executor.submit(calls.note, tmp_path) for _ in range(3)]:
         future.result(30)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_worker_that_did_not_answer_at_first_is_asked_again(make, monkeypatch):
+    run, refused = Client.run, []
+
+    def refuse(self, function, *args, **options):
+        if function is not _worker.greet or refused:
+            return run(self, function, *args, **options)
+        refused.extend(options["workers"])
+
+        async def answers():
+            return dict.fromkeys(refused, OSError("busy"))
+
+        return answers()
+
+    monkeypatch.setattr(Client, "run", refuse)
+    assert make().submit(abs, -5).result(30) == 5
+    assert refused
 
 
 def test_a_call_whose_worker_died_has_run_once(make, tmp_path):

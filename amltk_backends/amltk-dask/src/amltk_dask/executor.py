@@ -276,22 +276,35 @@ class DaskExecutor(Executor):
     async def _get_to_know(self, addresses: list[str]) -> None:
         try:
             answers = await self._client.run(_worker.greet, workers=addresses, on_error="return")
-        except OSError:  # all of them are gone again
+        except OSError:
             answers = {}
+        silent = []
         for address in addresses:
             if address not in self._greeting:  # it went meanwhile
                 continue
+            answer = answers.get(address)
+            if answer is None or isinstance(answer, OSError):
+                silent.append(address)
+                continue
             self._greeting.discard(address)
-            match answers.get(address):
-                case None | OSError():
-                    pass
+            match answer:
                 case BaseException() as error:
                     self._fail(check_fit(address, error))
-                case answer if len(answer) != len(_worker.Greeting._fields):
+                case _ if len(answer) != len(_worker.Greeting._fields):
                     self._fail(check_fit(address, TypeError("it has another version of amltk-dask")))
-                case answer:
+                case _:
                     self._welcome(address, _worker.Greeting(*answer))
         self._dispatch()
+        if silent:
+            self._spawn(self._ask_again(silent))
+
+    async def _ask_again(self, addresses: list[str]) -> None:
+        """Greet workers that did not answer, unless they are gone: on a busy machine a connection may fail."""
+        await asyncio.sleep(_LOOK_AGAIN)
+        there = await self._client.nthreads()
+        asked = [each for each in addresses if each in self._greeting]
+        self._greeting.difference_update(asked)
+        self._greet(each for each in asked if each in there)
 
     def _welcome(self, address: str, greeting: _worker.Greeting) -> None:
         if (misfit := check_fit(address, greeting)) is not None:
