@@ -549,3 +549,23 @@ def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, a
     assert isinstance(error, WorkerDied)
     assert "ended with its worker, process " in str(error)
     assert "Airflow says: the run wait_for-" in str(error)
+
+
+def test_a_folder_in_which_a_worker_writes_while_it_is_removed_is_removed(tmp_path, monkeypatch):
+    store = Store(f"file://{tmp_path}").within("session")
+    store.make()
+    for name in ("1.outcome", "2.outcome"):
+        store.write(name, b"")
+    remove, calls = store._fs.rm, []
+
+    def rm(path: str, **options: object) -> None:
+        calls.append(path)
+        if len(calls) < 3:  # what was to be removed has got another name; something new is there
+            raise (FileNotFoundError, OSError)[len(calls) - 1](path)
+        remove(path, **options)
+
+    monkeypatch.setattr(store._fs, "rm", rm)
+    store.remove_all()
+    assert len(calls) == 3
+    assert not list(tmp_path.iterdir())
+    store.remove_all()  # of what is not there

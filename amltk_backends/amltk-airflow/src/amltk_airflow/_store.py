@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import time
 from typing import Any
 
 import fsspec
@@ -11,6 +12,7 @@ import fsspec
 from amltk.exceptions import NotSupportedError
 
 _PART = ".part"
+_PAUSES = 0.0, 0.05, 0.2, 0.5, 1.0
 _NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
 
@@ -78,10 +80,19 @@ class Store:
                 self._fs.rm_file(self._path(name))
 
     def remove_all(self) -> None:
-        """Remove the folder with all that is in it."""
-        self._fs.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._root, recursive=True)
+        """Remove the folder with all that is in it, also what a worker is writing just now."""
+        for pause in _PAUSES:
+            self._fs.invalidate_cache()
+            try:
+                self._fs.rm(self._root, recursive=True)
+            except FileNotFoundError:  # it is not there, or something in it has gone meanwhile: the rest is still there
+                pass
+            except OSError:
+                if pause == _PAUSES[-1]:
+                    raise
+            if not self._fs.exists(self._root):
+                return
+            time.sleep(pause)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -103,7 +103,7 @@ class Task:
         if outcome is None:
             outcome, answer = self._make(data)
         self._tell(f"{self._order.call}.outcome", "outcome", outcome, answer)
-        if self._lease.orphaned:
+        if self._lease.orphaned or self._store.read(LEASE) is None:  # nobody else will
             self._store.remove_all()
         if outcome.kind != _messages.RESULT:
             raise CallFailedError(outcome.text)
