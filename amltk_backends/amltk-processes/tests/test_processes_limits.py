@@ -17,6 +17,8 @@ from calls_for_processes import add, family, nothing, pid, wait_for
 
 from amltk.exceptions import CallTimeoutError, WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
+from amltk_processes._call import Call
+from amltk_processes._link import Link
 
 
 @pytest.fixture
@@ -214,6 +216,36 @@ def test_cancelling_at_any_moment_never_harms_another_call(n_workers: int, tmp_p
             assert future.cancelled() == said.get(number, False)
             assert future.cancelled() or future.result() == number
     assert all(len(path.read_text()) <= 1 for path in tmp_path.iterdir())  # at most once, each
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill_calls"])
+def test_an_answer_that_comes_while_the_next_call_is_about_to_be_ended_is_kept(
+    how: str, tmp_path: Path, until, monkeypatch
+) -> None:
+    first_gate, began = tmp_path / "first", tmp_path / "began-b"
+    take_back, armed = Link.take_back, []
+
+    def late(link: Link, *args: int) -> list[Call]:
+        if armed:  # the worker answers its first call, and begins the second one, just before that could be taken back
+            armed.clear()
+            first_gate.write_text("")
+            until(began.exists)
+        return take_back(link, *args)
+
+    monkeypatch.setattr(Link, "take_back", late)
+    monkeypatch.setattr(Link, "is_stuck", lambda _: False)
+    with ProcessPoolExecutor(1) as executor:
+        for _ in range(20):
+            executor.submit(nothing).result()  # so that calls are sent ahead
+        first = executor.submit(wait_for, first_gate, "a")
+        second = executor.submit(wait_for, tmp_path / "second", "b")
+        until((tmp_path / "began-a").exists)
+        until(lambda: any(len(link.calls) == 2 for link in executor._dispatcher.links))
+        armed.append(how)
+        second.cancel() if how == "cancel" else executor.kill_calls()
+        first.result(20)
+        assert began.exists()
+        assert second.cancelled() or isinstance(second.exception(20), WorkerDied)
 
 
 def test_map_leaves_alone_what_runs_when_it_is_given_up(tmp_path: Path, until) -> None:

@@ -74,9 +74,9 @@ class Limits:
     def _end_all(self, over: threading.Event) -> None:
         try:
             for link in list(self._dispatcher.links):
-                self._dispatcher.read(link)
                 for call in link.take_back():
                     call.cancel()
+                self._dispatcher.read(link)  # after that: see `_halt`
                 if (running := link.running()) is not None and not link.initializing:
                     self._end(link, running, _fork_server.GRACE, killed)
         finally:
@@ -104,8 +104,10 @@ class Limits:
 
     def _halt(self, link: Link) -> Call | None:
         """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
-        self._dispatcher.read(link)
         self._dispatcher.requeue(link.take_back())
+        # In this order: a worker that had begun another call by then had answered the one before, which is read now. The
+        # other way round, it may answer and begin in between, and that answer would be lost with its worker.
+        self._dispatcher.read(link)
         return link.running()
 
     def _end(
