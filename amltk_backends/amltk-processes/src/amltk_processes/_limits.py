@@ -105,8 +105,8 @@ class Limits:
     def _halt(self, link: Link) -> Call | None:
         """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
         self._dispatcher.requeue(link.take_back())
-        # In this order: a worker that had begun another call by then had answered the one before, which is read now. The
-        # other way round, it may answer and begin in between, and that answer would be lost with its worker.
+        # In this order: a worker that had begun another call by then had answered the one before, which is read now.
+        # The other way round, it may answer and begin in between, and that answer would be lost with its worker.
         self._dispatcher.read(link)
         return link.running()
 
