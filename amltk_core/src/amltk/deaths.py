@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -43,6 +44,24 @@ def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
     except ValueError:  # a real-time signal
         name = f"signal {-code}"
     return _WHY.get(name, "was killed by {name}").format(name=name, text=signal.strsignal(-code))
+
+
+def die_with(pipe: int) -> None:
+    """Have the kernel kill this process, and its group, when a pipe ends: then who holds its other end has died.
+
+    It does so whatever compiled code does then. Linux only.
+
+    Args:
+        pipe: The descriptor of the end that is read, of which no other process uses the same opening.
+    """
+    import fcntl  # what is above works everywhere
+    import select
+
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgid(0))
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([pipe], [], [], 0)[0]:  # it was over before
+        os.killpg(0, signal.SIGKILL)
 
 
 class MemoryKills:

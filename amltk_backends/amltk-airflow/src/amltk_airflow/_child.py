@@ -9,64 +9,18 @@ started.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
-import fcntl
 import json
 import os
-import select
-import signal
 import sys
 from pathlib import Path
 
 import cloudpickle
 
-from amltk.remote import loads, pack_exception, unpicklable_result
+from amltk.deaths import die_with
+from amltk.remote import run_call
 
-RESULT, ERROR = b"R", b"E"
-
-
-def die_with(life: int) -> None:
-    """Have the kernel kill this process group at the end of that file, whatever compiled code does then."""
-    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgid(0))
-    fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([life], [], [], 0)[0]:  # it was over before
-        os.killpg(0, signal.SIGKILL)
-
-
-def run(data: bytes) -> bytes:
-    """Run a call, and return what comes of it; this never raises."""
-    try:
-        return RESULT + _run(data)
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends
-        return ERROR + _pack(error)
-
-
-def _run(data: bytes) -> bytes:
-    try:
-        fn, args, kwargs = loads(data)
-    except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
-        raise
-    result = fn(*args, **kwargs)
-    try:
-        return dumps(result)
-    except (Exception, SystemExit) as error:
-        raise unpicklable_result(error, fn, result, dumps) from error
-
-
-def _pack(error: BaseException) -> bytes:
-    try:
-        return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # an error so odd that not even its description can be had
-        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
-
-
-def dumps(value: object) -> bytes:
-    """Pickle `value`; what can't be imported by value."""
-    data: bytes = cloudpickle.dumps(value)
-    return data
+RETURNED, RAISED = b"\0", b"\1"
 
 
 def main(call: str, outcome: str, ready: str, path: str) -> None:
@@ -82,13 +36,10 @@ def main(call: str, outcome: str, ready: str, path: str) -> None:
         os.dup2(nothing.fileno(), 0)
     die_with(life)
     faulthandler.enable()
-    data = run(Path(call).read_bytes())
+    returned, data = run_call(Path(call).read_bytes(), cloudpickle.dumps)
     part = Path(f"{outcome}.part")
-    part.write_bytes(data)
+    part.write_bytes((RETURNED if returned else RAISED) + data)
     part.rename(outcome)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the call may have closed it
-            stream.flush()
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ from concurrent.futures import Executor, Future
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
+import cloudpickle
+
 from amltk.exceptions import BatchSystemError, NotSupportedError
-from amltk.remote import loads
+from amltk.remote import dump_call
 from amltk_airflow import _errors, _messages
 from amltk_airflow._api import Api, UnreachableError
-from amltk_airflow._call import Call, pack
+from amltk_airflow._call import Call
 from amltk_airflow._lease import Lease
 from amltk_airflow._messages import Begun, Order, Outcome
 from amltk_airflow._signing import Key, SignatureError
@@ -110,7 +112,7 @@ class AirflowExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs), self._session)
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps), self._session)
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -322,15 +324,7 @@ class AirflowExecutor(Executor):
 
     def _settle(self, call: Call, outcome: Outcome, data: bytes) -> None:
         if outcome.kind in {_messages.RESULT, _messages.ERROR}:
-            try:
-                value = loads(data)
-                if outcome.kind == _messages.ERROR:
-                    value = value.unpack(loads)
-            except BaseException as error:
-                error.add_note(f"Raised while what {call.name} returned was unpickled in the main process.")
-                call.fail(error)
-                return
-            (call.succeed if outcome.kind == _messages.RESULT else call.fail)(value)
+            call.settle(outcome.kind == _messages.RESULT, data)
         elif outcome.kind == _messages.DIED:
             call.fail(_errors.died(call, outcome))
         elif outcome.kind == _messages.STOPPED:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from amltk.deaths import MemoryKills, how_it_died
-from amltk_airflow import _messages
+from amltk_airflow import _child, _messages
 from amltk_airflow._messages import LEASE, Begun, Order, Outcome
 from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, read_key
 from amltk_airflow._store import Store
@@ -142,7 +142,7 @@ class Task:
         if reason:
             return Outcome(_messages.STOPPED, **who, exit_code=child.returncode, text=reason), b""
         if answer:
-            kind = _messages.RESULT if answer[:1] == b"R" else _messages.ERROR
+            kind = _messages.RESULT if answer[:1] == _child.RETURNED else _messages.ERROR
             return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer[1:]
         lack = memory.lately() if child.returncode == -signal.SIGKILL else False
         how = f"process {child.pid} {how_it_died(child.returncode, lack)}"

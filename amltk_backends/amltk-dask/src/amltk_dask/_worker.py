@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from amltk.remote import loads, pack_exception, unpicklable_result
+from amltk.remote import run_call
 
-RESULT, ERROR, REFUSED = range(3)
+RETURNED, RAISED, REFUSED = b"\0", b"\1", b"\2"
 
 LIBRARIES = ("amltk-core", "amltk-dask", "cloudpickle", "dask", "distributed")
 
@@ -76,49 +76,19 @@ def greet(dask_worker: Any) -> tuple[Any, ...]:
 def run(data: bytes, token: str, pid: int, host: str) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
+    What is returned begins with a byte, `RETURNED`, `RAISED` or `REFUSED`; what `run_call` says follows.
+
     Args:
-        data: Function, arguments and keywords, pickled.
+        data: The call, of `dump_call`.
         token: Of this call: none runs twice.
         pid: The process that the call was given to; another one may have got its address.
         host: The machine of that.
     """
     if token in _begun or (pid, host) != (os.getpid(), platform.node()):
-        return dumps((REFUSED, None))
+        return REFUSED
     _begun.append(token)
-    try:
-        outcome = _run(data)
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
-        outcome = dumps((ERROR, _pack(error)))
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the user may have closed or replaced it
-            stream.flush()
-    return outcome
-
-
-def _run(data: bytes) -> bytes:
-    try:
-        fn, args, kwargs = loads(data)
-    except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
-        raise
-    result = fn(*args, **kwargs)
-    try:
-        return dumps((RESULT, result))
-    except (Exception, SystemExit) as error:
-        raise unpicklable_result(error, fn, result, dumps) from error
-
-
-def _pack(error: BaseException) -> bytes:
-    try:
-        return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # an error so odd that not even its description can be had
-        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
-
-
-def dumps(value: object) -> bytes:
-    """Pickle `value`; what can't be imported by value."""
-    data: bytes = cloudpickle.dumps(value)
-    return data
+    returned, outcome = run_call(data, cloudpickle.dumps)
+    return (RETURNED if returned else RAISED) + outcome
 
 
 def kill(pid: int) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
+import cloudpickle
 import dask
 from distributed import Client
 
-from amltk.remote import loads
+from amltk.remote import dump_call
 from amltk_dask import _errors, _worker
-from amltk_dask._call import Call, pack
+from amltk_dask._call import Call
 from amltk_dask._errors import Death, Worker
 from amltk_dask._versions import check_fit, what_to_install
 
@@ -151,7 +152,7 @@ class DaskExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -401,18 +402,8 @@ class DaskExecutor(Executor):
             threading.Thread(target=self._settle, args=(call, worker, outcome), name="amltk-dask: unpickles").start()
 
     def _settle(self, call: Call, worker: Worker, outcome: bytes) -> None:
-        try:
-            kind, value = loads(outcome)
-            if kind == _worker.ERROR:
-                value = loads(value).unpack(loads)
-        except BaseException as error:
-            error.add_note(f"Raised while what {call.name} returned was unpickled in the main process.")
-            call.fail(error)
-            return
-        if kind == _worker.RESULT:
-            call.succeed(value)
-        elif kind == _worker.ERROR:
-            call.fail(value)
+        if outcome != _worker.REFUSED:
+            call.settle(outcome[:1] == _worker.RETURNED, memoryview(outcome)[1:])
         else:
             why = "that process is not there any more, or has begun it before"
             error_of = functools.partial(_errors.given_up, call, worker, why)

@@ -15,12 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import multiprocessing
 import os
-import select
-import signal
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -28,11 +24,12 @@ from typing import Any
 
 import cloudpickle
 
-from amltk.remote import loads, pack_exception, unpicklable_result
+from amltk.deaths import die_with
+from amltk.remote import dump_exception, loads, run_call
 
 BEGUN = b"\0"
-RESULT, ERROR, UNPREPARED = range(3)
-Outcome = tuple[int, bytes]
+Outcome = tuple[bool | None, bytes]
+"""Whether the call has returned, and what; or its exception. None if it could not begin, for the initializer failed."""
 
 Initializer = tuple[Callable[..., object], tuple[Any, ...]]
 
@@ -66,7 +63,7 @@ def begin(life: Connection, notes: Connection, start_method: str | None, initial
     os.setsid()  # Ctrl-C is the main process's business, and all that calls start can be found
     for connection in (life, notes):
         os.set_inheritable(connection.fileno(), False)
-    _die_with(life.fileno())
+    die_with(life.fileno())
     faulthandler.enable(notes.fileno())
     multiprocessing.set_start_method(start_method, force=True)
     _State.life, _State.notes, _State.initializer = life, notes, initializer
@@ -78,20 +75,11 @@ def _end_children() -> None:
         child.terminate()
 
 
-def _die_with(life: int) -> None:
-    """Have the kernel kill this process group at the end of that file, whatever compiled code does then."""
-    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgid(0))
-    fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([life], [], [], 0)[0]:  # it was over before
-        os.killpg(0, signal.SIGKILL)
-
-
 def run(data: bytes) -> Outcome:
     """Run a call, and return what comes of it; this never raises.
 
     Args:
-        data: Function, arguments and keywords, pickled.
+        data: The call, of `dump_call`.
     """
     _State.end = _State.end or Finalize(None, _end_children, exitpriority=0)
     try:
@@ -99,46 +87,13 @@ def run(data: bytes) -> Outcome:
             _initialize(_State.initializer)
             _State.initializer = None
     except BaseException as error:  # whatever it is, no call can begin
-        return UNPREPARED, _pack(error)
+        return None, dump_exception(error, cloudpickle.dumps)
     if _State.notes is not None:
         with contextlib.suppress(OSError):  # a call may have closed it
             os.write(_State.notes.fileno(), BEGUN)
-    try:
-        outcome = RESULT, _run(data)
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
-        outcome = ERROR, _pack(error)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the user may have closed or replaced it
-            stream.flush()
-    return outcome
+    return run_call(data, cloudpickle.dumps)
 
 
 def _initialize(data: bytes) -> None:
     initializer, initargs = loads(data)
     initializer(*initargs)
-
-
-def _run(data: bytes) -> bytes:
-    try:
-        fn, args, kwargs = loads(data)
-    except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
-        raise
-    result = fn(*args, **kwargs)
-    try:
-        return dumps(result)
-    except (Exception, SystemExit) as error:
-        raise unpicklable_result(error, fn, result, dumps) from error
-
-
-def _pack(error: BaseException) -> bytes:
-    try:
-        return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # an error so odd that not even its description can be had
-        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
-
-
-def dumps(value: object) -> bytes:
-    """Pickle `value`; what can't be imported by value."""
-    data: bytes = cloudpickle.dumps(value)
-    return data

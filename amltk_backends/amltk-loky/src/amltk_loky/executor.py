@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+import cloudpickle
 import loky
 from loky.process_executor import ShutdownExecutorError
 
-from amltk.calls import name_of
 from amltk.deaths import MemoryKills
-from amltk.remote import loads
+from amltk.remote import dump_call, load_exception
 from amltk_loky import _pool, _worker
-from amltk_loky._call import Call, pack
+from amltk_loky._call import Call
 from amltk_loky._errors import broken, died, killed
 from amltk_loky._pool import Pool
 
@@ -77,7 +77,7 @@ class LokyExecutor(Executor):
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         if timeout is not None:
             options["timeout"] = timeout  # else it is loky's own default
-        prepare = None if initializer is None else _worker.dumps((initializer, initargs))
+        prepare = None if initializer is None else cloudpickle.dumps((initializer, initargs))
         self._open_own = functools.partial(_pool.own, prepare, **options)
         self._open: Callable[[], Pool] = self._open_own
         if reusable:
@@ -105,7 +105,7 @@ class LokyExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -221,21 +221,11 @@ class LokyExecutor(Executor):
         self._ended(call)
         self._dispatch()
 
-    def _settle(self, call: Call, kind: int, data: bytes) -> None:
-        try:
-            value = loads(data)
-            if kind != _worker.RESULT:
-                value = value.unpack(loads)
-        except BaseException as error:
-            error.add_note(f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
-            call.fail(error)
-            return
-        if kind == _worker.RESULT:
-            call.succeed(value)
-        elif kind == _worker.ERROR:
-            call.fail(value)
+    def _settle(self, call: Call, returned: bool | None, data: bytes) -> None:
+        if returned is None:
+            self._break(call, load_exception(data))
         else:
-            self._break(call, value)
+            call.settle(returned, data)
 
     def _break(self, call: Call, cause: BaseException) -> None:
         with self._changed:

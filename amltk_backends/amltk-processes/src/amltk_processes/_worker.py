@@ -167,7 +167,9 @@ def _answer(
         kind, answer = RESULT, _run(function, data, arrived, buffers)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
         buffers.clear()
-        kind, answer = ERROR, _pack(error)
+        from amltk.remote import dump_exception  # only a call that fails pays for it
+
+        kind, answer = ERROR, dump_exception(error, dumps, loads)
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105 - suppress() takes longer than to flush
             stream.flush()
@@ -195,12 +197,3 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
         from amltk.remote import unpicklable_result  # only a call that fails pays for it
 
         raise unpicklable_result(error, fn, result, dumps) from error
-
-
-def _pack(error: BaseException) -> bytes:
-    from amltk.remote import pack_exception  # only a call that fails pays for it
-
-    try:
-        return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # an error so odd that not even its description can be had
-        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))

@@ -26,11 +26,9 @@ from typing import IO, NamedTuple
 
 import cloudpickle
 
-from amltk.remote import loads, pack_exception, unpicklable_result
+from amltk.remote import run_call
 
-RESULT, ERROR = range(2)
-
-_HEAD = struct.Struct("<Bd")
+_HEAD = struct.Struct("<?d")
 
 BEGUN = "begun"
 """The folder of a cluster of ours in which a file, named as a worker's pid, has the number of its latest call."""
@@ -44,12 +42,12 @@ class Outcome(NamedTuple):
     """What came of a call.
 
     Attributes:
-        kind: `RESULT` or `ERROR`.
-        data: The result, or its error as `amltk.remote` packs it; pickled.
+        returned: Whether the call has returned, and not raised.
+        data: What it returned, or its exception, as `run_call` returns it.
         seconds: How long it took.
     """
 
-    kind: int
+    returned: bool
     data: memoryview
     seconds: float
 
@@ -87,7 +85,7 @@ def run(data: bytes, number: int, home: str | None, path: list[str]) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
     Args:
-        data: Function, arguments and keywords, pickled.
+        data: The call, of `dump_call`.
         number: Of this call.
         home: Of a cluster of ours, on this machine; None in one that exists.
         path: Where the program imports from, its Python aside.
@@ -99,20 +97,14 @@ def run(data: bytes, number: int, home: str | None, path: list[str]) -> bytes:
     if home is not None:
         _note(number, home)
     with _ended_by_signals():
-        try:
-            kind, outcome = RESULT, _run(data)
-        except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
-            kind, outcome = ERROR, _pack(error)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the user may have closed or replaced it
-            stream.flush()
-    return _HEAD.pack(kind, time.perf_counter() - began) + outcome
+        returned, outcome = run_call(data, cloudpickle.dumps)
+    return _HEAD.pack(returned, time.perf_counter() - began) + outcome
 
 
 def read(outcome: bytes) -> Outcome:
     """Read what `run` has returned."""
-    kind, seconds = _HEAD.unpack_from(outcome)
-    return Outcome(kind, memoryview(outcome)[_HEAD.size :], seconds)
+    returned, seconds = _HEAD.unpack_from(outcome)
+    return Outcome(returned, memoryview(outcome)[_HEAD.size :], seconds)
 
 
 def _note(number: int, home: str) -> None:
@@ -135,29 +127,3 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         if before is not None and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, before)
-
-
-def _run(data: bytes) -> bytes:
-    try:
-        fn, args, kwargs = loads(data)
-    except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
-        raise
-    result = fn(*args, **kwargs)
-    try:
-        return dumps(result)
-    except (Exception, SystemExit) as error:
-        raise unpicklable_result(error, fn, result, dumps) from error
-
-
-def _pack(error: BaseException) -> bytes:
-    try:
-        return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # an error so odd that not even its description can be had
-        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
-
-
-def dumps(value: object) -> bytes:
-    """Pickle `value`; what can't be imported by value."""
-    data: bytes = cloudpickle.dumps(value)
-    return data

@@ -22,14 +22,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
+import cloudpickle
 import ray
 from ray import exceptions
 
 from amltk.deaths import MemoryKills
 from amltk.exceptions import NotSupportedError
-from amltk.remote import loads
+from amltk.remote import dump_call
 from amltk_ray import _errors, _local, _worker
-from amltk_ray._call import Call, pack
+from amltk_ray._call import Call
 from amltk_ray._connection import connect
 from amltk_ray._errors import Death
 
@@ -122,7 +123,7 @@ class RayExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, pack(fn, args, kwargs))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)
@@ -248,7 +249,7 @@ class RayExecutor(Executor):
         if error is None:
             outcome = _worker.read(arrived.result())
             self._short = outcome.seconds < _SHORT
-            self._settle(call, outcome)
+            self._ended(call, call.settle, outcome.returned, outcome.data)
         elif isinstance(error, _DEATHS) and not self._killed:
             bury = functools.partial(self._bury, call, error)  # which waits for a moment, and others go on
             threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
@@ -258,17 +259,6 @@ class RayExecutor(Executor):
             failure = _errors.given_up(call, error)
             failure.__cause__ = error
             self._ended(call, call.fail, failure)
-
-    def _settle(self, call: Call, outcome: _worker.Outcome) -> None:
-        try:
-            value = loads(outcome.data)
-            if outcome.kind == _worker.ERROR:
-                value = value.unpack(loads)
-        except BaseException as error:
-            error.add_note(f"Raised while what {call.name} returned was unpickled in the main process.")
-            self._ended(call, call.fail, error)
-            return
-        self._ended(call, call.succeed if outcome.kind == _worker.RESULT else call.fail, value)
 
     def _bury(self, call: Call, error: BaseException) -> None:
         death, host, said = Death(), "", str(error)
@@ -287,8 +277,8 @@ class RayExecutor(Executor):
         failure.__cause__ = error
         self._ended(call, call.fail, failure)
 
-    def _ended(self, call: Call, settle: Callable[[Any], None], outcome: object) -> None:
-        settle(outcome)
+    def _ended(self, call: Call, settle: Callable[..., None], *outcome: object) -> None:
+        settle(*outcome)
         call.ref = None
         with self._changed:
             self._running.pop(call, None)

@@ -1,32 +1,26 @@
-"""What authors of backends need to get a call's outcome back from another process, whole, or told what can't cross.
+"""Exceptions that cross a process whole.
 
     worker:  packed = pack_exception(error)        # a plain, picklable description
     main:    error  = packed.unpack()              # the same type, arguments, attributes, notes, cause
 
 `pickle` alone calls an exception's class with its `args`, which fails for every class whose
-`__init__` takes something else, and it drops cause, context and traceback. And `pickle.loads` of
-what cloudpickle sent by value changes the classes of the process that they come back to; `loads` does not.
+`__init__` takes something else, and it drops cause, context and traceback.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
 import os
 import pickle
 import platform
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
-from amltk.calls import name_of
 from amltk.exceptions import RemoteError
-
-Dumps = Callable[[Any], bytes]
-Loads = Callable[[bytes], Any]
+from amltk.remote import pickling
+from amltk.remote.pickling import Dumps, Loads
 
 _REMOTE_NOTE = "Remote traceback"
 
@@ -138,6 +132,30 @@ def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loa
     return _pack(error, _Pickling(dumps, loads), tail, set())
 
 
+def dump_exception(error: BaseException, dumps: Dumps, loads: Loads = pickling.loads) -> bytes:
+    """Return what `pack_exception` makes of `error`, pickled; this never raises, however odd the error is.
+
+    Args:
+        error: The exception, as caught.
+        dumps: Pickles one value.
+        loads: Unpickles what `dumps` made.
+    """
+    try:
+        return dumps(pack_exception(error, dumps, loads))
+    except BaseException as failure:  # not even a description of it can be had
+        return dumps(pack_exception(RuntimeError(f"{type(error).__qualname__}, which cannot be sent: {failure!r}")))
+
+
+def load_exception(data: bytes | memoryview) -> BaseException:
+    """Return the exception of which `dump_exception` made `data`; this never raises, but returns what was raised."""
+    try:
+        packed: PackedException = pickling.loads(data)
+        return packed.unpack(pickling.loads)
+    except BaseException as error:
+        error.add_note("Raised while the exception of a call was unpickled in the main process.")
+        return error
+
+
 class _Pickling(NamedTuple):
     dumps: Dumps
     loads: Loads
@@ -215,108 +233,3 @@ def _sendable(name: str, value: object, pickling: _Pickling, lost: list[str]) ->
         return repr(value)
     except Exception:  # a repr of the user's may raise anything
         return f"<{type(value).__name__}>"
-
-
-def loads(data: bytes | bytearray | memoryview, buffers: Iterable[Any] | None = None) -> Any:
-    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are.
-
-    Args:
-        data: The pickle.
-        buffers: What pickle's `buffer_callback` was given there, as for `pickle.loads`.
-    """
-    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Does not change classes that are there.
-
-    A class by value comes back as the very class that was sent. But cloudpickle then sets its
-    attributes anew, to copies of its methods which have globals of their own.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if name == "_class_setstate" and module == "cloudpickle.cloudpickle":
-            return functools.partial(_set_what_is_missing, found)
-        return found
-
-
-# A class that is just being made has these too, but not as they should be.
-_ALWAYS_SET = ("__doc__", "__abstractmethods__", "_abc_impl")
-
-
-def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: tuple[dict[str, Any], Any]) -> Any:
-    attributes, rest = state
-    missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
-    return setstate(cls, (missing, rest))
-
-
-def unpicklable_call(
-    error: BaseException,
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    dumps: Callable[[Any], object],
-) -> BaseException:
-    """Return the error to raise where a call could not be pickled.
-
-    Args:
-        error: What was raised.
-        fn: What was to be called.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
-        dumps: Pickles one value.
-
-    Returns:
-        Where pickle complained, one that names the part that is to blame and what to do instead;
-        where code of the user's raised, that error itself, with a note.
-    """
-    parts = ((name_of(fn), fn), ("args", args), ("kwargs", kwargs))
-    where = next((path for name, part in parts if (path := _culprit(name, part, dumps))), "it")
-    instead = "Let the function make it, from what can be pickled: a path, say, instead of an open file."
-    return _unpicklable(error, f"{where} in a call of {name_of(fn)}", instead)
-
-
-def unpicklable_result(
-    error: BaseException, fn: Callable[..., Any], result: object, dumps: Callable[[Any], object]
-) -> BaseException:
-    """Do as `unpicklable_call` does, where what `fn` returned could not be pickled."""
-    where = _culprit("result", result, dumps) or "result"
-    instead = "Let it return what can be pickled, and write the rest to a file."
-    return _unpicklable(error, f"what {name_of(fn)} returned, at {where}", instead)
-
-
-def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException:
-    if isinstance(error, (pickle.PicklingError, TypeError, AttributeError, RecursionError)):
-        return pickle.PicklingError(f"Cannot pickle {what}: {error}. {instead}")
-    error.add_note(f"Raised while {what} was pickled.")
-    return error
-
-
-def _culprit(name: str, value: object, dumps: Callable[[Any], object], depth: int = 8) -> str | None:
-    """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type."""
-    try:
-        dumps(value)
-    except (Exception, SystemExit):  # whatever the user's own __reduce__ raises
-        parts = _parts(name, value) if depth else ()
-        deeper = (_culprit(path, part, dumps, depth - 1) for path, part in parts)
-        return next(filter(None, deeper), f"{name} (of type {type(value).__qualname__})")
-    return None
-
-
-def _parts(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))
-    elif isinstance(value, FunctionType):
-        cells: tuple[CellType, ...] = value.__closure__ or ()
-        yield from (
-            (f"{name}:{var}", cell.cell_contents) for var, cell in zip(value.__code__.co_freevars, cells, strict=True)
-        )
-        known = value.__globals__
-        yield from ((f"{name}:{var}", known[var]) for var in value.__code__.co_names if var in known)
-    elif isinstance(value, functools.partial):
-        yield from ((f"{name}.{part}", getattr(value, part)) for part in ("func", "args", "keywords"))
-    else:
-        yield from ((f"{name}.{attribute}", part) for attribute, part in getattr(value, "__dict__", {}).items())

@@ -1,0 +1,184 @@
+"""A call crosses to another process and ends in its future, whatever it is, raises or returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pytest
+
+from amltk.exceptions import RemoteError
+from amltk.remote import RemoteCall, dump_call, dump_exception, load_exception, run_call
+
+
+def make(fn: Any, *args: Any, **kwargs: Any) -> RemoteCall:
+    return RemoteCall(Future(), fn, args, kwargs, dump_call(fn, args, kwargs, pickle.dumps))
+
+
+def carry(call: RemoteCall) -> Future[Any]:
+    """Run a call as a worker would, and settle it."""
+    assert call.begin()
+    call.settle(*run_call(call.data, pickle.dumps))
+    return call.future
+
+
+class Breaks:
+    """Pickled it is nothing but a call of `function`, so that this runs where it is unpickled."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.what = function, args
+
+    def __reduce__(self) -> Any:
+        return self.what
+
+
+def leave(error: BaseException) -> None:
+    raise error
+
+
+class Unspeakable(Exception):  # noqa: N818
+    """Nothing can be said of it."""
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise MemoryError
+
+    def __reduce__(self) -> Any:
+        raise MemoryError
+
+
+def test_a_result_arrives():
+    assert carry(make(round, 3.14159, ndigits=2)).result(0) == 3.14
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3), KeyboardInterrupt("mine")])
+def test_what_it_raises_arrives(error):
+    arrived = carry(make(leave, error)).exception(0)
+    assert (type(arrived), arrived.args) == (type(error), error.args)
+    assert "in leave\n    raise error" in arrived.__notes__[0]
+
+
+def test_what_cannot_be_pickled_is_named_where_it_is_submitted():
+    with pytest.raises(pickle.PicklingError, match=r"args\[0\] \(of type lock\) in a call of len"):
+        dump_call(len, (threading.Lock(),), {}, pickle.dumps)
+
+
+@pytest.mark.parametrize("error", [LookupError("mine"), SystemExit("mine")])
+def test_what_the_user_raises_while_it_is_unpickled_arrives(error):
+    arrived = carry(make(len, Breaks(leave, error))).exception(0)
+    assert (type(arrived), arrived.args) == (type(error), ("mine",))
+    assert arrived.__notes__[0] == f"Raised while the call was unpickled in worker process {os.getpid()}."
+
+
+def test_a_result_that_cannot_be_pickled_is_named():
+    with pytest.raises(pickle.PicklingError, match=r"what allocate_lock returned, at result \(of type lock\)"):
+        carry(make(threading.Lock)).result(0)
+
+
+@pytest.mark.parametrize("error", [LookupError("mine"), SystemExit("mine")])
+def test_what_the_user_raises_while_the_result_is_unpickled_arrives(error):
+    arrived = carry(make(Breaks, leave, error)).exception(0)
+    assert (type(arrived), arrived.args) == (type(error), ("mine",))
+    assert arrived.__notes__ == ["Raised while what Breaks returned was unpickled in the main process."]
+
+
+def test_an_exception_of_which_nothing_can_be_said_arrives_as_its_name():
+    arrived = load_exception(dump_exception(Unspeakable(), pickle.dumps))
+    assert type(arrived) is RuntimeError
+    assert str(arrived).startswith("Unspeakable, which cannot be sent: ")
+
+
+def test_an_exception_that_is_garbled_is_said_to_be():
+    arrived = load_exception(b"garbled")
+    assert isinstance(arrived, pickle.UnpicklingError)
+    assert "while the exception of a call was unpickled" in arrived.__notes__[0]
+
+
+class Local(Exception):  # noqa: N818
+    pass
+
+
+def test_the_class_of_an_exception_may_be_unknown_here(monkeypatch):
+    packed = dump_exception(Local("mine"), pickle.dumps)
+    monkeypatch.delattr(sys.modules[__name__], "Local")
+    arrived = load_exception(packed)
+    assert type(arrived) is RemoteError
+    assert "mine" in str(arrived)
+
+
+def test_what_it_prints_is_out_when_it_has_ended():
+    code = """
+import os, pickle
+from amltk.remote import dump_call, run_call
+run_call(dump_call(print, ("said",), {}, pickle.dumps), pickle.dumps)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "said\n"
+
+
+def test_streams_that_the_user_has_closed_harm_nothing(monkeypatch):
+    closed = open(os.devnull)  # noqa: PTH123, SIM115
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert carry(make(int)).result(0) == 0
+
+
+def test_nobody_wants_what_was_cancelled():
+    call = make(len, "abc")
+    assert call.future.cancel()
+    assert not call.begin()
+    assert not call.begin()
+    call.settle(*run_call(call.data, pickle.dumps))
+    call.fail(ValueError())
+    with pytest.raises(CancelledError):
+        call.future.result(0)
+
+
+def test_it_begins_once_and_says_the_same_again():
+    call = make(len, "abc")
+    assert call.begin()
+    assert call.begin()
+    assert call.future.running()
+
+
+def test_who_settles_the_future_behind_our_back_is_told_of(caplog):
+    call = make(pow, 2, 3)
+    assert call.begin()
+    call.future.set_result(9)
+    call.succeed(8)
+    assert call.future.result(0) == 9
+    assert "The future of pow(2, 3) was settled by somebody else" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does this")
+def test_a_process_dies_with_who_holds_the_other_end_of_its_pipe():
+    code = """
+import os, sys
+from amltk.deaths import die_with
+os.setsid()
+child = os.fork()
+die_with(0)
+if child:
+    os.write(1, b"ready")
+while True:
+    pass
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.read(5) == b"ready"
+            assert process.poll() is None
+            process.stdin.close()
+            assert process.wait(20) == -signal.SIGKILL
+            assert process.stdout.read() == b""  # the child, which has it too, is gone
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
