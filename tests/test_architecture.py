@@ -20,7 +20,15 @@ OTHERS = sorted(p.parent for p in ROOT.glob("amltk_[bp]*/*/pyproject.toml"))
 
 # Imports go down or, without going in circles, sideways. The packages that only offer names stand with the scheduler.
 FLOORS = [
-    {"amltk.calls", "amltk.checks", "amltk.deaths", "amltk.exceptions", "amltk.types"},
+    {
+        "amltk.calls",
+        "amltk.checks",
+        "amltk.deaths",
+        "amltk.exceptions",
+        "amltk.installed",
+        "amltk.known",
+        "amltk.types",
+    },
     {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
     {
         "amltk.plugins",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from amltk import cli, plugins
-from amltk.plugins import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 
 FIELDS = ["name", "status", "distribution", "version", "summary", "reason"]
 

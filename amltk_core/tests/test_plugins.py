@@ -25,7 +25,8 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.hookspecs import hookimpl
-from amltk.plugins import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, plugin_manager
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.plugins import plugin_manager
 from amltk.testing import ManualExecutor
 
 # A backend `good` in a module, as its authors would write it.
@@ -471,7 +472,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
         plugin_manager().task_plugin("call-limitr")
-    monkeypatch.setattr("amltk.plugins.entry_points", EntryPoints)
+    monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
     plugin_manager.cache_clear()
     with pytest.raises(PluginNotInstalledError, match="pip install amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
@@ -911,7 +912,7 @@ def test_task_plugins_are_listed_whatever_becomes_of_them(site):
 
 
 def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
-    monkeypatch.setattr("amltk.plugins.entry_points", EntryPoints)
+    monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
     assert {row.status for row in plugin_manager().list_backends()} == {"not installed"}
     assert {row.status for row in plugin_manager().list_plugins()} == {"not installed"}
     with pytest.raises(UnknownBackendError, match=r"Installed: none\."):

@@ -106,7 +106,7 @@ def may_linger(place) -> int:
 
 @pytest.fixture
 def beside(place, shared_cluster: SharedCluster, request: pytest.FixtureRequest) -> set[int]:
-    """Return the first process of Ray's cluster, which stays up while tests of other places run."""
+    """Return the first process of the cluster of Ray that tests share which change no workers."""
     if place.name == "ray":
         request.getfixturevalue("what_ray_keeps")
         if CHANGES_WORKERS.match(request.function.__name__):

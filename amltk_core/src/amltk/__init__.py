@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     elif name in _OFFERED:
-        from amltk.plugins import offered
+        from amltk.known import offered
 
         value = offered(name)
     elif name == "__version__":

@@ -1,8 +1,4 @@
-"""Finds, loads, lists and blocks plugins, and remembers what failed and why.
-
-    entry points of `amltk`            name -> module   loaded when that name is asked for
-    entry points of `amltk.observers`  name -> module   loaded when the first scheduler is made
-    entry points of `amltk.commands`   name -> function called by the command line `amltk name ...`
+"""Loads, lists and blocks plugins, and remembers what failed and why.
 
 pluggy holds the implementations; what it does by itself is not what our users need (it stops at
 the first broken plugin, calls the last-registered first, lets one that raises silence the others,
@@ -12,13 +8,12 @@ and takes a misspelled hook without a word), so loading and calling are done her
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, EntryPoints, distributions, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
@@ -36,50 +31,15 @@ from amltk.exceptions import (
     PluginNotInstalledError,
     UnknownBackendError,
 )
+from amltk.installed import COMMANDS, GROUP, OBSERVERS, distribution_of, origin, read_entry_points
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 from amltk.scheduling.task_plugin import TaskPlugin
 
 T = TypeVar("T")
 
 logger = logging.getLogger("amltk")
 
-GROUP = "amltk"
-OBSERVERS = "amltk.observers"
-COMMANDS = "amltk.commands"
 DISABLE = "AMLTK_DISABLE_PLUGINS"
-
-KNOWN_BACKENDS: Mapping[str, str] = {
-    "processes": "amltk-processes",
-    "threads": "amltk-threads",
-    "sequential": "amltk-sequential",
-    "loky": "amltk-loky",
-    "dask": "amltk-dask",
-    "slurm": "amltk-slurm",
-    "pbs": "amltk-pbs",
-    "sge": "amltk-sge",
-    "lsf": "amltk-lsf",
-    "moab": "amltk-moab",
-    "htcondor": "amltk-htcondor",
-    "oar": "amltk-oar",
-    "ray": "amltk-ray",
-    "airflow": "amltk-airflow",
-}
-"""The backends of this project, and the distributions that bring them."""
-
-KNOWN_TASK_PLUGINS: Mapping[str, str] = {
-    "call-limiter": "amltk-call-limiter",
-    "pynisher": "amltk-pynisher",
-    "retry": "amltk-retry",
-    "timeout": "amltk-timeout",
-}
-"""The task plugins of this project, and the distributions that bring them."""
-
-_OFFERED = {
-    "CallLimiter": ("amltk_call_limiter", "amltk-call-limiter"),
-    "PynisherPlugin": ("amltk_pynisher", "amltk-pynisher"),
-    "Retry": ("amltk_retry", "amltk-retry"),
-    "Timeout": ("amltk_timeout", "amltk-timeout"),
-    "SequentialExecutor": ("amltk_sequential", "amltk-sequential"),
-}
 
 Status = Literal["ready", "not installed", "broken", "disabled"]
 
@@ -205,7 +165,7 @@ class Plugins:
             raise shelf.error(msg)
         found = self._installed[GROUP].get(name)
         if found and name not in shelf.ready and (failure := self._load(GROUP, name, found)):
-            msg = f"The {shelf.noun} {name!r} of {_origin(found)} is broken: {_reason(failure)}"
+            msg = f"The {shelf.noun} {name!r} of {origin(found)} is broken: {_reason(failure)}"
             raise shelf.broken(msg) from failure
         if name in shelf.ready:
             return shelf.ready[name]
@@ -228,7 +188,7 @@ class Plugins:
         self._observers_loaded = True
         for name, found in self._installed[OBSERVERS].items():
             if name not in _disabled() and (failure := self._load(OBSERVERS, name, found)):
-                logger.warning("The plugin %r of %s is not used: %s", name, _origin(found), _reason(failure))
+                logger.warning("The plugin %r of %s is not used: %s", name, origin(found), _reason(failure))
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call the implementations of a hook in the order of loading; one that raises is reported, no more."""
@@ -264,7 +224,7 @@ class Plugins:
             command = _only(found).load()
             check_callable(found[0].value, command)
         except (Exception, SystemExit) as error:  # as for any module of a stranger
-            msg = f"The command {name!r} of {_origin(found)} is broken: {_reason(error)}"
+            msg = f"The command {name!r} of {origin(found)} is broken: {_reason(error)}"
             raise BrokenPluginError(msg) from error
         return command  # type: ignore[no-any-return] # looked at above
 
@@ -334,13 +294,7 @@ class Plugins:
 
     @functools.cached_property
     def _installed(self) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
-        """By group and name; read once, since each look goes through the files of every installed distribution."""
-        entries = _entry_points()
-        found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}, COMMANDS: {}}
-        for group, names in found.items():
-            for entry in entries.select(group=group):
-                names[entry.name] = (*names.get(entry.name, ()), entry)
-        return found
+        return read_entry_points()
 
     def _load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> BaseException | None:
         """Load a plugin, once, and return why that fails, if it does."""
@@ -357,7 +311,7 @@ class Plugins:
     def _load_now(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> None:
         entry = _only(found)
         wanted = name if group == GROUP else None
-        self._register(entry.load(), f"{name!r} of {_origin(found)} ({group})", entry.value, wanted)
+        self._register(entry.load(), f"{name!r} of {origin(found)} ({group})", entry.value, wanted)
 
     def _register(self, plugin: object, label: str, module: str, wanted: str | None = None) -> None:
         """Take a plugin as a whole, or not at all; it has to register what is `wanted`."""
@@ -410,7 +364,7 @@ class Plugins:
                 raise _Refused(msg)
             owners = self._installed[GROUP].get(value.name, ())
             if owners and module not in [owner.value for owner in owners]:
-                msg = f"it registers {value.name!r}, a name that belongs to {_origin(owners)}"
+                msg = f"it registers {value.name!r}, a name that belongs to {origin(owners)}"
                 raise _Refused(msg)
             taken = {*self._backends.ready, *self._task_plugins.ready, *(other.name for _, other in offers)}
             if value.name in taken:
@@ -428,7 +382,7 @@ class Plugins:
 def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
     entry, *others = found
     if others:
-        both = " and ".join(sorted(_origin((each,)) for each in found))
+        both = " and ".join(sorted(origin((each,)) for each in found))
         commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
         msg = f"{both} both bring it; keep one: {commands}"
         raise _Refused(msg)
@@ -439,42 +393,6 @@ def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
 def plugin_manager() -> Plugins:
     """Return the plugins of this process."""
     return Plugins()
-
-
-def offered(name: str) -> Any:
-    """Return a class that `amltk` offers under its own name, but another distribution brings.
-
-    Raises:
-        ImportError: That distribution is not installed.
-    """
-    module, distribution = _OFFERED[name]
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise  # it is installed, and something that it needs is not
-        msg = f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}"
-        raise ImportError(msg, name=module) from None
-
-
-def _entry_points() -> EntryPoints:
-    try:
-        return entry_points()  # type: ignore[return-value] # Python 3.11's has `select` too
-    except Exception:  # somebody's file can't be read, and so none can in one go
-        return EntryPoints(_readable_entry_points())
-
-
-def _readable_entry_points() -> Iterator[EntryPoint]:
-    seen: set[str] = set()
-    for distribution in distributions():
-        if distribution.name in seen:
-            continue  # hidden by one of the same name earlier on the path
-        seen.add(distribution.name)
-        try:
-            yield from distribution.entry_points
-        except Exception as error:
-            msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
-            logger.warning(msg, distribution.name, type(error).__name__, error)
 
 
 def _check_contract(plugin: object) -> None:
@@ -501,25 +419,6 @@ def _disabled() -> set[str]:
 def _in_order(implementations: Sequence[pluggy.HookImpl]) -> Sequence[pluggy.HookImpl]:
     """Return them in the order of registration, those marked `tryfirst` first and `trylast` last."""
     return sorted(implementations, key=lambda each: each.trylast - each.tryfirst)
-
-
-def metadata_of(entry: EntryPoint) -> Any:
-    """Return what a distribution says of itself; nothing if it is a folder that an uninstallation left behind."""
-    try:
-        return entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
-    except FileNotFoundError:  # of `importlib_metadata`, which replaces the standard one where it is imported
-        return {}
-
-
-def distribution_of(entry: EntryPoint) -> tuple[str, str]:
-    """Return name and version; a folder that an uninstallation left behind may have none."""
-    metadata = metadata_of(entry)
-    name = metadata["Name"] if "Name" in metadata else "an unknown distribution"  # noqa: SIM401
-    return name, metadata["Version"] if "Version" in metadata else ""  # noqa: SIM401
-
-
-def _origin(found: tuple[EntryPoint, ...]) -> str:
-    return " and ".join(" ".join(distribution_of(entry)).strip() for entry in found)
 
 
 def _reason(error: BaseException) -> str:

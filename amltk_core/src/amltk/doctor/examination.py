@@ -16,7 +16,8 @@ from typing import Any, Literal
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.plugins import metadata_of, plugin_manager
+from amltk.installed import metadata_of
+from amltk.plugins import plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import amltk
-from amltk.plugins import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, distribution_of, plugin_manager
+from amltk.installed import distribution_of
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.plugins import plugin_manager
 from amltk.scheduling import Scheduler
 
 Kind = Literal["backend", "plugin"]

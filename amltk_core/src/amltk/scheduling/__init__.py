@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     elif name == "SequentialExecutor":
-        from amltk.plugins import offered
+        from amltk.known import offered
 
         value = offered(name)
     else:
