@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -128,3 +131,23 @@ def until() -> Callable[..., None]:
             time.sleep(0.002)
 
     return wait
+
+
+@pytest.fixture
+def search_elsewhere(tmp_path: Path) -> Callable[[str], dict[str, int]]:
+    """Run the example of tuning with another backend for its `with_processes(`; return how many trials ended how."""
+
+    def search(constructor: str) -> dict[str, int]:
+        before = "Scheduler.with_processes("
+        text = (Path(__file__).parent / "examples" / "tune_digits.py").read_text(encoding="utf-8")
+        assert text.count(before) == 1
+        script = tmp_path / "tune_digits.py"
+        script.write_text(text.replace(before, f"Scheduler.{constructor}"), encoding="utf-8")
+        command = [sys.executable, script, "--no-display", "--trials", "8", "--seconds", "150"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        assert "all trials are done" in said
+        return {end: int(count) for count, end in re.findall(r"(\d+) (finished|too slow|too big|failed)", said)}
+
+    return search

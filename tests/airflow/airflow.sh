@@ -8,7 +8,8 @@ root=${script%/tests/airflow/*}
 venv=$root/.venv/airflow # stays, as what is installed elsewhere does
 port=26480
 database_port=26433
-requirements='apache-airflow>=3.3,<3.4 asyncpg psycopg2-binary'
+# The last is what the example of tuning needs in workers.
+requirements='apache-airflow>=3.3,<3.4 asyncpg psycopg2-binary scikit-learn>=1.5'
 components=(api-server scheduler dag-processor)
 
 exports() {
@@ -64,7 +65,8 @@ dag_is_there() { [[ $(sql airflow "SELECT 1 FROM dag WHERE dag_id = 'amltk' AND 
 
 install_airflow() {
     local wanted
-    wanted=$(echo "$requirements" | cat - "$root"/amltk_core/pyproject.toml "$root"/amltk_backends/amltk-airflow/pyproject.toml | sha256sum)
+    local ours=(amltk_core amltk_backends/amltk-airflow amltk_plugins/amltk-pynisher)
+    wanted=$(cd "$root" && echo "$requirements" | cat - "${ours[@]/%//pyproject.toml}" | sha256sum)
     [[ $(cat "$venv/complete" 2>/dev/null) != "$wanted" ]] || return 0
     say "installing Airflow into $venv (this takes a minute or two)"
     rm -rf "$venv"
@@ -76,7 +78,7 @@ install_airflow() {
         python3 -m venv "$venv"
     fi
     # shellcheck disable=SC2086
-    "${install[@]}" $requirements -e "$root/amltk_core" -e "$root/amltk_backends/amltk-airflow" >&2
+    "${install[@]}" $requirements ${ours[@]/#/-e $root/} >&2
     echo "$wanted" >"$venv/complete"
 }
 

@@ -210,3 +210,14 @@ def test_a_scheduler_of_airflow_that_is_stopped(airflow, options, tmp_path, capl
         airflow("begin", "scheduler")
     assert scheduler.run().code is ExitState.Code.EXHAUSTED
     assert len(list(tmp_path.glob("1-*"))) == 1  # the one of the first run does not come after all
+
+
+# The example
+
+
+def test_the_example_of_tuning_runs_with_its_constructor_changed(options: dict[str, Any], search_elsewhere):
+    ends = search_elsewhere(f"with_airflow(url={options['url']!r}, store={options['store']!r}, ")
+    assert sum(ends.values()) == 8
+    assert ends["finished"] >= 1
+    assert ends["too slow"] >= 1
+    assert ends["failed"] == 0

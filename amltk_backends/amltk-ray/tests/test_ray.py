@@ -436,3 +436,14 @@ def test_an_address_where_nothing_is_is_said(alone, tmp_path):
             print(error)
         """
     assert "127.0.0.1:9" in script(code, tmp_path)
+
+
+# The example
+
+
+def test_the_example_of_tuning_runs_with_one_word_changed(search_elsewhere):
+    ends = search_elsewhere("with_ray(")
+    assert sum(ends.values()) == 8
+    assert ends["finished"] >= 1
+    assert ends["too slow"] >= 1
+    assert ends["failed"] == 0
