@@ -117,10 +117,10 @@ class LocalCluster:
         nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
 
-    def pid(self, number: int) -> int | None:
-        """Return in which process a call runs, or ran last when that died; None if it has not begun."""
+    def pid(self, task: str) -> int | None:
+        """Return in which process a task of Ray's runs, or ran last when that died; None if it has not begun."""
         for path in (Path(self.home) / _worker.BEGUN).iterdir():
-            if path.read_bytes() == _worker.NUMBER.pack(number):
+            if path.read_text(encoding="ascii") == task:
                 return int(path.name)
         return None
 

@@ -2,8 +2,8 @@
 
     main process                                     worker
 
-    call as bytes, its number ── a task of Ray's ───────> run: notes the number, if the cluster is ours
-                              <───────── its result ───── what came of it, as bytes
+    call as bytes ── a task of Ray's ───────> run: notes which task, if the cluster is ours
+                  <───────── its result ───── what came of it, as bytes
 
 What `run` has to know beside that goes to each worker once, with the function.
 
@@ -25,15 +25,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import cloudpickle
+import ray
 
 from amltk.remote import run_call
 
 _HEAD = struct.Struct("<?d")
 
 BEGUN = "begun"
-"""The folder of a cluster of ours in which a file, named as a worker's pid, has the number of its latest call."""
-NUMBER = struct.Struct("<Q")
-"""What is in such a file."""
+"""The folder of a cluster of ours in which a file, named as a worker's pid, has the id of its latest task of Ray's."""
 NOTES = "notes"
 """The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
 
@@ -57,7 +56,7 @@ class _State:
 
     Attributes:
         notes: Where faulthandler writes; kept open for as long as the worker lives.
-        begun: The descriptor of the file that has the number of the latest call; likewise.
+        begun: The descriptor of the file that has the id of the latest task; likewise.
         path: The last that was imported from.
     """
 
@@ -66,7 +65,7 @@ class _State:
     path: list[str] | None = None
 
 
-def runner(home: str | None) -> Callable[[bytes, int], bytes]:
+def runner(home: str | None) -> Callable[[bytes], bytes]:
     """Return the function that workers run: `run` for this program.
 
     Args:
@@ -75,18 +74,17 @@ def runner(home: str | None) -> Callable[[bytes, int], bytes]:
     python = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
     path = [folder for each in sys.path if not (folder := each or os.getcwd()).startswith(python)]  # noqa: PTH109
 
-    def amltk(data: bytes, number: int) -> bytes:  # Ray shows this name
-        return run(data, number, home, path)
+    def amltk(data: bytes) -> bytes:  # Ray shows this name
+        return run(data, home, path)
 
     return amltk
 
 
-def run(data: bytes, number: int, home: str | None, path: list[str]) -> bytes:
+def run(data: bytes, home: str | None, path: list[str]) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
     Args:
         data: The call, of `dump_call`.
-        number: Of this call.
         home: Of a cluster of ours, on this machine; None in one that exists.
         path: Where the program imports from, its Python aside.
     """
@@ -95,7 +93,7 @@ def run(data: bytes, number: int, home: str | None, path: list[str]) -> bytes:
         _State.path = path
         sys.path += [each for each in path if each not in sys.path]
     if home is not None:
-        _note(number, home)
+        _note(home)
     with _ended_by_signals():
         returned, outcome = run_call(data, cloudpickle.dumps)
     return _HEAD.pack(returned, time.perf_counter() - began) + outcome
@@ -107,12 +105,12 @@ def read(outcome: bytes) -> Outcome:
     return Outcome(returned, memoryview(outcome)[_HEAD.size :], seconds)
 
 
-def _note(number: int, home: str) -> None:
+def _note(home: str) -> None:
     if _State.notes is None:
         _State.notes = (Path(home) / NOTES / str(os.getpid())).open("w", encoding="utf-8")
         faulthandler.enable(_State.notes)
         _State.begun = os.open(f"{home}/{BEGUN}/{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.pwrite(_State.begun, NUMBER.pack(number), 0)
+    os.pwrite(_State.begun, ray.get_runtime_context().get_task_id().encode("ascii"), 0)
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ T = TypeVar("T")
 _log = logging.getLogger("amltk_ray")
 
 _DEATHS = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
-_SHORT = 0.02
-_AHEAD = 32
+_AHEAD = 256
+_AHEAD_SECONDS = 0.25
 _LOOK_AGAIN = 0.05
 _COUNT_AGAIN = 2.0
 _PATIENCE = 5.0
@@ -102,7 +102,7 @@ class RayExecutor(Executor):
         self._changed = threading.Condition()
         self._waiting: collections.deque[Call] = collections.deque()
         self._running: dict[Call, None] = {}
-        self._short = False
+        self._ahead = 0
         self._closing = self._killed = self._given_up = False
         self._told = False  # that calls wait
         self._memory_kills = MemoryKills()
@@ -183,7 +183,7 @@ class RayExecutor(Executor):
         self.shutdown()
 
     def _family(self, call: Call) -> list[Any]:
-        pid = self._local.pid(call.number) if self._local else None
+        pid = self._local.pid(call.ref.task_id().hex()) if self._local and call.ref is not None else None
         return _local.family(pid) if pid is not None else []
 
     def _check_open(self) -> None:
@@ -220,7 +220,7 @@ class RayExecutor(Executor):
                     continue
                 self._running[call] = None
             try:
-                call.ref = self._run.remote(call.data, call.number)
+                call.ref = self._run.remote(call.data)
                 call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
             except BaseException as error:  # somebody has closed the connection, say
                 self._ended(call, call.fail, error)
@@ -231,8 +231,7 @@ class RayExecutor(Executor):
             slots = min(slots, self._max_workers)
         elif self._local is None:
             slots += 1  # so that a cluster that can grow sees that it should
-        # Ray is quicker if it has the next call already; while calls are so short, nobody cancels one of them.
-        return max(slots, 1) * (1 + _AHEAD * self._short)
+        return max(slots, 1) + self._ahead
 
     def _count(self) -> None:
         self._counted = time.monotonic()
@@ -248,7 +247,10 @@ class RayExecutor(Executor):
         error = arrived.exception()
         if error is None:
             outcome = _worker.read(arrived.result())
-            self._short = outcome.seconds < _SHORT
+            # Ray is quicker if it has the next calls already. But what Ray has can't be cancelled any more, so that has
+            # to be done soon, and a short call is no promise that the next ones are.
+            soon = int(_AHEAD_SECONDS / max(outcome.seconds, 1e-6)) * max(self._slots, 1)
+            self._ahead = min(self._ahead + 1, soon, _AHEAD)
             self._ended(call, call.settle, outcome.returned, outcome.data)
         elif isinstance(error, _DEATHS) and not self._killed:
             bury = functools.partial(self._bury, call, error)  # which waits for a moment, and others go on
@@ -264,7 +266,7 @@ class RayExecutor(Executor):
         death, host, said = Death(), "", str(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
-            pid = self._local.pid(call.number)
+            pid = self._local.pid(call.ref.task_id().hex())
             death, host = self._local.autopsy(pid) if pid is not None else death, platform.node()
             if memory is None:
                 memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
