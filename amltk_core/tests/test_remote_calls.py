@@ -43,6 +43,10 @@ def leave(error: BaseException) -> None:
     raise error
 
 
+def make_a_lock() -> list[Any]:
+    return [threading.Lock()]
+
+
 class Unspeakable(Exception):  # noqa: N818
     """Nothing can be said of it."""
 
@@ -78,8 +82,8 @@ def test_what_the_user_raises_while_it_is_unpickled_arrives(error):
 
 
 def test_a_result_that_cannot_be_pickled_is_named():
-    with pytest.raises(pickle.PicklingError, match=r"what allocate_lock returned, at result \(of type lock\)"):
-        carry(make(threading.Lock)).result(0)
+    with pytest.raises(pickle.PicklingError, match=r"what make_a_lock returned, at result\[0\] \(of type lock\)"):
+        carry(make(make_a_lock)).result(0)
 
 
 @pytest.mark.parametrize("error", [LookupError("mine"), SystemExit("mine")])
