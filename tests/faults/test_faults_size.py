@@ -40,6 +40,19 @@ def cost(case, number: int, finish: Callable[[], object] = list) -> float:
     return (time.process_time() - before) / number
 
 
+def look_whether_it_grows(cost_of: Callable[[int], float], few: int, many: int) -> None:
+    """Fail if a call costs three times as much, or more, among ten times as many calls, or more.
+
+    What grows does so each time. What threads that wait for each other cost, or a busy machine adds, comes and goes.
+    """
+    low, high = 0.0, float("inf")
+    for _ in range(5):
+        low, high = max(low, cost_of(few)), min(high, cost_of(many))
+        if high < 3 * low:
+            return
+    pytest.fail(f"{low * 1e6:.0f} us a call, and {high * 1e6:.0f} where there are more")
+
+
 def test_f1_large_arguments_from_an_iterator(case):
     task = case.task(len)
     window = 4
@@ -66,10 +79,7 @@ def test_f1_large_arguments_from_an_iterator(case):
 def test_f2_many_calls(case):
     slower = {"executor": 5_000, "loky": 5_000, "dask": 400, "ray": 1_000}
     number = slower.get(case.place.name, 20_000)
-    few, many = cost(case, number // 10), cost(case, number)
-    if many >= 3 * few:  # threads that wait for each other cost more at some times than at others
-        few, many = max(few, cost(case, number // 10)), min(many, cost(case, number))
-    assert many < 3 * few, f"{few * 1e6:.0f} us a call, and {many * 1e6:.0f} where there are more"
+    look_whether_it_grows(lambda calls: cost(case, calls), number // 10, number)
 
 
 @pytest.mark.parametrize("place", [MY_EXECUTOR], ids=[OWN])  # the order is the test's, wherever calls would run
@@ -88,6 +98,5 @@ def test_f2_in_any_order(case):
 
         return cost(case, number, finish)
 
-    few, many = cost_in_any_order(5_000), cost_in_any_order(100_000)
-    assert many < 3 * few, f"{few * 1e6:.0f} us a call, and {many * 1e6:.0f} where there are more"
+    look_whether_it_grows(cost_in_any_order, 5_000, 100_000)
     case.open()

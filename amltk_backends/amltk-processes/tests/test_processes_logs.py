@@ -18,6 +18,7 @@ from calls_for_processes import add, log, pid
 from amltk.exceptions import WorkerDied
 from amltk_processes import ProcessPoolExecutor, _logs
 from amltk_processes._frames import FrameWriter
+from amltk_processes._pickling import dumps
 
 
 class Keep(logging.Handler):
@@ -231,17 +232,38 @@ def test_a_handler_that_raises_harms_nobody(kept: Keep, capfd: pytest.CaptureFix
     assert "Logging error" in capfd.readouterr().err
 
 
-def test_a_handler_that_blocks_holds_up_no_result(kept: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_that_blocks_holds_up_no_result(kept: Keep, monkeypatch: pytest.MonkeyPatch, until) -> None:
     monkeypatch.setattr(_logs, "MOST_WAITING", 50)
     released = threading.Event()
     kept.hook = lambda _: released.wait(30)
     with ProcessPoolExecutor(2) as executor:
-        for number in range(200):
+        executor.submit(log, "0").result()
+        until(lambda: kept.records)
+        for number in range(1, 200):
             executor.submit(log, "%d", number).result()
         assert len(kept.records) == 1
         released.set()
     assert 50 <= len(kept.records) <= 60
     assert kept.messages[-1] == "149 log records of workers were dropped: handlers are too slow for them."
+
+
+def test_what_was_dropped_is_told_also_when_the_end_comes_before_the_handlers(
+    kept: Keep, monkeypatch: pytest.MonkeyPatch, until
+) -> None:
+    monkeypatch.setattr(_logs, "MOST_WAITING", 2)
+    released = threading.Event()
+    kept.hook = lambda _: released.wait(30)
+    receiver = _logs.LogReceiver()
+    data = dumps({"name": "lib", "levelno": logging.INFO, "msg": "mine", "process": 1, "processName": "one"})
+    receiver.put(data, "call")
+    until(lambda: kept.records)
+    for _ in range(5):
+        receiver.put(data, "call")
+    receiver.close()
+    released.set()
+    receiver.join()
+    told = "3 log records of workers were dropped: handlers are too slow for them."
+    assert kept.messages == ["mine", "mine", "mine", told]
 
 
 def test_shutdown_does_not_wait_for_ever_for_a_handler(kept: Keep, monkeypatch: pytest.MonkeyPatch, until) -> None:

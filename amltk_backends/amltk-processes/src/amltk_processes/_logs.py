@@ -75,9 +75,14 @@ class LogReceiver:
                 _handle(received)
             except BaseException:  # as logging does with what handlers raise
                 logging.Handler().handleError(logging.makeLogRecord({"msg": "a record of a worker", "args": None}))
-            if self._dropped and self._queue.empty():
-                dropped, self._dropped = self._dropped, 0
-                _log.warning("%d log records of workers were dropped: handlers are too slow for them.", dropped)
+            if self._queue.empty():
+                self._tell_of_dropped()
+        self._tell_of_dropped()  # the end may have come when records still waited
+
+    def _tell_of_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            _log.warning("%d log records of workers were dropped: handlers are too slow for them.", dropped)
 
 
 def _handle(received: _Received) -> None:
