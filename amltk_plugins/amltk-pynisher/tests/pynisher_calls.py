@@ -95,6 +95,18 @@ def raise_odd():
     raise odd from KeyError("why")
 
 
+class UnspeakableError(Exception):
+    """Nothing can be said of it."""
+
+    @property
+    def __notes__(self):
+        raise MemoryError
+
+
+def raise_unspeakable():
+    raise UnspeakableError
+
+
 def raise_in_local_class():
     class LocalError(Exception):
         pass

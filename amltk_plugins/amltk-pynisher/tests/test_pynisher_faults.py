@@ -23,6 +23,7 @@ from pynisher_calls import (
     limited,
     many_bytes,
     raise_odd,
+    raise_unspeakable,
     sleep,
     sleep_in_c,
     spin,
@@ -122,6 +123,12 @@ def test_4_an_exception_arrives_as_itself(call):
     assert "Remote traceback" in error.__notes__[-1]
     assert "in raise_odd" in error.__notes__[-1]
     assert isinstance(error.__cause__, KeyError)
+
+
+@somewhere
+def test_4_of_an_exception_that_cannot_be_described_the_name_arrives(call):
+    with pytest.raises(RuntimeError, match=r"^UnspeakableError, which cannot be sent: "):
+        call(limited(raise_unspeakable, wall=30))
 
 
 @pytest.mark.timeout(240)  # each call starts an interpreter

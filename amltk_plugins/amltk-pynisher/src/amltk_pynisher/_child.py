@@ -132,9 +132,9 @@ def _send(pipe: int, succeeded: bool, value: Any) -> None:
             )
             value.__cause__ = error
     if not succeeded:
-        from amltk.remote import loads, pack_exception  # only a call that fails pays for it
+        from amltk.remote import dump_exception  # only a call that fails pays for it
 
-        data = dumps(pack_exception(value, dumps, loads))
+        data = dump_exception(value, dumps)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the function may have closed or replaced it
             stream.flush()
