@@ -68,6 +68,7 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
+    "cloudpickle": {"amltk.remote"},
     "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},

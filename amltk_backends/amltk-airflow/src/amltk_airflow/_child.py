@@ -15,8 +15,6 @@ import os
 import sys
 from pathlib import Path
 
-import cloudpickle
-
 from amltk.deaths import die_with
 from amltk.remote import run_call
 
@@ -36,7 +34,7 @@ def main(call: str, outcome: str, ready: str, path: str) -> None:
         os.dup2(nothing.fileno(), 0)
     die_with(life)
     faulthandler.enable()
-    returned, data = run_call(Path(call).read_bytes(), cloudpickle.dumps)
+    returned, data = run_call(Path(call).read_bytes())
     part = Path(f"{outcome}.part")
     part.write_bytes((RETURNED if returned else RAISED) + data)
     part.rename(outcome)

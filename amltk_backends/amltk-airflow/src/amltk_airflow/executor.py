@@ -22,8 +22,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
-import cloudpickle
-
 from amltk.exceptions import BatchSystemError, NotSupportedError
 from amltk.remote import dump_call
 from amltk_airflow import _errors, _messages
@@ -112,7 +110,7 @@ class AirflowExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps), self._session)
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs), self._session)
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

@@ -20,8 +20,6 @@ import platform
 import sys
 from typing import Any, NamedTuple
 
-import cloudpickle
-
 from amltk.remote import run_call
 
 RETURNED, RAISED, REFUSED = b"\0", b"\1", b"\2"
@@ -87,7 +85,7 @@ def run(data: bytes, token: str, pid: int, host: str) -> bytes:
     if token in _begun or (pid, host) != (os.getpid(), platform.node()):
         return REFUSED
     _begun.append(token)
-    returned, outcome = run_call(data, cloudpickle.dumps)
+    returned, outcome = run_call(data)
     return (RETURNED if returned else RAISED) + outcome
 
 

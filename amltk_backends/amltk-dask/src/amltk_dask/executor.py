@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
-import cloudpickle
 import dask
 from distributed import Client
 
@@ -152,7 +151,7 @@ class DaskExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

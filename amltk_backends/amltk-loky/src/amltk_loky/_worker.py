@@ -22,8 +22,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
 
-import cloudpickle
-
 from amltk.deaths import die_with
 from amltk.remote import dump_exception, loads, run_call
 
@@ -87,11 +85,11 @@ def run(data: bytes) -> Outcome:
             _initialize(_State.initializer)
             _State.initializer = None
     except BaseException as error:  # whatever it is, no call can begin
-        return None, dump_exception(error, cloudpickle.dumps)
+        return None, dump_exception(error)
     if _State.notes is not None:
         with contextlib.suppress(OSError):  # a call may have closed it
             os.write(_State.notes.fileno(), BEGUN)
-    return run_call(data, cloudpickle.dumps)
+    return run_call(data)
 
 
 def _initialize(data: bytes) -> None:

@@ -19,12 +19,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-import cloudpickle
 import loky
 from loky.process_executor import ShutdownExecutorError
 
 from amltk.deaths import MemoryKills
-from amltk.remote import dump_call, load_exception
+from amltk.remote import dump_call, dumps, load_exception
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
 from amltk_loky._errors import broken, died, killed
@@ -77,7 +76,7 @@ class LokyExecutor(Executor):
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         if timeout is not None:
             options["timeout"] = timeout  # else it is loky's own default
-        prepare = None if initializer is None else cloudpickle.dumps((initializer, initargs))
+        prepare = None if initializer is None else dumps((initializer, initargs))
         self._open_own = functools.partial(_pool.own, prepare, **options)
         self._open: Callable[[], Pool] = self._open_own
         if reusable:
@@ -105,7 +104,7 @@ class LokyExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

@@ -25,18 +25,25 @@ _PROTOCOL = 5
 FAILURES = (Exception, SystemExit)
 # A copy in C holds the interpreter's lock from beginning to end, which for 300 MB is a fifth of a second and more.
 _AT_ONCE = 1 << 23
-# Stands behind the end of a pickle, where nobody looks, instead of inside, where one would have to search.
-_BY_VALUE = b"v"
 
 
 def dumps(value: object, buffers: list[memoryview] | None = None) -> bytes:
-    """Pickle `value`; functions and classes of `__main__`, lambdas and closures by value.
+    """Pickle `value` for a worker; functions and classes of `__main__`, lambdas and closures by value.
 
     Args:
         value: What is pickled.
         buffers: Gets what is large of arrays and the like, as it lies in memory; None has it copied
             into the pickle.
     """
+    return _dumps(value, buffers, result=False)
+
+
+def dumps_result(value: object, buffers: list[memoryview] | None = None) -> bytes:
+    """Do as `dumps` does, in a worker and for the program."""
+    return _dumps(value, buffers, result=True)
+
+
+def _dumps(value: object, buffers: list[memoryview] | None, *, result: bool) -> bytes:
     apart = None if buffers is None else functools.partial(_take_apart, buffers)
     try:
         data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
@@ -46,10 +53,9 @@ def dumps(value: object, buffers: list[memoryview] | None = None) -> bytes:
         pass
     if buffers is not None:
         buffers.clear()
-    import cloudpickle
+    from amltk import remote  # it takes long to import, and every pool waits for its fork server
 
-    by_value: bytes = cloudpickle.dumps(value, _PROTOCOL, buffer_callback=apart)
-    return by_value + _BY_VALUE
+    return (remote.dumps_result if result else remote.dumps)(value, apart)
 
 
 def _take_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
@@ -76,10 +82,9 @@ IN_THE_CALL = Function(0, b"")
 class CallPickler:
     """Pickles calls for one executor, and each plain function only once.
 
-    A function by value is a snapshot: what it refers to is sent as it is at its first call, and
-    each worker then has a copy of its own. Later changes of globals, here or there, stay where they
-    are made, as with imported modules. What carries state that one expects to change between calls
-    (`partial`, bound methods, callable objects) is pickled each time.
+    A function by value takes the globals that it uses along as they are at its first call. Functions of one script share
+    their globals in a worker; a change that the program makes later arrives with the next function that uses them. What
+    carries state that one expects to change between calls (`partial`, bound methods, callable objects) is pickled each time.
     """
 
     def __init__(self) -> None:
@@ -113,13 +118,9 @@ class CallPickler:
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
     """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
-    if data[-1:] != _BY_VALUE:
-        if len(data) > _AT_ONCE:
-            return pickle.load(io.BufferedReader(_InPieces(data), CHUNK), buffers=buffers)
-        return pickle.loads(data, buffers=buffers)
-    from amltk import remote  # it takes long to import, and every pool waits for its fork server
-
-    return remote.loads(data, buffers)
+    if len(data) > _AT_ONCE:
+        return pickle.load(io.BufferedReader(_InPieces(data), CHUNK), buffers=buffers)
+    return pickle.loads(data, buffers=buffers)
 
 
 class _InPieces(io.RawIOBase):

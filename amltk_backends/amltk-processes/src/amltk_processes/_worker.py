@@ -32,7 +32,7 @@ from amltk_processes._frames import (
     Memory,
     pack,
 )
-from amltk_processes._pickling import FAILURES, dumps, loads
+from amltk_processes._pickling import FAILURES, dumps_result, loads
 from amltk_processes._worker_logs import LogSender
 
 TYPE_CHECKING = False  # each start would wait for `typing` to be imported
@@ -68,10 +68,13 @@ def work(connection: socket.socket, tokens: int) -> None:
     writer = FrameWriter(connection)
     logs = LogSender(writer)
 
-    def let_go() -> None:
+    held = [tokens]
+
+    def let_go() -> None:  # also in the forks of a fork, where the number may be another file's
         logs.forget()
         writer.forget()
-        os.close(tokens)
+        while held:
+            os.close(held.pop())
 
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
@@ -169,7 +172,7 @@ def _answer(
         buffers.clear()
         from amltk.remote import dump_exception  # only a call that fails pays for it
 
-        kind, answer = ERROR, dump_exception(error, dumps, loads)
+        kind, answer = ERROR, dump_exception(error, dumps_result, loads)
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105 - suppress() takes longer than to flush
             stream.flush()
@@ -192,8 +195,8 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
         raise
     result = fn(*args, **kwargs)
     try:
-        return dumps(result, buffers)
+        return dumps_result(result, buffers)
     except FAILURES as error:
         from amltk.remote import unpicklable_result  # only a call that fails pays for it
 
-        raise unpicklable_result(error, fn, result, dumps) from error
+        raise unpicklable_result(error, fn, result, dumps_result) from error

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from amltk_processes._frames import LOG, FrameWriter, pack
-from amltk_processes._pickling import dumps
+from amltk_processes._pickling import dumps_result
 
 TYPE_CHECKING = False  # each start would wait for `typing` to be imported
 if TYPE_CHECKING:
@@ -122,14 +122,14 @@ def _pickled(record: logging.LogRecord) -> bytes:
 
 def _dumps(fields: dict[str, Any]) -> bytes:
     try:
-        return dumps(fields)
+        return dumps_result(fields)
     except Exception:
-        return dumps({name: value if _can_be_sent(value) else repr(value) for name, value in fields.items()})
+        return dumps_result({name: value if _can_be_sent(value) else repr(value) for name, value in fields.items()})
 
 
 def _can_be_sent(value: object) -> bool:
     try:
-        dumps(value)
+        dumps_result(value)
     except Exception:
         return False
     return True

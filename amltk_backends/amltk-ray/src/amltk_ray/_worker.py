@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import cloudpickle
 import ray
 
 from amltk.remote import run_call
@@ -95,7 +94,7 @@ def run(data: bytes, home: str | None, path: list[str]) -> bytes:
     if home is not None:
         _note(home)
     with _ended_by_signals():
-        returned, outcome = run_call(data, cloudpickle.dumps)
+        returned, outcome = run_call(data)
     return _HEAD.pack(returned, time.perf_counter() - began) + outcome
 
 

@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
-import cloudpickle
 import ray
 from ray import exceptions
 
@@ -123,7 +122,7 @@ class RayExecutor(Executor):
         future: Future[T] = Future()
         self._check_open()
         try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs, cloudpickle.dumps))
+            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
         except (Exception, SystemExit) as error:
             future.set_running_or_notify_cancel()
             future.set_exception(error)

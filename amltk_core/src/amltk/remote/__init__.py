@@ -4,12 +4,23 @@
 |---|---|
 | `calls` | a call that crosses to another process, and what comes of it |
 | `exceptions` | exceptions that cross a process whole |
-| `pickling` | says which part can't be pickled; leaves this process's classes as they are |
+| `pickling` | pickles by value; says which part can't be pickled |
+| `by_value`, `rebuild` | the pickler, and what its pickles call when they are loaded |
+| `script` | the module `__main__` of a process that did not run the script |
+| `fingerprint`, `annotations` | whether a global has changed; what annotations name |
 """
 
 from amltk.remote.calls import RemoteCall, dump_call, run_call
 from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
-from amltk.remote.pickling import Dumps, Loads, loads, unpicklable_call, unpicklable_result
+from amltk.remote.pickling import (
+    Dumps,
+    Loads,
+    dumps,
+    dumps_result,
+    loads,
+    unpicklable_call,
+    unpicklable_result,
+)
 
 __all__ = [
     "Dumps",
@@ -18,6 +29,8 @@ __all__ = [
     "RemoteCall",
     "dump_call",
     "dump_exception",
+    "dumps",
+    "dumps_result",
     "load_exception",
     "loads",
     "pack_exception",

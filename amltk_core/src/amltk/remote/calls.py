@@ -3,11 +3,10 @@
     main process                                              worker
 
     call = RemoteCall(future, ..., dump_call(...))
-    call.data ─────────────── as the backend sends it ──────> run_call(call.data, dumps)
+    call.data ─────────────── as the backend sends it ──────> run_call(call.data)
     call.settle(*outcome) <── as the backend sends it ─────── outcome: whether it returned, and what, pickled
 
-Nothing that a call is, raises or returns makes `run_call` or `settle` raise: it all ends in the call's future. Where
-functions go by value, `dumps` is `cloudpickle.dumps`.
+Nothing that a call is, raises or returns makes `run_call` or `settle` raise: it all ends in the call's future.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from typing import Any
 
 from amltk.calls import describe_call, name_of
 from amltk.remote.exceptions import dump_exception, load_exception
-from amltk.remote.pickling import Dumps, loads, unpicklable_call, unpicklable_result
+from amltk.remote.pickling import Dumps, dumps, dumps_result, loads, unpicklable_call, unpicklable_result
 
 _log = logging.getLogger("amltk")
 
 
-def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], dumps: Dumps) -> bytes:
+def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], dumps: Dumps = dumps) -> bytes:
     """Return a call, pickled.
 
     Raises:
@@ -41,7 +40,7 @@ def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         raise unpicklable_call(error, fn, args, kwargs, dumps) from error
 
 
-def run_call(data: bytes, dumps: Dumps) -> tuple[bool, bytes]:
+def run_call(data: bytes, dumps: Dumps = dumps_result) -> tuple[bool, bytes]:
     """Run a call of `dump_call`, and flush what it has printed; this never raises.
 
     Returns:

@@ -120,7 +120,7 @@ def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loa
 
     Args:
         error: The exception, as caught: its traceback is taken along as text.
-        dumps: Pickles one value; a backend that sends classes by value passes `cloudpickle.dumps`.
+        dumps: Pickles one value; a backend that sends classes by value passes `amltk.remote.dumps_result`.
         loads: Unpickles what `dumps` made: what does not survive both is not sent.
 
     Returns:
@@ -132,7 +132,7 @@ def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loa
     return _pack(error, _Pickling(dumps, loads), tail, set())
 
 
-def dump_exception(error: BaseException, dumps: Dumps, loads: Loads = pickling.loads) -> bytes:
+def dump_exception(error: BaseException, dumps: Dumps = pickling.dumps_result, loads: Loads = pickling.loads) -> bytes:
     """Return what `pack_exception` makes of `error`, pickled; this never raises, however odd the error is.
 
     Args:

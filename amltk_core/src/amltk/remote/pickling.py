@@ -1,11 +1,10 @@
-"""Pickling, told what can't be pickled, and classes that come back left as they are."""
+"""Pickling by value, and which part it is that can't be pickled."""
 
 from __future__ import annotations
 
 import functools
-import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CellType, FunctionType
 from typing import Any
 
@@ -15,38 +14,48 @@ Dumps = Callable[[Any], bytes]
 Loads = Callable[[bytes], Any]
 
 
-def loads(data: bytes | bytearray | memoryview, buffers: Iterable[Any] | None = None) -> Any:
-    """Unpickle what another process made with `pickle` or cloudpickle, and leave this process's classes as they are.
+def dumps(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """Pickle what a call needs, for a worker. What lives in the script travels by value.
+
+    Functions and classes of `__main__`, lambdas and closures need not be importable there. All that is of one script
+    lives in one module `__main__` in the worker, so its functions share their globals.
 
     Args:
-        data: The pickle.
-        buffers: What pickle's `buffer_callback` was given there, as for `pickle.loads`.
+        value: What is pickled.
+        buffer_callback: As of `pickle.dumps`.
+
+    Raises:
+        ModuleNotFoundError: cloudpickle is not installed.
+        pickle.PicklingError: Something in `value` can't be pickled.
     """
-    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
+    return _dump_by_value()(value, buffer_callback, to_worker=True)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Does not change classes that are there.
+def dumps_result(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """Pickle what a call returns or raises, for the program. Functions take along the globals that they have here.
 
-    A class by value comes back as the very class that was sent. But cloudpickle then sets its
-    attributes anew, to copies of its methods which have globals of their own.
+    Args:
+        value: What is pickled.
+        buffer_callback: As of `pickle.dumps`.
+
+    Raises:
+        ModuleNotFoundError: cloudpickle is not installed.
+        pickle.PicklingError: Something in `value` can't be pickled.
     """
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if name == "_class_setstate" and module == "cloudpickle.cloudpickle":
-            return functools.partial(_set_what_is_missing, found)
-        return found
+    return _dump_by_value()(value, buffer_callback, to_worker=False)
 
 
-# A class that is just being made has these too, but not as they should be.
-_ALWAYS_SET = ("__doc__", "__abstractmethods__", "_abc_impl")
+def _dump_by_value() -> Callable[..., bytes]:
+    try:
+        from amltk.remote.by_value import dump  # cloudpickle takes long to import
+    except ModuleNotFoundError as error:
+        error.add_note("To send functions by value, amltk needs cloudpickle: pip install 'cloudpickle>=3.0'")
+        raise
+    return dump
 
 
-def _set_what_is_missing(setstate: Callable[[Any, Any], Any], cls: type, state: tuple[dict[str, Any], Any]) -> Any:
-    attributes, rest = state
-    missing = {key: value for key, value in attributes.items() if key in _ALWAYS_SET or key not in vars(cls)}
-    return setstate(cls, (missing, rest))
+# Pickles of `dumps` need nothing else; classes that are here are left as they are.
+loads = pickle.loads
 
 
 def unpicklable_call(

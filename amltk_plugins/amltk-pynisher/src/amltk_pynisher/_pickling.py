@@ -7,15 +7,16 @@ import pickle
 
 def dumps_by_value(value: object) -> bytes:
     """Pickle for a process that does not know our `__main__`: what lives there travels by value."""
-    import cloudpickle  # a forked process rarely needs it
+    from amltk import remote  # a forked process rarely needs it
 
-    data: bytes = cloudpickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    return data
+    return remote.dumps(value)
 
 
 def dumps(value: object) -> bytes:
     """Pickle for the process that has started us: by reference where that works, else by value."""
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # cloudpickle knows more; what it does not know either, it says
-        return dumps_by_value(value)
+    except Exception:  # what can't be pickled by value either, it says
+        from amltk import remote
+
+        return remote.dumps_result(value)
