@@ -101,6 +101,7 @@ class Run:
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
         self._supplies: list[Supply] = []
+        self._turn_comes = False
         self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
         self.callbacks = Callbacks(self)
         self._provider = provider
@@ -183,6 +184,8 @@ class Run:
         """
         if supply.submit(self):
             self._supplies.append(supply)
+            if not self.waiting:
+                self._take_turn()
 
     def refuse(self) -> NoReturn:
         """Say why no call can be submitted now, or here.
@@ -285,7 +288,7 @@ class Run:
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
-        if not self.waiting:
+        if not self.waiting and not self._supplies:
             self._ran_empty()
         await self._ending.wait()
         for timer in list(self.callbacks.timers):
@@ -394,10 +397,29 @@ class Run:
 
     def _ended(self, source: Future[Any]) -> None:
         self._deliver(source)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Submit what maps have to submit next; without any call left, the run may be at its end."""
         if self._supplies:
             self._resupply()
-        if not self.waiting:
+        if self.waiting:
+            return
+        if self._supplies:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
+            self._take_turn()
+        else:
             self._ran_empty()
+
+    def _take_turn(self) -> None:
+        if not self._turn_comes:
+            assert self._loop is not None
+            self._turn_comes = True
+            self._loop.call_soon(self._turn_came)
+
+    def _turn_came(self) -> None:
+        self._turn_comes = False
+        if self._supplies:
+            self._go_on()
 
     def _resupply(self) -> None:
         for supply in list(self._supplies):
@@ -476,7 +498,7 @@ class Run:
             return
         if not self.accepting:
             self._idle.set()
-        elif self._end_on_empty and not self.callbacks.timers:
+        elif self._end_on_empty and not self.callbacks.timers and not self._supplies:
             self._end(Code.EXHAUSTED)
 
     def apply_policy(self, error: BaseException) -> Action:
