@@ -34,6 +34,7 @@ FLOORS = [
         "amltk.plugins",
         "amltk.scheduling.blocking",
         "amltk.scheduling.loop",
+        "amltk.scheduling.main_thread",
         "amltk.scheduling.call",
         "amltk.scheduling.exit_state",
         "amltk.scheduling.inbox",

@@ -120,5 +120,6 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 carries_any_exception=True,
                 enforces_timeouts=True,
             ),
+            needs_main_thread=False,
         )
     )

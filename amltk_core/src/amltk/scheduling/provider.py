@@ -16,6 +16,8 @@ from amltk.checks import did_you_mean
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
 
+_NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter"))
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -27,6 +29,7 @@ class Provider:
         owned: Whether the run closes it; an executor that the user passed in stays the user's.
         enforces_timeouts: Whether it has `submit_with_timeout`.
         kill: Ends what runs in it; None where that can't be done.
+        needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
     """
 
     label: str
@@ -34,6 +37,7 @@ class Provider:
     owned: bool
     enforces_timeouts: bool
     kill: Callable[[Executor], None] | None = field(default=None)
+    needs_main_thread: bool = False
 
 
 def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
@@ -64,6 +68,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         owned=True,
         enforces_timeouts=backend.capabilities.enforces_timeouts,
         kill=backend.kill,
+        needs_main_thread=backend.needs_main_thread,
     )
 
 
@@ -103,7 +108,12 @@ def from_executor(executor: Executor) -> Provider:
         kill = _kill_workers
     timed = callable(getattr(executor, "submit_with_timeout", None))
     return Provider(
-        label=type(executor).__name__, open=lambda: executor, owned=False, enforces_timeouts=timed, kill=kill
+        label=type(executor).__name__,
+        open=lambda: executor,
+        owned=False,
+        enforces_timeouts=timed,
+        kill=kill,
+        needs_main_thread=any(base.__module__ in _NEEDS_MAIN_THREAD for base in type(executor).__mro__),
     )
 
 

@@ -31,6 +31,7 @@ from amltk.scheduling.call import CallFuture
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.inbox import Inbox
+from amltk.scheduling.main_thread import check_main_thread, explain
 from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.retry import runs_again
 from amltk.scheduling.supply import Supply
@@ -143,7 +144,11 @@ class Run:
         future.function = function
         future.args = args
         future.kwargs = kwargs or _NONE
-        source = self._hand_over(task, function, args, kwargs)
+        try:
+            source = self._hand_over(task, function, args, kwargs)
+        except RuntimeError as error:
+            explain(error)
+            raise
         future.source = source
         self.waiting[source] = future
         if task is not None:
@@ -226,7 +231,7 @@ class Run:
         """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
-        self._executor = self._provider.open()
+        self._open()
         view = self._view
         if view is not None:
             view.start()  # before the first event, so that it sees them all
@@ -244,6 +249,23 @@ class Run:
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
+
+    def _open(self) -> None:
+        provider = self._provider
+        if not provider.needs_main_thread:
+            self._executor = provider.open()
+            return
+        check_main_thread(provider.label)
+        try:
+            self._executor = provider.open()
+        except RuntimeError as error:
+            check_main_thread(provider.label, error)
+            raise
+        try:
+            check_main_thread(provider.label)  # it may have ended meanwhile
+        except BaseException:
+            self._abandon()
+            raise
 
     def conclude(self) -> ExitState:
         """Return how the run ended, or raise what is to be raised.
@@ -476,6 +498,7 @@ class Run:
     def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
         if (task := future.task) is not None:
             task.n_running -= 1
+        explain(error)
         _add_note(error, f"The call: {future.describe()}")
         if not future.done():
             _set_exception(future, error)
