@@ -25,6 +25,8 @@ from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from amltk.calls import name_of
+from amltk.checks import is_unawaited, unawaited_result
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
@@ -473,7 +475,12 @@ class Run:
             elif not runs_again(self, future, error):
                 self._tell_exception(future, error)
         else:
-            self._tell_result(future, result)
+            if not is_unawaited(result):
+                self._tell_result(future, result)
+                return
+            unawaited = unawaited_result(name_of(future.function), result)
+            if not runs_again(self, future, unawaited):
+                self._tell_exception(future, unawaited)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:
