@@ -37,6 +37,7 @@ FLOORS = [
         "amltk.scheduling.main_thread",
         "amltk.scheduling.call",
         "amltk.scheduling.exit_state",
+        "amltk.scheduling.failures",
         "amltk.scheduling.inbox",
         "amltk.scheduling.interrupt",
         "amltk.scheduling.policy",

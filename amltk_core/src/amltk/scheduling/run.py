@@ -32,6 +32,7 @@ from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
+from amltk.scheduling.failures import Failures
 from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.main_thread import check_main_thread, explain
 from amltk.scheduling.policy import Action, Policy
@@ -105,6 +106,7 @@ class Run:
         self.inbox = Inbox(self.waiting, self._ended)
         self._supplies: list[Supply] = []
         self._turn_comes = False
+        self._ignored = Failures()
         self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
         self.callbacks = Callbacks(self)
         self._provider = provider
@@ -308,6 +310,7 @@ class Run:
         scheduler = self.scheduler
         assert self._loop is not None
         timeout = None if self._timeout is None else self._loop.call_later(self._timeout, self._timed_out)
+        ended_before = scheduler.event_counts[scheduler.FUTURE_DONE]
         self.accepting = True
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
@@ -323,6 +326,7 @@ class Run:
             await self._until_idle()
         if self.waiting or self.callbacks.coroutines:
             await self._stop_what_runs()
+        self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
         scheduler.emit(scheduler.FINISHING)
         await self.callbacks.settle()
         await self._close()
@@ -515,7 +519,8 @@ class Run:
         if task is not None:
             task.emit(task.DONE, future)
             task.emit(task.EXCEPTION, future, error)
-        self.apply_policy(error)
+        if self.apply_policy(error) is Action.IGNORE:
+            self._ignored.add(error)
 
     def _ran_empty(self) -> None:
         if self.accepting:
