@@ -31,7 +31,15 @@ from amltk.exceptions import (
     PluginNotInstalledError,
     UnknownBackendError,
 )
-from amltk.installed import COMMANDS, GROUP, OBSERVERS, distribution_of, origin, read_entry_points
+from amltk.installed import (
+    COMMANDS,
+    GROUP,
+    OBSERVERS,
+    MalformedEntryPoint,
+    distribution_of,
+    origin,
+    read_entry_points,
+)
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 from amltk.scheduling.task_plugin import TaskPlugin
 
@@ -381,11 +389,16 @@ class Plugins:
 
 def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
     entry, *others = found
+    if others and all(other.dist is entry.dist for other in others):
+        msg = f"it is named {len(found)} times there: {', '.join(each.value for each in found)}; keep one"
+        raise _Refused(msg)
     if others:
         both = " and ".join(sorted(origin((each,)) for each in found))
         commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
         msg = f"{both} both bring it; keep one: {commands}"
         raise _Refused(msg)
+    if isinstance(entry, MalformedEntryPoint):
+        raise _Refused(entry.fault)
     return entry
 
 
