@@ -88,6 +88,7 @@ PUBLIC = {
     "amltk.events",
     "amltk.exceptions",
     "amltk.hookspecs",
+    "amltk.known",
     "amltk.remote",
     "amltk.scheduling",
     "amltk.testing",

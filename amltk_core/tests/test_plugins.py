@@ -25,7 +25,7 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.hookspecs import hookimpl
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins import plugin_manager
 from amltk.testing import ManualExecutor
 
@@ -306,7 +306,7 @@ def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site, faraway
 
     with pytest.raises(BackendNotInstalledError) as missing:
         Scheduler.with_backend("faraway")
-    assert str(missing.value) == "The backend 'faraway' is not installed. Install it: pip install amltk-faraway"
+    assert str(missing.value) == f"The backend 'faraway' is not installed. Install it: {how_to_install('amltk-faraway')}"
     assert [row.status for row in plugin_manager().list_backends() if row.name == "faraway"] == ["not installed"]
     assert isinstance(missing.value, ImportError)
 
@@ -337,8 +337,8 @@ def test_a_scheduler_says_where_its_constructors_are():
 
 
 def test_a_constructor_of_what_is_not_installed_says_so_when_it_is_called(site, faraway):
-    assert "pip install amltk-faraway" in Scheduler.with_faraway.__doc__
-    with pytest.raises(BackendNotInstalledError, match="pip install amltk-faraway"):
+    assert "pip install ./amltk_backends/amltk-faraway" in Scheduler.with_faraway.__doc__
+    with pytest.raises(BackendNotInstalledError, match="pip install ./amltk_backends/amltk-faraway"):
         Scheduler.with_faraway(3, dag="x")
 
 
@@ -474,7 +474,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("call-limitr")
     monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
     plugin_manager.cache_clear()
-    with pytest.raises(PluginNotInstalledError, match="pip install amltk-pynisher"):
+    with pytest.raises(PluginNotInstalledError, match="pip install ./amltk_plugins/amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
 
 
@@ -891,7 +891,7 @@ def test_backends_are_listed_whatever_becomes_of_them(stranger):
             assert row.summary == row.backend.summary
             assert not row.reason
         else:
-            assert (row.version, row.backend, row.reason) == ("", None, f"pip install {distribution}")
+            assert (row.version, row.backend, row.reason) == ("", None, how_to_install(distribution))
     good = rows["good"]
     assert (good.status, good.distribution, good.version, good.summary) == (
         "ready",
@@ -952,7 +952,7 @@ def test_what_is_offered_asks_for_its_distribution_where_that_is_missing(site, m
         print("{name}" in dir({module}))
     """)
     assert printed.splitlines() == [
-        f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}",
+        f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}",
         "False",
     ]
 

@@ -40,7 +40,7 @@ from amltk.installed import (
     origin,
     read_entry_points,
 )
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.scheduling.task_plugin import TaskPlugin
 
 T = TypeVar("T")
@@ -178,7 +178,7 @@ class Plugins:
         if name in shelf.ready:
             return shelf.ready[name]
         if name in shelf.known:
-            msg = f"The {shelf.noun} {name!r} is not installed. Install it: pip install {shelf.known[name]}"
+            msg = f"The {shelf.noun} {name!r} is not installed. Install it: {how_to_install(shelf.known[name])}"
             raise shelf.missing(msg)
         installed = self._names(shelf)
         msg = (
@@ -278,7 +278,7 @@ class Plugins:
             Listing(name, "ready", "(registered by the program)", "") for name in shelf.ready if name not in installed
         ]
         rows += [
-            Listing(name, "not installed", distribution, "", reason=f"pip install {distribution}")
+            Listing(name, "not installed", distribution, "", reason=how_to_install(distribution))
             for name, distribution in shelf.known.items()
             if name not in installed and name not in shelf.ready
         ]
