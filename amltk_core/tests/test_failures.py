@@ -11,7 +11,8 @@ from amltk.exceptions import CallTimeoutError, WorkerDied
 
 
 def fail(x):
-    raise ValueError(f"no {x}\nmore about it")
+    msg = f"no {x}\nmore about it"
+    raise ValueError(msg)
 
 
 def fail_in_two_ways(x):
@@ -22,7 +23,7 @@ def fail_sometimes(x):
     return 1 // x
 
 
-class Mute(Exception):
+class MuteError(Exception):
     def __str__(self):
         raise TypeError
 
@@ -88,10 +89,10 @@ def test_each_run_counts_its_own_calls(threads, caplog):
 
 def test_an_error_that_cannot_be_shown_is_named(threads, caplog):
     def fail_mutely(_):
-        raise Mute
+        raise MuteError
 
     run(threads, fail_mutely, [1, 2], on_exception="ignore")
-    assert told(caplog) == ["2 of 2 calls failed. Commonest error (2 times): Mute"]
+    assert told(caplog) == ["2 of 2 calls failed. Commonest error (2 times): MuteError"]
 
 
 def test_a_long_text_is_cut(threads, caplog):
@@ -116,11 +117,11 @@ def test_where_every_call_ran_out_of_time_it_says_what_may_help(manual, caplog):
         scheduler.run(on_exception="ignore")
         return told(caplog)[-1]
 
-    class WallTimeoutException(Exception): ...
+    class WallTimeoutException(Exception): ...  # noqa: N818 - as pynisher has it
 
     late = CallTimeoutError("f(1) took longer than 3 s", timeout=3)
     said = run_with(late, CallTimeoutError("f(2) took longer than 3 s", timeout=3), WallTimeoutException("f(3)"))
-    assert said.startswith("3 of 3 calls failed. Commonest error (2 times): CallTimeoutError: f(1) took longer than 3 s")
+    assert said.startswith("3 of 3 calls failed. Commonest error (2 times): CallTimeoutError: f(1) took longer")
     assert "Every call ran out of time." in said
     assert "initializer=" in said
     assert "out of time" not in run_with(late, WorkerDied("it died"))

@@ -26,7 +26,7 @@ GOOD = """
 def strict_entry_point(name, value, group):
     """Make an entry point as Python 3.15 does: not at all if it is malformed."""
     if not importlib.metadata.EntryPoint.pattern.match(value):
-        raise ValueError("Invalid object reference.", value)
+        raise ValueError(value)
     return importlib.metadata.EntryPoint(name=name, value=value, group=group)
 
 
@@ -80,7 +80,7 @@ def test_a_malformed_entry_point_is_told_and_hides_no_other(site, capsys, line, 
     assert said in found[name].reason
     assert "malformed: it must be" in found[name].reason
     Scheduler.with_good(1)
-    with pytest.raises(BrokenBackendError, match="their-good 1.0 is broken: its entry point"):
+    with pytest.raises(BrokenBackendError, match=r"their-good 1\.0 is broken: its entry point"):
         Scheduler.with_backend(name)
     assert main(["backends", "--json"]) == 0
     assert "malformed" in capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_a_malformed_entry_point_is_told_and_hides_no_other(site, capsys, line, 
 def test_in_another_group_it_hides_nothing_either(site, caplog):
     add(site, "[console_scripts]\nrun = no no\n[amltk]\ngood = their_good\n[pytest11]\nx\n")
     assert rows("good")["good"].status == "ready"
-    assert "The installed distribution their-good has a malformed entry point: [console_scripts] run = no no." in caplog.text
+    assert "distribution their-good has a malformed entry point: [console_scripts] run = no no." in caplog.text
 
 
 def test_of_a_distribution_without_anything_of_ours_nothing_is_said(site, caplog):
@@ -109,7 +109,8 @@ def test_what_is_not_utf_8_is_told_and_hides_no_other(site):
 
 
 def test_sections_may_come_twice(site):
-    add(site, "[amltk]\ngood = their_good\n\n# more\n[amltk.observers]\n[amltk]\nbest = their_good\ngood = their_good\n")
+    more = "# more\n[amltk.observers]\n[amltk]\nbest = their_good\ngood = their_good\n"
+    add(site, f"[amltk]\ngood = their_good\n\n{more}")
     found = rows()
     assert found["good"].status == found["best"].status == "ready"
 

@@ -80,7 +80,7 @@ def test_a_run_that_begins_when_the_main_thread_has_ended_is_refused_before_anyt
 )
 def test_what_does_not_need_the_main_thread_runs_without_it(scheduler, imports):
     if "Manual" in imports:
-        scheduler = "Scheduler(executor := ManualExecutor()); scheduler.on_future_submitted(lambda _: executor.finish(-1))"
+        scheduler = "Scheduler(manual := ManualExecutor()); scheduler.on_future_submitted(lambda _: manual.finish(-1))"
     assert outcome(scheduler, AFTERWARDS, imports).split("\n") == [
         "started", "result 1", "result 2", "Code.EXHAUSTED", ""
     ]  # fmt: skip

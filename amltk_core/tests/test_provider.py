@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 

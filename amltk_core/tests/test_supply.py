@@ -171,10 +171,8 @@ def test_the_map_goes_on_after_an_item_that_is_refused_for_good(scheduler, caplo
     scheduler.on_start(lambda: task.map([3, 4, 3, 5, 6, 7], buffersize=2))
     assert scheduler.run().code is ExitState.Code.EXHAUSTED
     assert sorted(results) == [3, 4, 5, 6, 7]
-    assert warnings_of(caplog) == [
-        "The map of <Task 'add'> leaves out add(3): Once refused it while no call was under way, so nothing would "
-        "have it offered again."
-    ]
+    (told,) = warnings_of(caplog)
+    assert told.startswith("The map of <Task 'add'> leaves out add(3): Once refused it while no call was under way")
     assert scheduler.event_counts["on_empty"] == 1
 
 

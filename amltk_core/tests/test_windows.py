@@ -16,7 +16,8 @@ try:
 except ImportError:
     pass
 
-lacking = "register_at_fork fork forkpty killpg getpgid setsid sched_getaffinity sched_setaffinity pread preadv wait4"
+lacking = "waitid register_at_fork fork forkpty killpg getpgid setsid sched_getaffinity sched_setaffinity"
+lacking += " pread preadv wait4"
 for name in lacking.split():
     delattr(os, name)
 for name in "SIGKILL SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGXCPU SIGCHLD SIGSTOP SIGALRM alarm setitimer".split():
@@ -56,6 +57,15 @@ def test_the_command_line_works(windows, command):
     """)
     assert printed.rstrip().endswith("exit 0")
     assert "AttributeError" not in printed
+
+
+def test_a_backend_that_cannot_run_there_is_listed_with_the_reason(windows):
+    printed = windows.run("""
+        from amltk.plugins import plugin_manager
+        (row,) = [row for row in plugin_manager().list_backends() if row.name == "processes"]
+        print(row.status, row.reason)
+    """)
+    assert printed.startswith("unavailable amltk-processes runs on Linux, and this is")
 
 
 def test_a_run_can_be_shown(windows):

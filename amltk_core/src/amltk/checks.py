@@ -91,7 +91,7 @@ def _innermost(function: Any) -> Any:
         elif isinstance(function, _CACHE):
             function = function.__wrapped__
         else:
-            call = getattr(type(function), "__call__", None)
+            call = getattr(type(function), "__call__", None)  # noqa: B004 - it is looked at
             if not isinstance(call, (FunctionType, MethodType, functools.partial)):
                 break  # in C
             function = call

@@ -49,7 +49,7 @@ logger = logging.getLogger("amltk")
 
 DISABLE = "AMLTK_DISABLE_PLUGINS"
 
-Status = Literal["ready", "not installed", "broken", "disabled"]
+Status = Literal["ready", "unavailable", "not installed", "broken", "disabled"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ class Listing:
 
     Attributes:
         name: Its name.
-        status: "ready"; "not installed", if we only know of it; "broken" or "disabled".
+        status: "ready"; "unavailable", if it can't run on this system; "not installed", if we only know of it;
+            "broken" or "disabled".
         distribution: What brings it, and its version where it is installed.
         summary: One line about it.
         reason: Why it can't be used and what mends that; empty when it can.
-        backend: The backend itself, if it is a backend and ready.
+        backend: The backend itself, if it is a backend that could be loaded.
     """
 
     name: str
@@ -244,11 +245,8 @@ class Plugins:
 
     def list_backends(self) -> list[Listing]:
         """Return what is known of each backend; loads the modules of the installed ones, but not what they wrap."""
-        backends = self._backends.ready
         return [
-            replace(row, summary=backends[row.name].summary, backend=backends[row.name])
-            if row.status == "ready"
-            else row
+            _described(row, self._backends.ready[row.name]) if row.status == "ready" else row
             for row in self._rows(self._backends)
         ]
 
@@ -385,6 +383,11 @@ class Plugins:
                 if implementation.plugin is plugin:
                     implementation.function(*[functools.partial(register, shelf) for _ in implementation.argnames])
         return offers
+
+
+def _described(row: Listing, backend: Backend) -> Listing:
+    status: Status = "unavailable" if backend.unavailable else "ready"
+    return replace(row, status=status, reason=backend.unavailable, summary=backend.summary, backend=backend)
 
 
 def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:

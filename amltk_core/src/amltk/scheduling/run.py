@@ -479,12 +479,15 @@ class Run:
             elif not runs_again(self, future, error):
                 self._tell_exception(future, error)
         else:
-            if not is_unawaited(result):
+            if is_unawaited(result):
+                self._deliver_unawaited(future, result)
+            else:
                 self._tell_result(future, result)
-                return
-            unawaited = unawaited_result(name_of(future.function), result)
-            if not runs_again(self, future, unawaited):
-                self._tell_exception(future, unawaited)
+
+    def _deliver_unawaited(self, future: CallFuture[Any], result: object) -> None:
+        error = unawaited_result(name_of(future.function), result)
+        if not runs_again(self, future, error):
+            self._tell_exception(future, error)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:
