@@ -288,7 +288,7 @@ def test_what_is_no_backend_cannot_be_examined(path, name):
 def test_a_known_backend_that_is_missing_is_said_to_be_that(path, faraway):
     (check,) = examine("faraway", run=True, limit=30).checks
     assert check == Check("installed", "failed", check.detail)
-    assert "pip install amltk-faraway" in check.detail
+    assert "pip install ./amltk_backends/amltk-faraway" in check.detail
 
 
 def test_a_disabled_backend_is_only_examined_when_it_is_asked_for(path, monkeypatch):

@@ -25,7 +25,7 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.hookspecs import hookimpl
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins import plugin_manager
 from amltk.testing import ManualExecutor
 
@@ -306,7 +306,8 @@ def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site, faraway
 
     with pytest.raises(BackendNotInstalledError) as missing:
         Scheduler.with_backend("faraway")
-    assert str(missing.value) == "The backend 'faraway' is not installed. Install it: pip install amltk-faraway"
+    command = "pip install ./amltk_backends/amltk-faraway (in a clone of amltk)"
+    assert str(missing.value) == f"The backend 'faraway' is not installed. Install it: {command}"
     assert [row.status for row in plugin_manager().list_backends() if row.name == "faraway"] == ["not installed"]
     assert isinstance(missing.value, ImportError)
 
@@ -337,8 +338,8 @@ def test_a_scheduler_says_where_its_constructors_are():
 
 
 def test_a_constructor_of_what_is_not_installed_says_so_when_it_is_called(site, faraway):
-    assert "pip install amltk-faraway" in Scheduler.with_faraway.__doc__
-    with pytest.raises(BackendNotInstalledError, match="pip install amltk-faraway"):
+    assert "pip install ./amltk_backends/amltk-faraway" in Scheduler.with_faraway.__doc__
+    with pytest.raises(BackendNotInstalledError, match=r"pip install \./amltk_backends/amltk-faraway"):
         Scheduler.with_faraway(3, dag="x")
 
 
@@ -474,7 +475,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("call-limitr")
     monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
     plugin_manager.cache_clear()
-    with pytest.raises(PluginNotInstalledError, match="pip install amltk-pynisher"):
+    with pytest.raises(PluginNotInstalledError, match=r"pip install \./amltk_plugins/amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
 
 
@@ -891,7 +892,7 @@ def test_backends_are_listed_whatever_becomes_of_them(stranger):
             assert row.summary == row.backend.summary
             assert not row.reason
         else:
-            assert (row.version, row.backend, row.reason) == ("", None, f"pip install {distribution}")
+            assert (row.version, row.backend, row.reason) == ("", None, how_to_install(distribution))
     good = rows["good"]
     assert (good.status, good.distribution, good.version, good.summary) == (
         "ready",
@@ -952,7 +953,7 @@ def test_what_is_offered_asks_for_its_distribution_where_that_is_missing(site, m
         print("{name}" in dir({module}))
     """)
     assert printed.splitlines() == [
-        f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}",
+        f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}",
         "False",
     ]
 
@@ -996,12 +997,3 @@ def test_each_hook_is_documented_and_called_by_somebody():
         assert getattr(hookspecs, hook).__doc__
         assert hook in hookspecs.__doc__
         assert f'"{hook}"' in source
-
-
-def test_a_distribution_whose_entry_points_can_not_be_read_harms_nobody_else(site, caplog):
-    broken = site.folder / "somebodys-0.1.dist-info"
-    broken.mkdir()
-    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys\nVersion: 0.1\n")
-    (broken / "entry_points.txt").write_text("[amltk]\nno equals sign\n")
-    assert "threads" in plugin_manager().backend_names()
-    assert "somebodys can't be read" in caplog.text

@@ -163,7 +163,7 @@ def test_a_worker_without_this_distribution_is_refused():
     error = _versions.check_fit("tcp://there:1", ModuleNotFoundError("No module", name="amltk_dask"))
     assert isinstance(error, NotSupportedError)
     assert "The worker tcp://there:1 cannot import amltk_dask" in str(error)
-    assert "pip install amltk-dask" in str(error)
+    assert "pip install ./amltk_core ./amltk_backends/amltk-dask" in str(error)
 
 
 def test_the_cluster_goes_away_in_the_middle(tmp_path, until):

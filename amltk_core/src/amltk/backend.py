@@ -83,6 +83,11 @@ class Backend:
             became of it: there it ends what they have started.
         job_script: Takes what `create` takes, and returns the script that a batch system would be
             given for a worker, which `amltk doctor NAME --job-script` prints. It starts nothing.
+        needs_main_thread: Whether the executor takes no calls when the main thread of the program has
+            ended, as what builds on `concurrent.futures`, asyncio or atexit does. Runs that another
+            thread begins then are refused, with a sentence that says so.
+        unavailable: Why it can't run calls on this system, and what to use instead: `amltk backends` says
+            so. Empty where it can.
     """
 
     name: str
@@ -93,6 +98,8 @@ class Backend:
     check: Callable[..., None] | None = None
     examinations: Callable[..., Iterable[Examination]] | None = None
     job_script: Callable[..., str] | None = None
+    needs_main_thread: bool = True
+    unavailable: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -103,6 +110,8 @@ class Backend:
             if not callable(value) and (value is not None or field == "create"):
                 msg = f"{field}= of backend {self.name!r} must be callable, got {value!r}."
                 raise TypeError(msg)
+        check_type(f"unavailable= of backend {self.name!r}", self.unavailable, str)
+        check_type(f"needs_main_thread= of backend {self.name!r}", self.needs_main_thread, bool)
         if self.capabilities.stops_running_work and self.kill is None:
             msg = f"Backend {self.name!r} claims stops_running_work but has no kill=."
             raise ValueError(msg)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
+from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
+from typing import Any
+
+_CACHE = type(functools.lru_cache(len))
 
 
 def check_callable(name: str, value: object) -> None:
@@ -26,8 +31,31 @@ def check_function(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary function, got {value!r}: workers have no event loop to await it."
+        msg = f"{name} must be an ordinary function, got {value!r}: {_NO_LOOP}"
         raise TypeError(msg)
+
+
+_NO_LOOP = (
+    "workers have no event loop to await it. "
+    "Give an ordinary function that runs one: def work(x): return asyncio.run(function(x))."
+)
+
+
+def is_unawaited(result: object) -> bool:
+    """Say whether what a function has returned is a body of which nothing has run yet."""
+    kind = type(result)
+    return kind is CoroutineType or kind is AsyncGeneratorType
+
+
+def unawaited_result(name: str, result: Any) -> TypeError:
+    """Return the error of a call whose result `is_unawaited`.
+
+    Nothing complains afterwards that a coroutine was never awaited.
+    """
+    if isinstance(result, CoroutineType):
+        result.close()
+        return TypeError(f"{name} returned a coroutine, of which nothing has run: {_NO_LOOP}")
+    return TypeError(f"{name} returned an async generator, of which nothing has run: {_NO_LOOP}")
 
 
 def check_callback(name: str, value: object) -> None:
@@ -42,10 +70,32 @@ def check_callback(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _code_flags(function: object) -> int:
+def _code_flags(function: Any) -> int:
     """Return what kind of function it is; cheaper than the functions of `inspect`, since it is asked for each call."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if type(function) is not FunctionType:
+        function = _innermost(function)
+    code = getattr(function, "__code__", None)
     return getattr(code, "co_flags", 0)
+
+
+def _innermost(function: Any) -> Any:
+    """Return the function whose body runs in a call.
+
+    A decorator's own function is that: it may well run the coroutine of the one that it wraps.
+    """
+    while not hasattr(function, "__code__"):  # which functions of Cython have, too
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType):
+            function = function.__func__
+        elif isinstance(function, _CACHE):
+            function = function.__wrapped__
+        else:
+            call = getattr(type(function), "__call__", None)  # noqa: B004 - it is looked at
+            if not isinstance(call, (FunctionType, MethodType, functools.partial)):
+                break  # in C
+            function = call
+    return function
 
 
 def check_int(name: str, value: object, *, at_least: int, or_none: bool = False) -> None:

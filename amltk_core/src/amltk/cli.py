@@ -32,6 +32,7 @@ _STYLES = {
     "not installed": "dim",
     "broken": "bold red",
     "disabled": "yellow",
+    "unavailable": "yellow",
     "ok": "green",
     "failed": "bold red",
     "left out": "dim",

@@ -37,7 +37,7 @@ def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
         return "is gone"
     if code >= 0:
         return f"exited with code {code}"
-    if -code == signal.SIGKILL:
+    if -code == getattr(signal, "SIGKILL", 9):  # Windows has none
         return _WHY_KILLED[out_of_memory]
     try:
         name = signal.Signals(-code).name

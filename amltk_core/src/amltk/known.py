@@ -1,4 +1,4 @@
-"""What distributions of this project bring, installed or not."""
+"""What distributions of this project bring, installed or not, and how they are installed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,56 @@ KNOWN_TASK_PLUGINS: Mapping[str, str] = {
 }
 """The task plugins of this project, and the distributions that bring them."""
 
+_NEEDS = {
+    "amltk-dask-jobqueue": "amltk-dask",
+    **{
+        KNOWN_BACKENDS[name]: "amltk-dask-jobqueue"
+        for name in ("slurm", "pbs", "sge", "lsf", "moab", "htcondor", "oar")
+    },
+}
+"""Which other distribution of this project one needs, besides the core."""
+
+
+def is_ours(distribution: str) -> bool:
+    """Say whether a distribution is of this project."""
+    name = _normalized(distribution)
+    return name in {"amltk", "amltk-core", *_NEEDS, *KNOWN_BACKENDS.values(), *KNOWN_TASK_PLUGINS.values()}
+
+
+def how_to_install(distribution: str, extra: str = "", *, elsewhere: bool = False) -> str:
+    """Return the command that installs a distribution of this project, and where it works.
+
+    None is on a package index, where these names may be somebody else's. When they are published, it is
+    `pip install NAME`, and this is the only place to change.
+
+    Args:
+        distribution: Its name.
+        extra: One of its extras.
+        elsewhere: Whether it is for another environment, to which the core may have to come as well.
+    """
+    name = _normalized(distribution)
+    folders = []
+    while name:
+        folders.append(_folder(name))
+        name = _NEEDS.get(name, "")
+    if elsewhere:
+        folders.append(_folder("amltk-core"))
+    folders.reverse()
+    if extra:
+        folders[-1] = f"'{folders[-1]}[{extra}]'"
+    return f"pip install {' '.join(folders)} (in a clone of amltk)"
+
+
+def _folder(name: str) -> str:
+    if name in {"amltk", "amltk-core"}:
+        return "." if name == "amltk" else "./amltk_core"
+    return f"./amltk_plugins/{name}" if name in KNOWN_TASK_PLUGINS.values() else f"./amltk_backends/{name}"
+
+
+def _normalized(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
 _OFFERED = {
     "CallLimiter": ("amltk_call_limiter", "amltk-call-limiter"),
     "PynisherPlugin": ("amltk_pynisher", "amltk-pynisher"),
@@ -53,5 +103,5 @@ def offered(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise  # it is installed, and something that it needs is not
-        msg = f"{name} comes with {distribution}, which is not installed. Install it: pip install {distribution}"
+        msg = f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}"
         raise ImportError(msg, name=module) from None

@@ -31,8 +31,16 @@ from amltk.exceptions import (
     PluginNotInstalledError,
     UnknownBackendError,
 )
-from amltk.installed import COMMANDS, GROUP, OBSERVERS, distribution_of, origin, read_entry_points
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.installed import (
+    COMMANDS,
+    GROUP,
+    OBSERVERS,
+    MalformedEntryPoint,
+    distribution_of,
+    origin,
+    read_entry_points,
+)
+from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.scheduling.task_plugin import TaskPlugin
 
 T = TypeVar("T")
@@ -41,7 +49,7 @@ logger = logging.getLogger("amltk")
 
 DISABLE = "AMLTK_DISABLE_PLUGINS"
 
-Status = Literal["ready", "not installed", "broken", "disabled"]
+Status = Literal["ready", "unavailable", "not installed", "broken", "disabled"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,12 @@ class Listing:
 
     Attributes:
         name: Its name.
-        status: "ready"; "not installed", if we only know of it; "broken" or "disabled".
+        status: "ready"; "unavailable", if it can't run on this system; "not installed", if we only know of it;
+            "broken" or "disabled".
         distribution: What brings it, and its version where it is installed.
         summary: One line about it.
         reason: Why it can't be used and what mends that; empty when it can.
-        backend: The backend itself, if it is a backend and ready.
+        backend: The backend itself, if it is a backend that could be loaded.
     """
 
     name: str
@@ -170,7 +179,7 @@ class Plugins:
         if name in shelf.ready:
             return shelf.ready[name]
         if name in shelf.known:
-            msg = f"The {shelf.noun} {name!r} is not installed. Install it: pip install {shelf.known[name]}"
+            msg = f"The {shelf.noun} {name!r} is not installed. Install it: {how_to_install(shelf.known[name])}"
             raise shelf.missing(msg)
         installed = self._names(shelf)
         msg = (
@@ -236,11 +245,8 @@ class Plugins:
 
     def list_backends(self) -> list[Listing]:
         """Return what is known of each backend; loads the modules of the installed ones, but not what they wrap."""
-        backends = self._backends.ready
         return [
-            replace(row, summary=backends[row.name].summary, backend=backends[row.name])
-            if row.status == "ready"
-            else row
+            _described(row, self._backends.ready[row.name]) if row.status == "ready" else row
             for row in self._rows(self._backends)
         ]
 
@@ -270,7 +276,7 @@ class Plugins:
             Listing(name, "ready", "(registered by the program)", "") for name in shelf.ready if name not in installed
         ]
         rows += [
-            Listing(name, "not installed", distribution, "", reason=f"pip install {distribution}")
+            Listing(name, "not installed", distribution, "", reason=how_to_install(distribution))
             for name, distribution in shelf.known.items()
             if name not in installed and name not in shelf.ready
         ]
@@ -379,13 +385,23 @@ class Plugins:
         return offers
 
 
+def _described(row: Listing, backend: Backend) -> Listing:
+    status: Status = "unavailable" if backend.unavailable else "ready"
+    return replace(row, status=status, reason=backend.unavailable, summary=backend.summary, backend=backend)
+
+
 def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
     entry, *others = found
+    if others and all(other.dist is entry.dist for other in others):
+        msg = f"it is named {len(found)} times there: {', '.join(each.value for each in found)}; keep one"
+        raise _Refused(msg)
     if others:
         both = " and ".join(sorted(origin((each,)) for each in found))
         commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
         msg = f"{both} both bring it; keep one: {commands}"
         raise _Refused(msg)
+    if isinstance(entry, MalformedEntryPoint):
+        raise _Refused(entry.fault)
     return entry
 
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from amltk.known import how_to_install
+
 NAME = "amltk_dag.py"
 
-_NEXT = """\
+_NEXT = f"""\
 Airflow finds it within minutes; at once by: airflow dags reserialize
 Its workers need
-  - pip install amltk-airflow, in the versions of the program that uses it
+  - {how_to_install("amltk-airflow", elsewhere=True)}, in the versions of the program that uses it
   - the program's key, in AMLTK_AIRFLOW_KEY, or in a file whose path is in AMLTK_AIRFLOW_KEY_FILE
 Then see whether everything fits, from where the program runs:
   amltk doctor airflow -o url=http://HOST:8080 -o store=file:///SHARED/FOLDER

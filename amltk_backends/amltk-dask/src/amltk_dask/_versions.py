@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amltk.exceptions import NotSupportedError
+from amltk.known import how_to_install
 from amltk_dask._worker import Greeting, versions
 
 
@@ -16,7 +17,7 @@ def check_fit(address: str, answer: Greeting | BaseException) -> BaseException |
     if isinstance(answer, ModuleNotFoundError):
         return NotSupportedError(
             f"The worker {address} cannot import {answer.name}. {what_to_install()} "
-            "For dask's workers: pip install amltk-dask"
+            f"For dask's workers: {how_to_install('amltk-dask', elsewhere=True)}"
         )
     if isinstance(answer, BaseException):
         error = NotSupportedError(

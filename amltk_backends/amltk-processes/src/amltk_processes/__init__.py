@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
 
+def why_unavailable() -> str:
+    """Say why the pool can't run on this system; nothing where it can."""
+    if hasattr(os, "waitid"):
+        return ""
+    return (
+        f"amltk-processes runs on Linux, and this is {sys.platform}, with a Python that lacks os.waitid. "
+        f"Use an executor that it has: Scheduler(concurrent.futures.ProcessPoolExecutor()), say."
+    )
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    if not hasattr(os, "waitid"):
-        msg = (
-            f"amltk-processes runs on Linux, and this is {sys.platform}, with a Python that lacks os.waitid. "
-            f"Use an executor that it has: Scheduler(concurrent.futures.ProcessPoolExecutor()), say."
-        )
+    if msg := why_unavailable():
         raise ImportError(msg)
     from amltk_processes import executor
 

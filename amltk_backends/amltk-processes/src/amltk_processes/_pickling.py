@@ -83,9 +83,9 @@ class CallPickler:
     """Pickles calls for one executor, and each plain function only once.
 
     A function by value takes the globals that it uses along as they are at its first call. Functions of one script
-    share their globals in a worker; a change that the program makes later arrives with the next function that uses them.
-    What carries state that one expects to change between calls (`partial`, bound methods, callable objects) is pickled each
-    time.
+    share their globals in a worker. A change that the program makes later arrives with the next function that uses
+    them. What carries state that one expects to change between calls (`partial`, bound methods, callable objects) is
+    pickled each time.
     """
 
     def __init__(self) -> None:

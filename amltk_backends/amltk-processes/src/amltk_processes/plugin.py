@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from amltk.backend import Backend, Capabilities
 from amltk.checks import check_callable, check_int, check_seconds, check_type
 from amltk.hookspecs import hookimpl
+from amltk_processes import why_unavailable
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -120,5 +121,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 carries_any_exception=True,
                 enforces_timeouts=True,
             ),
+            needs_main_thread=False,
+            unavailable=why_unavailable(),
         )
     )

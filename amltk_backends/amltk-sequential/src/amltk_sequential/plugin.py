@@ -31,5 +31,6 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             summary="One call after the other in this thread: for debugging.",
             create=sequential,
             capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, blocks_the_run=True),
+            needs_main_thread=False,
         )
     )

@@ -199,4 +199,5 @@ def _let_go_of_the_terminal() -> None:
                 setattr(sys, name, proxied)
 
 
-os.register_at_fork(after_in_child=_let_go_of_the_terminal)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_let_go_of_the_terminal)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,9 @@ INTERPRETER_SECONDS = 60.0
 
 GRACE_SECONDS = 10.0
 """So much time has a process that is interrupted to end what it has started, before it is killed."""
+
+
+PIPES_CAN_BE_AWAITED = sys.platform != "win32"
 
 
 class Probe:
@@ -44,6 +49,10 @@ class Probe:
         self._channel = self._process.stdout
         self._unread = b""
         self._patience = INTERPRETER_SECONDS
+        self._chunks: SimpleQueue[bytes] | None = None
+        if not PIPES_CAN_BE_AWAITED:
+            self._chunks = SimpleQueue()
+            threading.Thread(target=self._read, args=(self._chunks,), name="amltk doctor", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +65,11 @@ class Probe:
                 self.interrupt()
                 self.exit_code(GRACE_SECONDS)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, getattr(signal, "SIGKILL", 9))
+            else:  # Windows: what it has started can't be found
+                self._process.terminate()
             self._channel.close()  # not read to its end: what left the session may hold it open for ever
             self._process.wait()
             self._said.close()
@@ -69,10 +81,8 @@ class Probe:
             TimeoutError: It said nothing for `limit` seconds.
         """
         while True:
-            if not select.select([self._channel], [], [], max(limit, self._patience))[0]:
-                raise TimeoutError
+            chunk = self._next_chunk(max(limit, self._patience))
             self._patience = 0.0
-            chunk = os.read(self._channel.fileno(), 65536)
             *lines, self._unread = (self._unread + chunk).split(b"\n")
             for line in lines:
                 message = json.loads(line)
@@ -82,6 +92,30 @@ class Probe:
             if not chunk:
                 return
 
+    def _next_chunk(self, seconds: float) -> bytes:
+        """Return what comes next, within so many seconds; nothing at the end.
+
+        Raises:
+            TimeoutError: Nothing came.
+        """
+        if self._chunks is not None:
+            try:
+                return self._chunks.get(timeout=seconds)
+            except Empty:
+                raise TimeoutError from None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                raise TimeoutError
+        return os.read(self._channel.fileno(), 65536)
+
+    def _read(self, chunks: SimpleQueue[bytes]) -> None:
+        """Read in a thread, where nothing else can wait for a pipe with a time limit."""
+        with contextlib.suppress(OSError, ValueError):  # closed by the end of the probe
+            while chunk := os.read(self._channel.fileno(), 65536):
+                chunks.put(chunk)
+        chunks.put(b"")
+
     def exit_code(self, limit: float) -> int | None:
         """Return its exit code, or None if it does not end within `limit` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -90,10 +124,17 @@ class Probe:
 
     def interrupt(self) -> None:
         """Interrupt it, as Ctrl-C does: it stops what it does, and ends what it has started."""
-        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.send_signal(signal.SIGINT)
+        except ValueError:  # Windows can't
+            self._process.terminate()
 
     def last_words(self) -> str:
         """Return the last line that it wrote and that was for people."""
-        said = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # where it writes is left alone
+        if hasattr(os, "pread"):
+            said = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # where it writes stays
+        else:
+            self._said.seek(0)
+            said = self._said.read()
         lines = said.decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")

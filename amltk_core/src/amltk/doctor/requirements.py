@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from typing import TYPE_CHECKING
+
+from amltk.known import how_to_install, is_ours
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -22,6 +28,11 @@ def compare(root: Distribution) -> tuple[bool | None, str]:
         return None, f"{there}; whether they fit is not known: pip install packaging"
     misfits = list(_misfits(root))
     return not misfits, "; ".join(misfits) or there
+
+
+def _command(need: Requirement) -> str:
+    """Return the command that brings what is needed: one of this project is on no package index."""
+    return how_to_install(need.name) if is_ours(need.name) else f"pip install '{need.name}{need.specifier}'"
 
 
 def _present(root: Distribution) -> Iterator[str]:
@@ -52,13 +63,13 @@ def _misfits(root: Distribution) -> Iterator[str]:
                 wanted = f"{need.name}{need.specifier}"
                 found = distribution(need.name)
                 if not need.specifier.contains(found.version, prereleases=True):
-                    yield f"{who} needs {wanted}, but {found.version} is installed: pip install '{wanted}'"
+                    yield f"{who} needs {wanted}, but {found.version} is installed: {_command(need)}"
             except InvalidRequirement:
                 yield f"{who} needs {text!r}, which can't be understood"
             except InvalidVersion:
                 yield f"{who} needs {wanted}, but the version {found.version!r} can't be understood"
             except PackageNotFoundError:
-                yield f"{who} needs {wanted}, which is not installed: pip install '{wanted}'"
+                yield f"{who} needs {wanted}, which is not installed: {_command(need)}"
             else:
                 key = found.name, frozenset(need.extras)
                 if key not in seen:

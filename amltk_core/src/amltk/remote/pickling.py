@@ -9,6 +9,7 @@ from types import CellType, FunctionType
 from typing import Any
 
 from amltk.calls import name_of
+from amltk.checks import is_unawaited, unawaited_result
 
 Dumps = Callable[[Any], bytes]
 Loads = Callable[[bytes], Any]
@@ -88,6 +89,8 @@ def unpicklable_result(
     error: BaseException, fn: Callable[..., Any], result: object, dumps: Callable[[Any], object]
 ) -> BaseException:
     """Do as `unpicklable_call` does, where what `fn` returned could not be pickled."""
+    if is_unawaited(result):
+        return unawaited_result(name_of(fn), result)
     where = _culprit("result", result, dumps) or "result"
     instead = "Let it return what can be pickled, and write the rest to a file."
     return _unpicklable(error, f"what {name_of(fn)} returned, at {where}", instead)

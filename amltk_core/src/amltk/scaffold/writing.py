@@ -14,6 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from amltk.known import how_to_install
 from amltk.scaffold.names import Kind, Names, ScaffoldError, check_name, check_target
 
 _COMMON = {
@@ -91,6 +92,7 @@ def _filled(text: str, names: Names) -> str:
     words = {
         **_WORDS[names.kind],
         "@core@": version("amltk-core"),
+        "@install-core@": how_to_install("amltk-core", "testing"),
         "@year@": str(time.localtime().tm_year),
         "amltk-newname": names.distribution,
         "amltk_newname": names.package,

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sized
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -39,14 +40,16 @@ class Inbox:
         self._sources: SimpleQueue[Future[Any]] = SimpleQueue()
         self._orders: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: Context | None = None
         self._woken = False
         self._rested = 0.0
         self._from_afar = False
         self._is_open = False
 
     def belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to `loop`, which is running in this thread."""
+        """Belong to `loop`, which is running in this thread, and deliver in the context variables of now."""
         self.thread = threading.get_ident()
+        self._context = copy_context()
         self._loop = loop
 
     def open(self) -> None:
@@ -111,7 +114,8 @@ class Inbox:
 
     def _wake(self, function: Callable[[], None]) -> None:
         try:
-            self._loop.call_soon_threadsafe(function)  # type: ignore[union-attr] # it belongs to one by then
+            # By default, it would be the context of the thread that wakes the loop.
+            self._loop.call_soon_threadsafe(function, context=self._context.copy())  # type: ignore[union-attr] # it belongs to a loop by then
         except RuntimeError:  # the loop is closed: the run is over
             logger.debug("Something came for a run that has ended.")
 

@@ -16,6 +16,8 @@ from amltk.checks import did_you_mean
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
 
+_NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter"))
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -27,6 +29,7 @@ class Provider:
         owned: Whether the run closes it; an executor that the user passed in stays the user's.
         enforces_timeouts: Whether it has `submit_with_timeout`.
         kill: Ends what runs in it; None where that can't be done.
+        needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
     """
 
     label: str
@@ -34,6 +37,7 @@ class Provider:
     owned: bool
     enforces_timeouts: bool
     kill: Callable[[Executor], None] | None = field(default=None)
+    needs_main_thread: bool = False
 
 
 def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
@@ -64,6 +68,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         owned=True,
         enforces_timeouts=backend.capabilities.enforces_timeouts,
         kill=backend.kill,
+        needs_main_thread=backend.needs_main_thread,
     )
 
 
@@ -97,13 +102,18 @@ def from_executor(executor: Executor) -> Provider:
     kill: Callable[[Executor], None] | None = None
     if callable(getattr(executor, "kill_calls", None)):  # which leaves it to its owner as it was
         kill = _kill_calls
-    elif callable(getattr(executor, "kill_workers", None)):  # as the standard pool has it from Python 3.14 on
-        kill = _kill_workers
     elif isinstance(executor, ProcessPoolExecutor):
-        kill = _kill_processes
+        kill = _end_processes
+    elif callable(getattr(executor, "kill_workers", None)):  # a stranger's that has it, as the standard pool of 3.14
+        kill = _kill_workers
     timed = callable(getattr(executor, "submit_with_timeout", None))
     return Provider(
-        label=type(executor).__name__, open=lambda: executor, owned=False, enforces_timeouts=timed, kill=kill
+        label=type(executor).__name__,
+        open=lambda: executor,
+        owned=False,
+        enforces_timeouts=timed,
+        kill=kill,
+        needs_main_thread=any(base.__module__ in _NEEDS_MAIN_THREAD for base in type(executor).__mro__),
     )
 
 
@@ -115,14 +125,21 @@ def _kill_workers(executor: Executor) -> None:
     executor.kill_workers()  # type: ignore[attr-defined] # looked for above
 
 
-def _kill_processes(executor: Executor) -> None:
-    """End the workers of the standard library's pool, which has no public way to do it before Python 3.14."""
-    processes = list((getattr(executor, "_processes", None) or {}).values())
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+def _end_processes(executor: Executor) -> None:
+    """End the workers of the standard library's pool, and wait until the pool has noticed it.
+
+    Not by `kill_workers` of Python 3.14: that is SIGKILL at once, and returns before the workers are gone.
+    """
+    pool: Any = executor
+    manager = pool._executor_manager_thread  # its thread; forgotten when the pool is shut down
+    while processes := [process for process in list((pool._processes or {}).values()) if process.is_alive()]:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+    if manager is not None:
+        manager.join(GRACE_SECONDS)  # it fails the calls that ran

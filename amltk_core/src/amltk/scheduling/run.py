@@ -25,12 +25,16 @@ from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from amltk.calls import name_of
+from amltk.checks import is_unawaited, unawaited_result
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
+from amltk.scheduling.failures import Failures
 from amltk.scheduling.inbox import Inbox
+from amltk.scheduling.main_thread import check_main_thread, explain
 from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.retry import runs_again
 from amltk.scheduling.supply import Supply
@@ -101,6 +105,8 @@ class Run:
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
         self._supplies: list[Supply] = []
+        self._turn_comes = False
+        self._ignored = Failures()
         self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
         self.callbacks = Callbacks(self)
         self._provider = provider
@@ -142,7 +148,11 @@ class Run:
         future.function = function
         future.args = args
         future.kwargs = kwargs or _NONE
-        source = self._hand_over(task, function, args, kwargs)
+        try:
+            source = self._hand_over(task, function, args, kwargs)
+        except RuntimeError as error:
+            explain(error)
+            raise
         future.source = source
         self.waiting[source] = future
         if task is not None:
@@ -183,6 +193,8 @@ class Run:
         """
         if supply.submit(self):
             self._supplies.append(supply)
+            if not self.waiting:
+                self._take_turn()
 
     def refuse(self) -> NoReturn:
         """Say why no call can be submitted now, or here.
@@ -223,7 +235,7 @@ class Run:
         """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
-        self._executor = self._provider.open()
+        self._open()
         view = self._view
         if view is not None:
             view.start()  # before the first event, so that it sees them all
@@ -241,6 +253,23 @@ class Run:
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
+
+    def _open(self) -> None:
+        provider = self._provider
+        if not provider.needs_main_thread:
+            self._executor = provider.open()
+            return
+        check_main_thread(provider.label)
+        try:
+            self._executor = provider.open()
+        except RuntimeError as error:
+            check_main_thread(provider.label, error)
+            raise
+        try:
+            check_main_thread(provider.label)  # it may have ended meanwhile
+        except BaseException:
+            self._abandon()
+            raise
 
     def conclude(self) -> ExitState:
         """Return how the run ended, or raise what is to be raised.
@@ -281,11 +310,12 @@ class Run:
         scheduler = self.scheduler
         assert self._loop is not None
         timeout = None if self._timeout is None else self._loop.call_later(self._timeout, self._timed_out)
+        ended_before = scheduler.event_counts[scheduler.FUTURE_DONE]
         self.accepting = True
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
-        if not self.waiting:
+        if not self.waiting and not self._supplies:
             self._ran_empty()
         await self._ending.wait()
         for timer in list(self.callbacks.timers):
@@ -296,6 +326,7 @@ class Run:
             await self._until_idle()
         if self.waiting or self.callbacks.coroutines:
             await self._stop_what_runs()
+        self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
         scheduler.emit(scheduler.FINISHING)
         await self.callbacks.settle()
         await self._close()
@@ -394,10 +425,29 @@ class Run:
 
     def _ended(self, source: Future[Any]) -> None:
         self._deliver(source)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Submit what maps have to submit next; without any call left, the run may be at its end."""
         if self._supplies:
             self._resupply()
-        if not self.waiting:
+        if self.waiting:
+            return
+        if self._supplies:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
+            self._take_turn()
+        else:
             self._ran_empty()
+
+    def _take_turn(self) -> None:
+        if not self._turn_comes:
+            assert self._loop is not None
+            self._turn_comes = True
+            self._loop.call_soon(self._turn_came)
+
+    def _turn_came(self) -> None:
+        self._turn_comes = False
+        if self._supplies:
+            self._go_on()
 
     def _resupply(self) -> None:
         for supply in list(self._supplies):
@@ -429,7 +479,15 @@ class Run:
             elif not runs_again(self, future, error):
                 self._tell_exception(future, error)
         else:
-            self._tell_result(future, result)
+            if is_unawaited(result):
+                self._deliver_unawaited(future, result)
+            else:
+                self._tell_result(future, result)
+
+    def _deliver_unawaited(self, future: CallFuture[Any], result: object) -> None:
+        error = unawaited_result(name_of(future.function), result)
+        if not runs_again(self, future, error):
+            self._tell_exception(future, error)
 
     def _tell_cancelled(self, future: CallFuture[Any]) -> None:
         if (task := future.task) is not None:
@@ -454,6 +512,7 @@ class Run:
     def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
         if (task := future.task) is not None:
             task.n_running -= 1
+        explain(error)
         _add_note(error, f"The call: {future.describe()}")
         if not future.done():
             _set_exception(future, error)
@@ -463,7 +522,8 @@ class Run:
         if task is not None:
             task.emit(task.DONE, future)
             task.emit(task.EXCEPTION, future, error)
-        self.apply_policy(error)
+        if self.apply_policy(error) is Action.IGNORE:
+            self._ignored.add(error)
 
     def _ran_empty(self) -> None:
         if self.accepting:
@@ -476,7 +536,7 @@ class Run:
             return
         if not self.accepting:
             self._idle.set()
-        elif self._end_on_empty and not self.callbacks.timers:
+        elif self._end_on_empty and not self.callbacks.timers and not self._supplies:
             self._end(Code.EXHAUSTED)
 
     def apply_policy(self, error: BaseException) -> Action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -345,7 +346,8 @@ class Scheduler(Emitter, Constructors):
             except BaseException as error:
                 outcome.append(error)
 
-        thread = threading.Thread(target=work, name="amltk: run() inside of a running event loop")
+        context = contextvars.copy_context()  # callbacks see what the caller has set
+        thread = threading.Thread(target=context.run, args=(work,), name="amltk: run() inside of a running event loop")
         thread.start()
         with interrupts(run):
             while thread.is_alive():

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from amltk.calls import describe_call
 
 if TYPE_CHECKING:
     from amltk.scheduling.run import Run
     from amltk.scheduling.task import Task
+
+logger = logging.getLogger("amltk")
+
+MOST_NAMED = 10
+"""How many items that a map leaves out are named in warnings; the others are counted."""
+MOST_IN_A_ROW = 1000
+"""How many items in a row are left out before the map ends: an endless iterable would never end."""
 
 
 class Supply:
@@ -19,9 +29,14 @@ class Supply:
         self._calls = calls
         self._buffersize = buffersize
         self._refused: tuple[Any, ...] | None = None
+        self._left_out = 0
+        self._in_a_row = 0
 
     def submit(self, run: Run) -> bool:
-        """Submit as many calls as there is room for.
+        """Submit as many calls as there is room for, up to one that is refused.
+
+        A refused call is kept and offered again next time, while anything is under way. Otherwise a warning
+        names it, and the next item's turn comes next time: the loop and Ctrl-C have theirs in between.
 
         Returns:
             Whether there may be more to come.
@@ -33,9 +48,33 @@ class Supply:
             args = self._refused if self._refused is not None else next(self._calls, None)
             self._refused = None
             if args is None:
+                if self._left_out > MOST_NAMED:
+                    msg = "The map of %r left out %d items in all, as above; the first %d are named there."
+                    logger.warning(msg, self.task, self._left_out, MOST_NAMED)
                 return False
             if self.task.submit(*args) is None:
-                # A limit is in the way, say of calls at a time. It will not be for ever, if anything is under way.
-                self._refused = args
-                return bool(run.waiting)
+                if run.waiting:
+                    self._refused = args
+                    return True
+                return run.accepting and self._leave_out(args)
+            self._in_a_row = 0
         return run.accepting
+
+    def _leave_out(self, args: tuple[Any, ...]) -> bool:
+        """Report a call that nothing would have offered again; return whether the map goes on."""
+        self._left_out += 1
+        self._in_a_row += 1
+        if self._left_out <= MOST_NAMED:
+            logger.warning(
+                "The map of %r leaves out %s: %s refused it while no call was under way, so nothing would have it "
+                "offered again.",
+                self.task, describe_call(self.task.function, args, {}), type(self.task.refused_by).__name__,
+            )  # fmt: skip
+        if self._in_a_row < MOST_IN_A_ROW:
+            return True
+        logger.warning(
+            "The map of %r ends early: %d items in a row were refused while no call was under way, the first %d are "
+            "named above. The items after them are not tried.",
+            self.task, MOST_IN_A_ROW, MOST_NAMED,
+        )  # fmt: skip
+        return False

@@ -74,6 +74,8 @@ class Task(Emitter, Generic[P, R]):
         """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
+        self.refused_by: TaskPlugin | None = None
+        """The plugin that refused a call last."""
         self._timeout: float | None = None
         try:
             for plugin in self.plugins:
@@ -114,6 +116,7 @@ class Task(Emitter, Generic[P, R]):
         for plugin in self.plugins:
             submission = plugin.pre_submit(function, *to_send, **to_send_by_name)
             if submission is None:
+                self.refused_by = plugin
                 return None
             if not isinstance(submission, tuple) or len(submission) != 3:
                 msg = (
@@ -132,8 +135,11 @@ class Task(Emitter, Generic[P, R]):
         As `map(function, *iterables)` does, each call takes one item of each, until the shortest
         ends. There are never more than `buffersize` calls of the task under way: so inputs that
         are large, or without end, can come from a generator. That runs in the thread of the run,
-        and should not take long. The run does not end for lack of work before it has ended. A call
-        that a plugin refuses is tried again when another one has ended, if one is under way.
+        and should not take long. The run does not end for lack of work before it has ended.
+
+        A call that a plugin refuses is offered again when another one has ended. If the plugin refuses
+        it while no call of the scheduler is under way, a warning names it, and the map goes on with the
+        next item. After 1,000 such items in a row the map ends, with a warning.
 
         Args:
             *iterables: One for each positional argument of the function.

@@ -1,0 +1,52 @@
+"""What failed in a run that went on: one line at its end."""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("amltk")
+
+_LONGEST = 300
+_OUT_OF_TIME = frozenset({"CallTimeoutError", "WallTimeoutException", "CpuTimeoutException"})
+"""Classes of errors of calls that were ended for their time limit; the last two are pynisher's."""
+_IMPORTS = (
+    ". Every call ran out of time. If a fresh worker spends it on imports, have them done before its first call: by "
+    "initializer= of the backend."
+)
+
+
+class Failures:
+    """Counts the errors of calls that `on_exception=` ignores."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._kinds: dict[type[BaseException], tuple[int, str]] = {}
+
+    def add(self, error: BaseException) -> None:
+        """Count an error; keep nothing of it but the text of the first one of its class."""
+        count, text = self._kinds.get(type(error)) or (0, _first_line(error))
+        self._kinds[type(error)] = count + 1, text
+
+    def tell(self, calls: int) -> None:
+        """Log how many of so many `calls` failed, and the commonest error: a warning if none returned."""
+        if not self._kinds:
+            return
+        failed = sum(count for count, _ in self._kinds.values())
+        kind, (count, text) = max(self._kinds.items(), key=lambda item: item[1][0])
+        hint = ""
+        if failed == calls and all(each.__name__ in _OUT_OF_TIME for each in self._kinds):
+            text, hint = text.removesuffix("."), _IMPORTS
+        logger.log(
+            logging.INFO if failed < calls else logging.WARNING,
+            "%d of %d call%s failed. Commonest error (%d time%s): %s%s%s",
+            failed, calls, "" if calls == 1 else "s", count, "" if count == 1 else "s", kind.__qualname__,
+            f": {text}" if text else "", hint,
+        )  # fmt: skip
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except Exception:  # an exception whose own __str__ raises
+        return ""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,0 +1,162 @@
+"""Entry points of installed distributions that are malformed, or can't be read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+
+from amltk import Scheduler
+from amltk.cli import main
+from amltk.exceptions import BrokenBackendError
+from amltk.plugins import plugin_manager
+
+GOOD = """
+    from concurrent.futures import ThreadPoolExecutor
+    from amltk.backend import Backend, Capabilities
+    from amltk.hookspecs import hookimpl
+
+    @hookimpl
+    def amltk_register_backends(register):
+        for name in ("good", "best"):
+            register(Backend(name=name, summary="Good.", create=ThreadPoolExecutor, capabilities=Capabilities()))
+"""
+
+
+def strict_entry_point(name, value, group):
+    """Make an entry point as Python 3.15 does: not at all if it is malformed."""
+    if not importlib.metadata.EntryPoint.pattern.match(value):
+        raise ValueError(value)
+    return importlib.metadata.EntryPoint(name=name, value=value, group=group)
+
+
+@pytest.fixture(params=["as it is", "strict"], autouse=True)
+def python(request, monkeypatch):
+    """Read entry points as this Python does, and as one that refuses a whole distribution for one of them."""
+    if request.param == "strict":
+        read = importlib.metadata.Distribution.entry_points.fget
+
+        def entry_points(distribution):
+            found = read(distribution)
+            for entry in found:
+                strict_entry_point(entry.name, entry.value, entry.group)
+            return found
+
+        monkeypatch.setattr(importlib.metadata.Distribution, "entry_points", property(entry_points))
+
+
+def add(site, text, *, distribution="their-good", metadata=True):
+    """Add a distribution with this `entry_points.txt`."""
+    site.add(distribution, GOOD, backends="good", metadata=metadata)
+    (info,) = site.folder.glob(f"{distribution.replace('-', '_')}-1.0.dist-info")
+    path = info / "entry_points.txt"
+    if isinstance(text, bytes):
+        path.write_bytes(text)
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def rows(name=None):
+    return {row.name: row for row in plugin_manager().list_backends() if name in (None, row.name)}
+
+
+MALFORMED = [
+    ("bad = not a module!", "bad", "'bad = not a module!' in [amltk]"),
+    ("bad = their-good", "bad", "'bad = their-good' in [amltk]"),
+    ("bad = their_good:a:b", "bad", "'bad = their_good:a:b' in [amltk]"),
+    ("bad = their_good  # why", "bad", "'bad = their_good  # why' in [amltk]"),
+    ("bad =", "bad", "'bad' in [amltk]"),
+    ("bad", "bad", "'bad' in [amltk]"),
+    ("bad: their_good", "bad: their_good", "'bad: their_good' in [amltk]"),
+]
+
+
+@pytest.mark.parametrize(("line", "name", "said"), MALFORMED)
+def test_a_malformed_entry_point_is_told_and_hides_no_other(site, capsys, line, name, said):
+    add(site, f"[amltk]\ngood = their_good\n{line}\nbest = their_good\n")
+    found = rows()
+    assert found["good"].status == found["best"].status == found["threads"].status == "ready"
+    assert (found[name].status, found[name].distribution) == ("broken", "their-good")
+    assert said in found[name].reason
+    assert "malformed: it must be" in found[name].reason
+    Scheduler.with_good(1)
+    with pytest.raises(BrokenBackendError, match=r"their-good 1\.0 is broken: its entry point"):
+        Scheduler.with_backend(name)
+    assert main(["backends", "--json"]) == 0
+    assert "malformed" in capsys.readouterr().out
+    assert main(["plugins"]) == 0
+    assert "malformed" in capsys.readouterr().out
+
+
+def test_in_another_group_it_hides_nothing_either(site, caplog):
+    add(site, "[console_scripts]\nrun = no no\n[amltk]\ngood = their_good\n[pytest11]\nx\n")
+    assert rows("good")["good"].status == "ready"
+    assert "distribution their-good has a malformed entry point: [console_scripts] run = no no." in caplog.text
+
+
+def test_of_a_distribution_without_anything_of_ours_nothing_is_said(site, caplog):
+    add(site, "[console_scripts]\nrun\n[other]\nx = y z\n", distribution="somebodys")
+    assert "threads" in rows()
+    assert "somebodys" not in caplog.text
+
+
+def test_what_is_not_utf_8_is_told_and_hides_no_other(site):
+    add(site, b"[amltk]\ngood = their_good\nb\xe4d = their_g\xf6\xf6d\n")
+    found = rows()
+    assert found["good"].status == "ready"
+    (broken,) = [row for row in found.values() if row.distribution == "their-good" and row.status == "broken"]
+    assert "malformed" in broken.reason
+
+
+def test_sections_may_come_twice(site):
+    more = "# more\n[amltk.observers]\n[amltk]\nbest = their_good\ngood = their_good\n"
+    add(site, f"[amltk]\ngood = their_good\n\n{more}")
+    found = rows()
+    assert found["good"].status == found["best"].status == "ready"
+
+
+def test_one_name_for_two_modules_of_one_distribution(site):
+    add(site, "[amltk]\ngood = their_good\ngood = their_other\n")
+    found = rows("good")["good"]
+    assert found.status == "broken"
+    assert found.reason == "it is named 2 times there: their_good, their_other; keep one"
+
+
+def test_distributions_without_metadata_hide_one_another_no_more(site):
+    for number in range(3):
+        site.add(f"nameless-{number}", None, backends=f"lost{number} = lost {number}!", metadata=False)
+    add(site, "[amltk]\ngood = their_good\nbad\n", metadata=False)
+    found = rows()
+    assert found["good"].status == "ready"
+    assert {found[name].status for name in ("bad", "lost0", "lost1", "lost2")} == {"broken"}
+
+
+def test_metadata_that_is_not_utf_8_is_as_none(site):
+    add(site, "[amltk]\ngood = their_good\nbad\n")
+    (metadata,) = site.folder.glob("their_good*/METADATA")
+    metadata.write_bytes(b"Metadata-Version: 2.1\nName: their-good\nVersion: 1.0\nAuthor: M\xfcller\n")
+    found = rows()
+    assert found["good"].status == "ready"
+    assert found["bad"].distribution == "an unknown distribution"
+
+
+def test_a_folder_in_the_place_of_the_file_harms_nobody_else(site):
+    add(site, "")
+    (path,) = site.folder.glob("their_good*/entry_points.txt")
+    path.unlink()
+    path.mkdir()
+    assert "threads" in rows()
+
+
+def test_a_distribution_that_cannot_be_read_at_all_is_named(site, caplog, monkeypatch):
+    add(site, "[amltk]\ngood = their_good\n")
+    read = importlib.metadata.PathDistribution.read_text
+
+    def fail(distribution, name):
+        if "their_good" in str(distribution._path) and name == "entry_points.txt":
+            raise OSError(5, "Input/output error")
+        return read(distribution, name)
+
+    monkeypatch.setattr(importlib.metadata.PathDistribution, "read_text", fail)
+    assert "threads" in rows()
+    assert "their-good can't be read, so it is passed over: OSError: [Errno 5]" in caplog.text
