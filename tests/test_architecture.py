@@ -70,6 +70,7 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
+    "annotationlib": {"amltk.remote"},  # of the standard library, from Python 3.14 on
     "cloudpickle": {"amltk.remote"},
     "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
