@@ -317,3 +317,11 @@ def script(code: str, folder: Path) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9])
+def test_an_idle_worker_may_stay_for_any_time(make, seconds):
+    executor = make(1, timeout=seconds)
+    first = executor.submit(os.getpid).result()
+    time.sleep(0.1)
+    assert executor.submit(os.getpid).result() == first

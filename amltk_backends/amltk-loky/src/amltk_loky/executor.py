@@ -36,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_AGAIN = 0.05
+# Seconds that an idle process of loky's waits at most: it polls, and the system takes no more than 24 days.
+_LONGEST = 20 * 86_400.0
 
 
 class LokyExecutor(Executor):
@@ -76,7 +78,7 @@ class LokyExecutor(Executor):
         self._max_workers = max_workers or loky.cpu_count()
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         if timeout is not None:
-            options["timeout"] = timeout  # else it is loky's own default
+            options["timeout"] = min(timeout, _LONGEST)  # else it is loky's own default
         prepare = None if initializer is None else cloudpickle.dumps((initializer, initargs))
         self._open_own = functools.partial(_pool.own, prepare, **options)
         self._open: Callable[[], Pool] = self._open_own

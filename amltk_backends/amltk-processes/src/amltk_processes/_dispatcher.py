@@ -42,7 +42,7 @@ from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, killed
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
-from amltk_processes._limits import Limits
+from amltk_processes._limits import LONGEST, Limits
 from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads
@@ -304,7 +304,7 @@ class Dispatcher:
         self.links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
         if self._heartbeat_timeout is not None:
-            link.ask_for_beats(self._heartbeat_timeout / LOOKS)
+            link.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
         if self._forward_logs:
             link.tell_levels(dumps(levels()))
         if self._first_call is not None:
