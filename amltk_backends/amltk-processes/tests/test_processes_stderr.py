@@ -304,3 +304,17 @@ def test_a_line_of_a_progress_bar_is_kept_once() -> None:
         assert re.sub(rb"\r", b"", stream.kept) == b"before\n9998%"
     finally:
         stream.close()
+
+
+def test_a_default_timeout_of_sockets_leaves_a_stderr_that_is_a_socket_as_it_was() -> None:
+    script = """
+import multiprocessing, socket
+socket.setdefaulttimeout(30)
+with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+    executor.submit(lambda: os.write(2, b"!")).result()
+    print(os.get_blocking(2))
+"""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, start(script, stdout=subprocess.PIPE, stderr=theirs.fileno()) as main:
+        assert main.stdout.read() == b"True\n"
+        assert ours.recv(1) == b"!"

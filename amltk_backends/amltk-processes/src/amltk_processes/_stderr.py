@@ -111,7 +111,11 @@ class Outlet:
         self._socket: socket.socket | None = None
         mode = os.fstat(2).st_mode
         if stat.S_ISSOCK(mode):
+            # A default timeout would make it non-blocking, for all who have this stderr.
+            seconds = socket.getdefaulttimeout()
+            socket.setdefaulttimeout(None)
             self._socket = socket.socket(fileno=os.dup(2))
+            socket.setdefaulttimeout(seconds)
         elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             with contextlib.suppress(OSError):  # then it may block
                 self._fd = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
