@@ -23,6 +23,7 @@ FLOORS = [
     {
         "amltk.calls",
         "amltk.checks",
+        "amltk.cpus",
         "amltk.deaths",
         "amltk.exceptions",
         "amltk.installed",
@@ -82,6 +83,7 @@ PUBLIC = {
     "amltk.backend",
     "amltk.calls",
     "amltk.checks",
+    "amltk.cpus",
     "amltk.deaths",
     "amltk.events",
     "amltk.exceptions",

@@ -55,8 +55,12 @@ def test_the_plugin_does_not_load_what_it_wraps():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
 
 
-def test_by_default_there_are_as_many_workers_as_loky_says(make, monkeypatch, tmp_path, until):
-    monkeypatch.setattr(loky, "cpu_count", lambda: 3)
+@pytest.mark.parametrize(("of_loky", "given"), [(3, 4), (5, 3)])
+def test_by_default_there_are_as_many_workers_as_loky_and_the_quota_allow(
+    make, monkeypatch, tmp_path, until, of_loky, given
+):
+    monkeypatch.setattr(loky, "cpu_count", lambda: of_loky)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", str(given))
     executor = make()
     for _ in range(4):
         executor.submit(calls.wait_for, tmp_path / "gate", tmp_path)
