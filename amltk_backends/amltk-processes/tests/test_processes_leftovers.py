@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,9 +81,7 @@ def test_an_alarm_of_an_initializer_is_cleared() -> None:
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, raise_from])
 @pytest.mark.parametrize("then", ["nothing", "unblock"])
-def test_a_signal_that_waits_to_be_unblocked_is_dropped(
-    executor: ProcessPoolExecutor, handler: Any, then: str
-) -> None:
+def test_a_signal_that_waits_to_be_unblocked_is_dropped(executor: ProcessPoolExecutor, handler: Any, then: str) -> None:
     def leave() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGUSR1, signal.SIGINT})
         for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT):
@@ -132,9 +131,9 @@ def test_a_directory_that_a_call_changed_to_and_deleted(executor: ProcessPoolExe
         shutil.rmtree(folder)
 
     executor.submit(leave).result(timeout=20)
-    assert executor.submit(os.getcwd).result(timeout=20) == os.getcwd()
+    assert executor.submit(os.getcwd).result(timeout=20) == str(Path.cwd())
     executor.submit(lambda: (leave(), 1 / 0)).exception(timeout=20)
-    assert executor.submit(os.getcwd).result(timeout=20) == os.getcwd()
+    assert executor.submit(os.getcwd).result(timeout=20) == str(Path.cwd())
 
 
 def test_what_an_initializer_has_set_stays(tmp_path) -> None:
@@ -146,7 +145,7 @@ def test_what_an_initializer_has_set_stays(tmp_path) -> None:
 
     def look() -> tuple[Any, ...]:
         handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGPIPE)]
-        seen = os.getcwd(), [getattr(each, "__name__", each) for each in handlers]
+        seen = str(Path.cwd()), [getattr(each, "__name__", each) for each in handlers]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         os.chdir("/")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -33,7 +33,8 @@ def loky(
 
     Args:
         max_workers: How many processes there are at most; by default one for each processor that
-            this process may use, but no more than `loky.cpu_count()` says. They are started when there is work for them.
+            this process may use, but no more than `loky.cpu_count()` says. They are started when
+            there is work for them.
         timeout: After so many idle seconds a process ends, and a new one is started when it is
             needed. None keeps it until the run is over; with `reusable`, it is loky's 10 seconds.
         initializer: Called in each process before its first call. If it raises, the pool is broken

@@ -22,39 +22,45 @@ if TYPE_CHECKING:
 
 _SIGNALS = tuple(map(int, (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)))
 
-_handlers: list[Any] = []
-_mask: set[int] = set()
-_directory = -1
+
+class _Found:
+    """What calls are to find."""
+
+    def __init__(self) -> None:
+        self._handlers: list[Any] = []
+        self._mask: set[int] = set()
+        self._directory = -1
+
+    def remember(self) -> None:
+        """Take what there is now for what calls are to find."""
+        self._handlers = [getsignal(number) for number in _SIGNALS]
+        self._mask = pthread_sigmask(SIG_BLOCK, ())
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+        with contextlib.suppress(OSError):  # it was deleted, say
+            self._directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+
+    def undo(self) -> None:
+        """Undo what a call has left behind. A handler of its own may still raise here, once."""
+        setitimer(ITIMER_REAL, 0)
+        setitimer(ITIMER_VIRTUAL, 0)
+        setitimer(ITIMER_PROF, 0)
+        if [getsignal(number) for number in _SIGNALS] != self._handlers:
+            for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+                if handler is not None:  # it is not of Python's making
+                    signal.signal(number, handler)
+        mask = pthread_sigmask(SIG_BLOCK, ())
+        if mask != self._mask:
+            # What waits for a signal to be unblocked is the call's own. Only the request to end is for us.
+            while signal.sigtimedwait(mask - {signal.SIGTERM}, 0):
+                pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        try:
+            fchdir(self._directory)
+        except OSError:  # there is none, or it may not be entered any more
+            return
 
 
-def remember() -> None:
-    """Take what there is now for what calls are to find."""
-    global _handlers, _mask, _directory
-    _handlers = [getsignal(number) for number in _SIGNALS]
-    _mask = pthread_sigmask(SIG_BLOCK, ())
-    if _directory >= 0:
-        os.close(_directory)
-        _directory = -1
-    with contextlib.suppress(OSError):  # it was deleted, say
-        _directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
-
-
-def undo() -> None:
-    """Undo what the call has left behind. A handler of its own may still raise here, once."""
-    setitimer(ITIMER_REAL, 0)
-    setitimer(ITIMER_VIRTUAL, 0)
-    setitimer(ITIMER_PROF, 0)
-    if [getsignal(number) for number in _SIGNALS] != _handlers:
-        for number, handler in zip(_SIGNALS, _handlers, strict=True):
-            if handler is not None:  # it is not of Python's making
-                signal.signal(number, handler)
-    mask = pthread_sigmask(SIG_BLOCK, ())
-    if mask != _mask:
-        # What waits for a signal to be unblocked is the call's own. Only the request to end is for us.
-        while signal.sigtimedwait(mask - {signal.SIGTERM}, 0):
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
-    try:
-        fchdir(_directory)
-    except OSError:  # there is none, or it may not be entered any more
-        return
+_found = _Found()
+remember, undo = _found.remember, _found.undo

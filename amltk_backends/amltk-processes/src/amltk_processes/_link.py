@@ -133,6 +133,11 @@ class Link:
                 self._functions.add(function.number)
                 pieces += pack(FUNCTION, 0, function.number, function.data)
             pieces += pack(CALL, number, function.number, call.data, call.buffers)
+        self._send_soon(pieces)
+        self.flush()
+        return self._give_tokens(tokens)
+
+    def _send_soon(self, pieces: list[Memory]) -> None:
         small = bytearray()
         for piece in pieces:
             if len(piece) < CHUNK:
@@ -142,7 +147,9 @@ class Link:
                 small = bytearray()
         if small:
             self._out.append(memoryview(small))
-        self.flush()
+
+    def _give_tokens(self, tokens: bytearray) -> list[Call]:
+        """Write tokens to the pipe; return the calls whose tokens it does not take."""
         try:
             given = os.write(self._give_token, tokens) // NUMBER.size
         except BlockingIOError:  # with many pipes, the system gives them a page each
