@@ -23,6 +23,7 @@ FLOORS = [
     {
         "amltk.calls",
         "amltk.checks",
+        "amltk.cpus",
         "amltk.deaths",
         "amltk.exceptions",
         "amltk.installed",
@@ -86,6 +87,7 @@ PUBLIC = {
     "amltk.backend",
     "amltk.calls",
     "amltk.checks",
+    "amltk.cpus",
     "amltk.deaths",
     "amltk.events",
     "amltk.exceptions",

@@ -262,3 +262,14 @@ def test_a_plugin_that_raises_is_reported_and_the_call_fails(scheduler, caplog):
         assert scheduler.run(on_exception="ignore").code is ExitState.Code.EXHAUSTED
     assert task.event_counts["on_exception"] == 1
     assert "retry_after of Raises" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9, 1e300])
+def test_the_time_until_the_next_attempt_may_be_of_any_length(scheduler, seconds):
+    task = scheduler.task(fail_until, plugins=Again(seconds=seconds))
+    ends = []
+    task.on_cancelled(lambda _: ends.append("cancelled"))
+    task.on_exception(lambda *_: ends.append("failed"))
+    scheduler.on_start(lambda: task([], 3))
+    assert scheduler.run(timeout=0.2).code is ExitState.Code.TIMEOUT
+    assert ends == ["cancelled"]

@@ -1091,3 +1091,14 @@ def test_callbacks_that_are_quick_and_many_are_not_warned_of(scheduler, caplog, 
         scheduler.on_start(lambda: time.sleep(0.01))
     scheduler.run()
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9, 1e300])
+def test_times_may_be_of_any_length(scheduler, seconds):
+    results = []
+    scheduler.on_future_result(lambda _, result: results.append(result))
+    scheduler.on_start(lambda: scheduler.call_later(seconds, print))
+    scheduler.on_start(lambda: scheduler.submit(double, 2))
+    scheduler.on_future_done(lambda _: scheduler.stop())
+    assert scheduler.run(timeout=seconds).code is Code.STOPPED
+    assert results == [4]

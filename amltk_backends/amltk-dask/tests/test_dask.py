@@ -17,6 +17,7 @@ import pytest
 
 from amltk import ExitState, Scheduler
 from amltk.exceptions import WorkerDied
+from amltk_dask import _local
 from amltk_dask._local import Home, open_local
 from amltk_dask.executor import DaskExecutor
 
@@ -263,3 +264,20 @@ def script(code: str, folder: Path) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(1, 3), (2, 1), (None, 3)])
+def test_by_default_there_are_as_many_workers_as_the_program_may_use_processors(
+    nothing_is_left, monkeypatch, threads, workers
+):
+    made = []
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "3")
+
+    def refuse(**options):
+        made.append(options["n_workers"])
+        raise InterruptedError
+
+    monkeypatch.setattr(_local, "LocalCluster", refuse)
+    with pytest.raises(InterruptedError):
+        _local.open_local(allowed_failures=0, heartbeat_timeout=None, threads_per_worker=threads)
+    assert made == [workers]

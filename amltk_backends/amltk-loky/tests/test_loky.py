@@ -55,8 +55,12 @@ def test_the_plugin_does_not_load_what_it_wraps():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
 
 
-def test_by_default_there_are_as_many_workers_as_loky_says(make, monkeypatch, tmp_path, until):
-    monkeypatch.setattr(loky, "cpu_count", lambda: 3)
+@pytest.mark.parametrize(("of_loky", "given"), [(3, 4), (5, 3)])
+def test_by_default_there_are_as_many_workers_as_loky_and_the_quota_allow(
+    make, monkeypatch, tmp_path, until, of_loky, given
+):
+    monkeypatch.setattr(loky, "cpu_count", lambda: of_loky)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", str(given))
     executor = make()
     for _ in range(4):
         executor.submit(calls.wait_for, tmp_path / "gate", tmp_path)
@@ -317,3 +321,11 @@ def script(code: str, folder: Path) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9])
+def test_an_idle_worker_may_stay_for_any_time(make, seconds):
+    executor = make(1, timeout=seconds)
+    first = executor.submit(os.getpid).result()
+    time.sleep(0.1)
+    assert executor.submit(os.getpid).result() == first

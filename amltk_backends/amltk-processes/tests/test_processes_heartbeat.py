@@ -129,3 +129,11 @@ def test_wrong_values_are_refused_when_the_scheduler_is_made(wrong: object) -> N
         Scheduler.with_processes(heartbeat_timeout=wrong)
     with pytest.raises((TypeError, ValueError), match="heartbeat_timeout must be a number of seconds"):
         ProcessPoolExecutor(heartbeat_timeout=wrong)
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 2e7, 1e9, 1e300])
+def test_a_heartbeat_may_have_any_time(seconds: float) -> None:
+    with ProcessPoolExecutor(1, heartbeat_timeout=seconds) as executor:
+        assert executor.submit(add, 1).result(timeout=20) == 2
+        time.sleep(0.1)  # the thread that gives the signs would tell by now, if it could not sleep so long
+        assert executor.submit(add, 2).result(timeout=20) == 3

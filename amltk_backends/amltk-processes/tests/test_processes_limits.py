@@ -463,3 +463,11 @@ def test_limits_hold_until_the_interpreters_end(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert (done.stdout, done.stderr) == ("CallTimeoutError\n", "")
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 2**31, 1e9, 1e300])
+def test_a_limit_may_be_of_any_length(seconds: float) -> None:
+    with ProcessPoolExecutor(1, heartbeat_timeout=seconds) as executor:
+        long = executor.submit_with_timeout(seconds, time.sleep, 0.1)
+        assert executor.submit_with_timeout(seconds, add, 1).result(timeout=20) == 2
+        assert long.result(timeout=20) is None

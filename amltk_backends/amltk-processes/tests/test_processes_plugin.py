@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import amltk_processes
+from amltk import cpus
 from amltk.backend import Backend
 from amltk_processes import ProcessPoolExecutor, plugin
 
@@ -59,8 +60,11 @@ def test_where_it_cannot_run_that_is_said(backend: Backend, monkeypatch: pytest.
 
 
 def test_as_many_workers_as_usable_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "_MOUNTS", os.devnull)  # no quota
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3})
     assert ProcessPoolExecutor()._dispatcher._max_workers == 3
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "1")
+    assert ProcessPoolExecutor()._dispatcher._max_workers == 1
 
 
 def test_importing_the_plugin_imports_nothing_that_it_need_not() -> None:

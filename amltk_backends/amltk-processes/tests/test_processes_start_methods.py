@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -53,6 +55,30 @@ class TestEachStartMethod:
     def test_each_worker_leads_a_session(self, method: str) -> None:
         with pool(method) as executor:
             assert executor.submit(lambda: (os.getsid(0), os.getpgrp()) == (os.getpid(),) * 2).result()
+
+    def test_a_default_timeout_of_sockets_is_not_ours(self, method: str) -> None:
+        def add_up(numbers: bytes) -> bytes:
+            socket.setdefaulttimeout(0.05)
+            return numbers + b"." * 3_000_000
+
+        def wait_in_vain() -> None:
+            with contextlib.suppress(TimeoutError):
+                socket.socketpair()[0].recv(1)  # the user's own have it
+
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(0.05)
+        try:
+            initializer, initargs = socket.setdefaulttimeout, (0.05,)
+            with pool(method, initializer=initializer, initargs=initargs) as executor:
+                for _ in range(3):
+                    assert len(executor.submit(add_up, bytes(5_000_000)).result(timeout=40)) == 8_000_000
+                executor.submit(wait_in_vain).result(timeout=20)
+                time.sleep(0.1)  # longer than it is
+                assert executor.submit(add, 1).result(timeout=20) == 2
+                assert isinstance(executor.submit(os._exit, 3).exception(timeout=20), WorkerDied)
+                assert executor.submit(add, 2).result(timeout=20) == 3
+        finally:
+            socket.setdefaulttimeout(before)
 
     def test_it_starts_clean(self, method: str) -> None:
         def look() -> object:

@@ -90,6 +90,68 @@ def test_last_lines(kept: bytes, text: str) -> None:
     assert _stderr.last_lines(kept) == text
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"1%\r2%\r3%", b"3%"),
+        (b"1%\r2%\r", b"2%\r"),
+        (b"one\r\ntwo\r\r\n", b"one\r\ntwo\r\r\n"),
+        (b"1%\r2%\n\r\rx\n", b"2%\nx\n"),
+        (b"\r\r\n\r", b"\r\r\n\r"),
+        (b"plain\n", b"plain\n"),
+    ],
+)
+def test_what_a_line_overwrote_is_dropped(written: bytes, shown: bytes) -> None:
+    assert _stderr.as_shown(written) == shown
+
+
+# Each would take minutes or more in a time that grows with the square of the length.
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\r" + b"x" * 4_000_000,
+        b"x" * 4_000_000 + b"\r",
+        b"\r" * 4_000_000,
+        b"\r" * 4_000_000 + b"\n",
+        b"\n" * 4_000_000 + b"\r",
+        b"x\r" * 2_000_000,
+        b"\r\n" * 2_000_000,
+        b"\rx" + b" \r\n" * 1_000_000,
+        (b"x" * 1000 + b"\r\r\n") * 4_000,
+    ],
+    ids=lambda text: repr(text[:4]) + repr(text[-4:]),
+)
+def test_any_bytes_are_looked_at_in_a_time_that_grows_with_their_number(text: bytes) -> None:
+    assert len(_stderr.as_shown(text)) <= len(text)
+    assert len(_stderr.last_lines(text)) <= _stderr.LINES * (_stderr.WIDTH + 1)
+
+
+@pytest.mark.parametrize("piece", [b"\r" + b"x" * 60_000, b"\r\n" * 30_000, b"x" * 60_000 + b"\r", b"\r"])
+def test_a_flood_of_one_kind_holds_up_no_worker_and_no_death(piece: bytes, capfd) -> None:
+    def flood() -> None:
+        for _ in range(50):
+            os.write(2, piece)
+        os.write(2, b"\nthe end")
+        os._exit(3)
+
+    with ProcessPoolExecutor(1) as executor:
+        error = executor.submit(flood).exception(timeout=40)
+        assert isinstance(error, WorkerDied)
+        assert error.stderr.endswith("the end")
+        assert executor.submit(add, 1).result(timeout=20) == 2
+
+
+def test_pieces_of_a_progress_bar_are_put_together() -> None:
+    stream = _stderr.Stream()
+    try:
+        for piece in (b"start\n", b"1%\r", b"2%", b"\r", b"3", b"%\n", b"one\r", b"\ntwo"):
+            os.write(stream.theirs, piece)
+            stream.read()
+        assert stream.kept == b"start\n3%\none\r\ntwo"
+    finally:
+        stream.close()
+
+
 SCRIPT = """
 import os, sys, time
 from amltk_processes import ProcessPoolExecutor
@@ -242,3 +304,17 @@ def test_a_line_of_a_progress_bar_is_kept_once() -> None:
         assert re.sub(rb"\r", b"", stream.kept) == b"before\n9998%"
     finally:
         stream.close()
+
+
+def test_a_default_timeout_of_sockets_leaves_a_stderr_that_is_a_socket_as_it_was() -> None:
+    script = """
+import multiprocessing, socket
+socket.setdefaulttimeout(30)
+with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+    executor.submit(lambda: os.write(2, b"!")).result()
+    print(os.get_blocking(2))
+"""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, start(script, stdout=subprocess.PIPE, stderr=theirs.fileno()) as main:
+        assert main.stdout.read() == b"True\n"
+        assert ours.recv(1) == b"!"

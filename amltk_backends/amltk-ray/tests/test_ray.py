@@ -19,6 +19,7 @@ import pytest
 
 from amltk import Scheduler
 from amltk.exceptions import NotSupportedError, WorkerDied
+from amltk_ray import _connection
 from amltk_ray._local import LocalCluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -458,3 +459,17 @@ def test_the_example_of_tuning_runs_with_one_word_changed(search_elsewhere):
     assert ends["finished"] >= 1
     assert ends["too slow"] >= 1
     assert ends["failed"] == 0
+
+
+def test_a_cluster_that_is_made_has_as_many_processors_as_the_program_may_use(monkeypatch):
+    made = []
+
+    def refuse(cpus, others):
+        made.append(cpus)
+        raise InterruptedError
+
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "3")
+    monkeypatch.setattr(_connection, "LocalCluster", refuse)
+    with pytest.raises(InterruptedError):
+        _connection._open_local({"CPU": 1, "GPU": 0, "memory": 0}, None, None)
+    assert made == [3]

@@ -480,3 +480,13 @@ def test_many_bytes_through_every_backend(scheduler):
     scheduler.on_start(lambda: task(50))
     scheduler.run()
     assert lengths == [50 << 20]
+
+
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, int(1e9)])
+def test_limits_of_time_may_be_of_any_length(scheduler, seconds):
+    task = scheduler.task(max, plugins=PynisherPlugin(walltime_limit=seconds, cputime_limit=seconds))
+    results = []
+    task.on_result(lambda _, result: results.append(result))
+    scheduler.on_start(lambda: task(1, 2))
+    scheduler.run()
+    assert results == [2]

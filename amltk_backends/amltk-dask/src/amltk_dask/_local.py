@@ -22,6 +22,7 @@ import psutil
 from distributed import Client, LocalCluster
 from distributed.deploy.spec import ProcessInterface
 
+from amltk.cpus import cpu_count
 from amltk.deaths import MemoryKills, how_it_died
 from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
@@ -246,6 +247,8 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
+    if options.get("n_workers") is None:
+        options["n_workers"] = max(1, cpu_count() // (options.get("threads_per_worker") or 1))
     options = {"threads_per_worker": 1, **options, "scheduler_kwargs": at_scheduler, "silence_logs": False}
     with contextlib.ExitStack() as on_error:
         opened = on_error.enter_context(contextlib.ExitStack())

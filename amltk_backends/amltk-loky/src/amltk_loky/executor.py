@@ -22,6 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 import loky
 from loky.process_executor import ShutdownExecutorError
 
+from amltk.cpus import cpu_count
 from amltk.deaths import MemoryKills
 from amltk.remote import dump_call, dumps, load_exception
 from amltk_loky import _pool, _worker
@@ -35,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_AGAIN = 0.05
+# Seconds that an idle process of loky's waits at most: it polls, and the system takes no more than 24 days.
+_LONGEST = 20 * 86_400.0
 
 
 class LokyExecutor(Executor):
@@ -59,7 +62,8 @@ class LokyExecutor(Executor):
         """Start nothing yet: processes are started by the calls that need them.
 
         Args:
-            max_workers: How many processes there are at most; by default as many as `loky.cpu_count()` says.
+            max_workers: How many processes there are at most; by default one for each processor that
+                this process may use, but no more than `loky.cpu_count()` says.
             timeout: After so many idle seconds a process ends, and a new one is started when it is
                 needed; None keeps it. 10 seconds by default with `reusable`.
             initializer: Called in each process before its first call. If it raises, the pool is
@@ -72,10 +76,10 @@ class LokyExecutor(Executor):
         Raises:
             Exception: `initializer` or `initargs` can't be pickled.
         """
-        self._max_workers = max_workers or loky.cpu_count()
+        self._max_workers = max_workers or min(loky.cpu_count(), cpu_count())
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         if timeout is not None:
-            options["timeout"] = timeout  # else it is loky's own default
+            options["timeout"] = min(timeout, _LONGEST)  # else it is loky's own default
         prepare = None if initializer is None else dumps((initializer, initargs))
         self._open_own = functools.partial(_pool.own, prepare, **options)
         self._open: Callable[[], Pool] = self._open_own

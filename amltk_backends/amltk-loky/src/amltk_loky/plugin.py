@@ -32,8 +32,9 @@ def loky(
     classes of `__main__`, lambdas and closures work, without `if __name__ == "__main__"`.
 
     Args:
-        max_workers: How many processes there are at most; by default as many as `loky.cpu_count()`
-            says. They are started when there is work for them.
+        max_workers: How many processes there are at most; by default one for each processor that
+            this process may use, but no more than `loky.cpu_count()` says. They are started when
+            there is work for them.
         timeout: After so many idle seconds a process ends, and a new one is started when it is
             needed. None keeps it until the run is over; with `reusable`, it is loky's 10 seconds.
         initializer: Called in each process before its first call. If it raises, the pool is broken

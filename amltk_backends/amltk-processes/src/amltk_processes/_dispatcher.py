@@ -42,7 +42,7 @@ from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, killed
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
-from amltk_processes._limits import Limits
+from amltk_processes._limits import LONGEST, Limits
 from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import dumps, loads
@@ -87,6 +87,7 @@ class Dispatcher:
         self._lock = threading.RLock()
         self._queue: collections.deque[Call] = collections.deque()
         self._stopping = self._killing = self._cancelling = self._ended = False
+        self._cancelled = False  # No call waits any more, so that no initializer is needed.
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._woken = False
@@ -122,7 +123,8 @@ class Dispatcher:
                 self._start_server()
                 self._selector = selectors.DefaultSelector()
                 self._wake_reader, self._waker = socket.socketpair()
-                self._waker.setblocking(False)
+                for end in (self._wake_reader, self._waker):  # explicitly: there may be a default timeout
+                    end.setblocking(False)
                 self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
                 thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
                 thread.start()
@@ -139,6 +141,8 @@ class Dispatcher:
         try:
             if call.begin():
                 link.give([call])
+                if link.unsent:
+                    self._wake()
         except BaseException:  # Ctrl-C, say: nobody knows how much of the call the worker has got
             assert link.pid is not None
             os.kill(link.pid, signal.SIGKILL)
@@ -181,6 +185,7 @@ class Dispatcher:
         with self._lock:
             self._stopping = True
             self._cancelling |= cancel_pending
+            self._cancelled |= cancel_pending
             self._killing |= kill
             self._wake()
 
@@ -219,9 +224,7 @@ class Dispatcher:
                 self._hand_out()
                 if self._killing or self._failure is not None:
                     break
-                if self._stopping and not (
-                    self._queue or self._limits.endings or any(link.calls for link in self.links)
-                ):
+                if self._stopping and not (self._queue or self._limits.endings or self._has_calls()):
                     break
                 for key, events in self._sleep():
                     key.data(events)
@@ -229,6 +232,10 @@ class Dispatcher:
             self._failure = error
         finally:
             self._end()
+
+    def _has_calls(self) -> bool:
+        """Whether a worker has calls. An initializer is none once its worker will get no calls."""
+        return any(link.calls and not (self._cancelled and link.initializing) for link in self.links)
 
     def _sleep(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until there is something to do.
@@ -247,6 +254,9 @@ class Dispatcher:
     def _on_wake(self, _: int) -> None:
         self._wake_reader.recv(CHUNK)
         self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
+        for link in self.links:
+            if link.unsent:
+                self._flush(link)
 
     def _hand_out(self) -> None:
         self._limits.enforce()
@@ -294,18 +304,19 @@ class Dispatcher:
         self.links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
         if self._heartbeat_timeout is not None:
-            link.ask_for_beats(self._heartbeat_timeout / LOOKS)
+            link.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
         if self._forward_logs:
             link.tell_levels(dumps(levels()))
         if self._first_call is not None:
             link.initialize(self._first_call)
+        self._flush(link)
 
     def _share_out(self) -> None:
         share = -(-len(self._queue) // max(len(self.links), 1))
         for link in sorted((link for link in self.links if link.room()), key=lambda link: len(link.calls)):
             batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
             if batch:
-                link.give(batch)
+                self.requeue(link.give(batch))
                 self._flush(link)
 
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:

@@ -74,6 +74,8 @@ class ForkServer:
             OSError: The system starts no more processes, or the interpreter can't be found.
         """
         self._control, theirs = socket.socketpair()
+        for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
+            end.setblocking(True)
         lifeline, self._lifeline = os.pipe()
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), lifeline, self._lifeline)]

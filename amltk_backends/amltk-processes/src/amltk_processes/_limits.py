@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from amltk_processes._dispatcher import Dispatcher
 
 
+# Seconds to sleep at most: selectors take no more than 24 days, and `time.sleep` no more than some hundred years.
+LONGEST = 86_400.0
+
+
 class Limits:
     """What a dispatcher asks in each turn of its loop.
 
@@ -62,7 +66,7 @@ class Limits:
         moments = [due for link in self._dispatcher.links if (due := link.deadline()) is not None]
         if self._heartbeat_timeout is not None:
             moments.append(self._next_look)
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        return min(max(0.0, min(moments) - time.monotonic()), LONGEST) if moments else None
 
     def _end_cancelled(self) -> None:
         for link in list(self._dispatcher.links):

@@ -59,10 +59,13 @@ class Link:
     def __init__(self, max_tasks: int | None) -> None:
         """Make both ways, of which `theirs` and `tokens` are for the worker."""
         self.connection, self.theirs = socket.socketpair()
+        # Explicitly, since `socket.setdefaulttimeout` makes both ends non-blocking.
         self.connection.setblocking(False)
+        self.theirs.setblocking(True)
         self.tokens, self._give_token = os.pipe()
         self._pipe = [self.tokens, self._give_token]
-        os.set_blocking(self.tokens, False)
+        for end in self._pipe:
+            os.set_blocking(end, False)
         self.pid: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
@@ -97,7 +100,6 @@ class Link:
     def tell_levels(self, levels: bytes) -> None:
         """Have the worker send what it logs, if it is of these levels; before anything else."""
         self._out.append(memoryview(b"".join(pack(LEVELS, 0, 0, levels))))
-        self.flush()
 
     def initialize(self, call: Call) -> None:
         """Send the call that comes before all others, and counts for none."""
@@ -106,8 +108,12 @@ class Link:
         if self.tasks_left is not None:
             self.tasks_left += 1
 
-    def give(self, calls: Iterable[Call]) -> None:
-        """Send calls, as far as the socket takes them at once; `flush` sends the rest."""
+    def give(self, calls: Iterable[Call]) -> list[Call]:
+        """Send calls, as far as the socket takes them at once; `flush` sends the rest.
+
+        Returns:
+            Those that it does not get, for its pipe is full: the last ones. An idle worker gets at least one.
+        """
         if not self.calls:
             self.since = time.monotonic()
         pieces: list[Memory] = []
@@ -127,8 +133,11 @@ class Link:
                 self._functions.add(function.number)
                 pieces += pack(FUNCTION, 0, function.number, function.data)
             pieces += pack(CALL, number, function.number, call.data, call.buffers)
-        if self.tasks_left is not None:
-            self.tasks_left -= len(tokens) // NUMBER.size
+        self._send_soon(pieces)
+        self.flush()
+        return self._give_tokens(tokens)
+
+    def _send_soon(self, pieces: list[Memory]) -> None:
         small = bytearray()
         for piece in pieces:
             if len(piece) < CHUNK:
@@ -138,8 +147,24 @@ class Link:
                 small = bytearray()
         if small:
             self._out.append(memoryview(small))
-        self.flush()
-        os.write(self._give_token, tokens)
+
+    def _give_tokens(self, tokens: bytearray) -> list[Call]:
+        """Write tokens to the pipe; return the calls whose tokens it does not take."""
+        try:
+            given = os.write(self._give_token, tokens) // NUMBER.size
+        except BlockingIOError:  # with many pipes, the system gives them a page each
+            given = 0
+        if self.tasks_left is not None:
+            self.tasks_left -= given
+        refused = [self.calls.popitem()[1] for _ in range(len(tokens) // NUMBER.size - given)]
+        if refused:
+            self.may_have = max(len(self.calls), 1)
+        return refused[::-1]
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits until the socket takes it."""
+        return bool(self._out)
 
     def flush(self) -> bool:
         """Send what the socket takes; True when nothing is left to send."""

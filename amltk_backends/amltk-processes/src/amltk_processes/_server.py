@@ -71,8 +71,14 @@ def be_worker(connection: int, tokens: int, lifeline: int) -> NoReturn:
             os.read(ours, 1)
             os._exit(1)
     os.close(lifeline)
-    work(socket.socket(fileno=connection), tokens)
+    work(_blocking(connection), tokens)
     end_worker()
+
+
+def _blocking(descriptor: int) -> socket.socket:
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(True)  # whatever `socket.setdefaulttimeout` says here: a fork has it from the main process
+    return connection
 
 
 def end_worker() -> NoReturn:
@@ -95,7 +101,7 @@ class Server:
 
     def __init__(self, control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
         """Take over signals and stderr; see `main`."""
-        self._control = socket.socket(fileno=control)
+        self._control = _blocking(control)
         self._lifeline = lifeline
         self._grace = grace
         self._command = command

@@ -24,8 +24,8 @@ _CHUNK = 1 << 16
 _KEPT = 1 << 14
 # So many bytes may wait for whoever reads our stderr.
 _MOST_WAITING = 1 << 16
-# What a progress bar wrote, and then wrote over.
-_OVERWRITTEN = re.compile(rb"[^\r\n]*\r+(?=[^\r\n])")
+# What a progress bar wrote, and then wrote over. It is sought once in each line: the time grows with the length only.
+_OVERWRITTEN = re.compile(rb"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)
 
 # What is told of it at most: lines, and characters of each.
 LINES, WIDTH = 20, 200
@@ -39,6 +39,11 @@ def last_lines(kept: bytes) -> str:
     # A crash report is long, and its beginning tells most.
     first = max((n for n, line in enumerate(lines[:first]) if line.startswith("Fatal Python error: ")), default=first)
     return "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in lines[first : first + LINES])
+
+
+def as_shown(text: bytes) -> bytes:
+    """Return text without what its lines overwrote, as progress bars do."""
+    return _OVERWRITTEN.sub(b"", text) if b"\r" in text else text
 
 
 class Stream:
@@ -81,8 +86,8 @@ class Stream:
         except OSError:  # how the end of a terminal looks
             data = b""
         if data:
-            kept = self.kept + data
-            self.kept = (_OVERWRITTEN.sub(b"", kept) if b"\r" in data else kept)[-_KEPT:]
+            line = self.kept.rfind(b"\n") + 1  # what stands before it is settled
+            self.kept = (self.kept[:line] + as_shown(self.kept[line:] + data))[-_KEPT:]
         else:
             self.close()
         return data
@@ -106,7 +111,11 @@ class Outlet:
         self._socket: socket.socket | None = None
         mode = os.fstat(2).st_mode
         if stat.S_ISSOCK(mode):
+            # A default timeout would make it non-blocking, for all who have this stderr.
+            seconds = socket.getdefaulttimeout()
+            socket.setdefaulttimeout(None)
             self._socket = socket.socket(fileno=os.dup(2))
+            socket.setdefaulttimeout(seconds)
         elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             with contextlib.suppress(OSError):  # then it may block
                 self._fd = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

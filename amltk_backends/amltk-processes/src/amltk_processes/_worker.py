@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from amltk_processes import _leftovers
 from amltk_processes._frames import (
     ALIVE,
     AUTHKEY,
@@ -78,6 +79,7 @@ def work(connection: socket.socket, tokens: int) -> None:
 
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
+    _leftovers.remember()
     calls = _Calls(connection, writer, logs)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         writer.send(pack(ALIVE, 0, 0, b""))
@@ -94,6 +96,7 @@ def work(connection: socket.socket, tokens: int) -> None:
 def run_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
     """Call it, and drop what it returns, which need not be picklable."""
     initializer(*initargs)
+    _leftovers.remember()
 
 
 def _beat(writer: FrameWriter, seconds: float) -> None:
@@ -168,8 +171,12 @@ def _answer(
     buffers: list[memoryview] = []
     try:
         kind, answer = RESULT, _run(function, data, arrived, buffers)
+        _leftovers.undo()  # here, where what a signal handler raises is still the call's failure
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
         buffers.clear()
+        with contextlib.suppress(BaseException):  # a handler raises
+            _leftovers.undo()
+        _leftovers.undo()
         from amltk.remote import dump_exception  # only a call that fails pays for it
 
         kind, answer = ERROR, dump_exception(error, dumps_result, loads)

@@ -48,10 +48,10 @@ class LogSender(logging.Handler):
             if isinstance(logger, logging.Logger):  # a fork has those of the main process, which will have their turn
                 logger.handlers.clear()
                 logger.propagate = True
+        for name, level in named.items():
+            logging.getLogger(name).level = level  # not `setLevel`, each of which goes through all loggers
         logging.root.setLevel(root)
         logging.disable(disabled)
-        for name, level in named.items():
-            logging.getLogger(name).setLevel(level)
         logging.root.addHandler(self)
         logging.captureWarnings(capture=True)
         basic_config = logging.basicConfig

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_seconds
+from amltk.cpus import cpu_count
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._errors import BrokenProcessPool
@@ -91,7 +91,7 @@ class ProcessPoolExecutor(Executor):
                 PoolFuture(lambda: None, ends_running=False), initializer, initargs, {}, None, function, data, buffers
             )
         self._dispatcher = Dispatcher(
-            max_workers or _usable_processors(),
+            max_workers or cpu_count(),
             first,
             max_tasks_per_child,
             heartbeat_timeout=heartbeat_timeout,
@@ -219,9 +219,3 @@ class ProcessPoolExecutor(Executor):
         """
         self._dispatcher.stop(kill=True)
         self._dispatcher.join()
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

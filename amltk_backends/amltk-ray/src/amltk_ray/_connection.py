@@ -22,6 +22,7 @@ import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
+from amltk.cpus import cpu_count
 from amltk.exceptions import NotSupportedError
 from amltk_ray._local import LocalCluster
 
@@ -143,7 +144,7 @@ def _check_that_somebody_answers(address: str) -> None:
 
 
 def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] | None) -> Connection:
-    processors = len(os.sched_getaffinity(0))
+    processors = cpu_count()
     cpus = max(processors, needs["CPU"] * (calls or 1))
     room = calls or (int(cpus / needs["CPU"] + 1e-9) if needs["CPU"] else processors)
     others = {name: amount * room for name, amount in needs.items() if name not in {"CPU", "GPU", "memory"}}

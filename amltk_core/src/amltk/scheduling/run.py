@@ -118,6 +118,7 @@ class Run:
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._killing = False
+        self._dropped = False
         self._leaving_work_behind = False
         self._code: Code | None = None
         self._exception: BaseException | None = None
@@ -324,7 +325,7 @@ class Run:
             timeout.cancel()
         if self._wait and not self._at_once.is_set():
             await self._until_idle()
-        if self.waiting or self.callbacks.coroutines:
+        if self.waiting or self.callbacks.coroutines or self._may_be_busy():
             await self._stop_what_runs()
         self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
         scheduler.emit(scheduler.FINISHING)
@@ -333,6 +334,10 @@ class Run:
         scheduler.emit(scheduler.FINISHED)
         await self.callbacks.settle()
         scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+
+    def _may_be_busy(self) -> bool:
+        """Whether workers of a run that ends at once may be preparing for calls that are cancelled by now."""
+        return self._dropped and self._provider.owned and (not self._wait or self._at_once.is_set())
 
     async def _until_idle(self) -> None:
         """Wait for calls and callbacks to end, unless the run is to end at once."""
@@ -348,7 +353,7 @@ class Run:
         """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
         assert self._executor is not None
         self.inbox.deliver()
-        if self.waiting and self._provider.kill is not None:
+        if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
             await self._bring_about("killed", functools.partial(self._provider.kill, self._executor))
         while not self.inbox.is_empty:
@@ -405,7 +410,7 @@ class Run:
             sleep(TAKE_UP_SECONDS)
         for source in list(self.waiting):
             if not source.running():  # there are executors that can stop those too
-                source.cancel()
+                self._dropped |= source.cancel()
 
     def _stop(self, message: str, exception: BaseException | None) -> None:
         if self.accepting:

@@ -1,0 +1,66 @@
+"""What a call leaves behind in its worker and would kill or fail the next one: undone after each call.
+
+Timers are stopped. Working directory, signal mask, and the handlers of signals that programs set most, are again what
+they were when the worker began, or after its initializer. All else stays, as in other pools: see docs/backends.md.
+The watchdog of `faulthandler` stays, too: in a fork of a program that has one, to cancel it waits for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+# Those of `signal` wrap these, to return enums: that takes ten times as long.
+from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
+from os import fchdir
+from signal import ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIG_BLOCK, setitimer
+
+TYPE_CHECKING = False  # each start would wait for `typing` to be imported
+if TYPE_CHECKING:
+    from typing import Any
+
+_SIGNALS = tuple(map(int, (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)))
+
+
+class _Found:
+    """What calls are to find."""
+
+    def __init__(self) -> None:
+        self._handlers: list[Any] = []
+        self._mask: set[int] = set()
+        self._directory = -1
+
+    def remember(self) -> None:
+        """Take what there is now for what calls are to find."""
+        self._handlers = [getsignal(number) for number in _SIGNALS]
+        self._mask = pthread_sigmask(SIG_BLOCK, ())
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+        with contextlib.suppress(OSError):  # it was deleted, say
+            self._directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+
+    def undo(self) -> None:
+        """Undo what a call has left behind. A handler of its own may still raise here, once."""
+        setitimer(ITIMER_REAL, 0)
+        setitimer(ITIMER_VIRTUAL, 0)
+        setitimer(ITIMER_PROF, 0)
+        if [getsignal(number) for number in _SIGNALS] != self._handlers:
+            for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+                if handler is not None:  # it is not of Python's making
+                    signal.signal(number, handler)
+        mask = pthread_sigmask(SIG_BLOCK, ())
+        if mask != self._mask:
+            # What waits for a signal to be unblocked is the call's own. Only the request to end is for us.
+            while signal.sigtimedwait(mask - {signal.SIGTERM}, 0):
+                pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        try:
+            fchdir(self._directory)
+        except OSError:  # there is none, or it may not be entered any more
+            return
+
+
+_found = _Found()
+remember, undo = _found.remember, _found.undo
