@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import pickle
 import subprocess
@@ -14,7 +13,7 @@ import traceback
 import pytest
 
 from amltk.exceptions import RemoteError, WorkerDied
-from amltk.remote import pack_exception, unpicklable_call, unpicklable_result
+from amltk.remote import pack_exception
 
 
 def carry(error: BaseException) -> BaseException:
@@ -267,34 +266,3 @@ def test_the_ways_to_pickle_can_be_chosen() -> None:
     packed = pack_exception(KeywordInit(code=3), dumps, loads)
     assert packed.unpack(loads).args == ("code 3 at here",)
     assert set(seen) == {b"mine"}
-
-
-class Holder:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-def test_the_part_of_a_call_that_cannot_be_pickled_is_named():
-    def step(holder):
-        return holder
-
-    given = TypeError("cannot pickle it")
-    error = unpicklable_call(given, len, ([1], {"a": (0, Holder())}), {}, pickle.dumps)
-    assert type(error) is pickle.PicklingError
-    assert "args[1]['a'][1].lock (of type lock) in a call of len: cannot pickle it." in str(error)
-    assert "Let the function make it" in str(error)
-    assert "kwargs['by_name']" in str(unpicklable_call(given, len, (), {"by_name": threading.Lock()}, pickle.dumps))
-    assert "step.func (of type function)" in str(
-        unpicklable_call(given, functools.partial(step, 1), (), {}, pickle.dumps)
-    )
-
-
-def test_the_part_of_a_result_that_cannot_be_pickled_is_named():
-    error = unpicklable_result(TypeError("no"), len, [1, threading.Lock()], pickle.dumps)
-    assert "Cannot pickle what len returned, at result[1] (of type lock): no." in str(error)
-
-
-def test_what_the_users_own_methods_raise_stays_what_it_is():
-    given = LookupError("mine")
-    assert unpicklable_result(given, len, 1, pickle.dumps) is given
-    assert "what len returned" in given.__notes__[0]

@@ -4,12 +4,14 @@
 |---|---|
 | `calls` | a call that crosses to another process, and what comes of it |
 | `exceptions` | exceptions that cross a process whole |
-| `pickling` | says which part can't be pickled; leaves this process's classes as they are |
+| `pickling` | leaves this process's classes as they are |
+| `unpicklable` | finds the part that can't be pickled |
 """
 
 from amltk.remote.calls import RemoteCall, dump_call, run_call
 from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
-from amltk.remote.pickling import Dumps, Loads, loads, unpicklable_call, unpicklable_result
+from amltk.remote.pickling import Dumps, Loads, loads
+from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 
 __all__ = [
     "Dumps",

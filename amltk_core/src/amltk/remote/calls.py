@@ -23,7 +23,8 @@ from typing import Any
 
 from amltk.calls import describe_call, name_of
 from amltk.remote.exceptions import dump_exception, load_exception
-from amltk.remote.pickling import Dumps, loads, unpicklable_call, unpicklable_result
+from amltk.remote.pickling import Dumps, loads
+from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 
 _log = logging.getLogger("amltk")
 
