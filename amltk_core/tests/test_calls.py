@@ -15,7 +15,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import pytest
 
+from amltk import Scheduler
 from amltk.calls import describe_call, name_of
+from amltk.checks import check_callable, check_int
 
 
 class Callable:
@@ -210,3 +212,17 @@ def test_what_is_odd_does_no_harm() -> None:
     circle: list[object] = []
     circle.append(circle)
     assert shown(circle) == "[[[[...]]]]"
+
+
+def test_messages_about_values_are_short() -> None:
+    large = Data("x", LARGE)
+    with pytest.raises(TypeError) as caught:
+        check_callable("fn", Model(LARGE))
+    assert str(caught.value) == "fn must be callable, got <Model object> of type Model."
+    with pytest.raises(TypeError, match=r"got Data\(name='x', values=\[0, 1, 2, 3, 4, 5, ...\]\)"):
+        check_int("count", large, at_least=1)
+    scheduler = Scheduler.with_sequential()
+    task = scheduler.task(functools.partial(operator.mul, LARGE))
+    assert task.name == "<partial object>"
+    task.on_result(functools.partial(operator.mul, LARGE))
+    assert len(repr(scheduler)) < 500

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
+from amltk.calls import describe_value
+
 
 def check_callable(name: str, value: object) -> None:
     """Refuse a `value` that cannot be called.
@@ -14,7 +16,7 @@ def check_callable(name: str, value: object) -> None:
         TypeError: It cannot.
     """
     if not callable(value):
-        msg = f"{name} must be callable, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be callable, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
 
 
@@ -26,7 +28,7 @@ def check_function(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary function, got {value!r}: workers have no event loop to await it."
+        msg = f"{name} must be an ordinary function, got {describe_value(value)}: workers have no event loop to await it."
         raise TypeError(msg)
 
 
@@ -38,7 +40,7 @@ def check_callback(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary or an 'async def' function, got {value!r}: a generator, for its 'yield'."
+        msg = f"{name} must be an ordinary or an 'async def' function, got {describe_value(value)}: a generator, for its 'yield'."
         raise TypeError(msg)
 
 
@@ -59,10 +61,10 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
         return
     allowed = f"an integer of at least {at_least}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Integral):
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if value < at_least:
-        msg = f"{name} must be {allowed}, got {value!r}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)}."
         raise ValueError(msg)
 
 
@@ -77,10 +79,10 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
         return
     allowed = f"a number of seconds, {'0 or more' if zero else 'more than 0'}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if not 0 <= float(value) < float("inf") or (value == 0 and not zero):
-        msg = f"{name} must be {allowed}, got {value!r}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)}."
         raise ValueError(msg)
 
 
@@ -92,7 +94,7 @@ def check_type(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         allowed = "True or False" if kind is bool else f"of type {kind.__name__}"
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
 
 

@@ -25,6 +25,7 @@ from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
+from amltk.calls import describe_value
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
@@ -516,7 +517,7 @@ def _add_note(error: BaseException, note: str) -> None:
 
 def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
     if isinstance(error, StopIteration):  # a future refuses it, since awaiting the future could not raise it
-        replacement = RuntimeError(f"the call raised {error!r}")
+        replacement = RuntimeError(f"the call raised {describe_value(error)}")
         replacement.__cause__ = error
         future.set_exception(replacement)
     else:
