@@ -4,6 +4,7 @@
 |---|---|
 | `calls` | a call that crosses to another process, and what comes of it |
 | `exceptions` | exceptions that cross a process whole |
+| `rebuilding` | how an exception is made anew |
 | `pickling` | leaves this process's classes as they are |
 | `unpicklable` | finds the part that can't be pickled |
 """

@@ -20,6 +20,7 @@ from types import CellType, CodeType, FunctionType, MemberDescriptorType, Method
 from typing import Any, NamedTuple
 
 from amltk.calls import describe_value, name_of
+from amltk.exceptions import add_note
 
 _MOST_SECONDS = 2.0
 _MOST_PARTS_ALONE = 8  # more are tested together first
@@ -73,7 +74,7 @@ def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException
         return pickle.PicklingError(f"Cannot pickle {what}: it is nested too deeply. {instead}")
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError)):
         return pickle.PicklingError(f"Cannot pickle {what}: {_cut(str(error))}. {instead}")
-    error.add_note(f"Raised while {what} was pickled.")
+    add_note(error, f"Raised while {what} was pickled.")
     return error
 
 
