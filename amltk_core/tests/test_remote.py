@@ -286,7 +286,7 @@ def test_whatever_its_class_does_it_arrives_as_itself(error: BaseException, caus
     assert {k: str(v)[:9] for k, v in vars(arrived).items() if k != "__notes__"} == {
         k: str(v)[:9] for k, v in vars(error).items() if k != "__notes__"
     }
-    for name in {"code", "text", "other", "axis", "ndim", "characters_written", "doc", "reason", "lineno"}:
+    for name in ("code", "text", "other", "axis", "ndim", "characters_written", "doc", "reason", "lineno"):
         assert getattr(arrived, name, None) == getattr(error, name, None)
     assert type(arrived.__cause__) is type(cause)
     notes = vars(arrived)["__notes__"]

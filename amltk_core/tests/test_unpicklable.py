@@ -172,7 +172,7 @@ def test_where_in_a_function_or_class() -> None:
     lock = threading.Lock()
 
     def default(x: object = lock) -> None: ...
-    def keyword(*, x: object = {"a": lock}) -> None: ...  # noqa: B006
+    def keyword(*, x: object = {"a": lock}) -> None: ...
     def closure() -> object:
         return lock
 

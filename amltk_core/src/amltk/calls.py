@@ -87,7 +87,7 @@ class _Description:
             len(some) > _MOST_ITEMS
         )
 
-    def _show(self, value: Any, levels: int) -> str:
+    def _show(self, value: Any, levels: int) -> str:  # noqa: PLR0911 - one for each kind of value
         kind: Any = type(value)
         shown_by = kind.__repr__
         if shown_by is str.__repr__:

@@ -28,7 +28,8 @@ def check_function(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary function, got {describe_value(value)}: workers have no event loop to await it."
+        got = describe_value(value)
+        msg = f"{name} must be an ordinary function, got {got}: workers have no event loop to await it."
         raise TypeError(msg)
 
 
@@ -40,7 +41,8 @@ def check_callback(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary or an 'async def' function, got {describe_value(value)}: a generator, for its 'yield'."
+        got = describe_value(value)
+        msg = f"{name} must be an ordinary or an 'async def' function, got {got}: a generator, for its 'yield'."
         raise TypeError(msg)
 
 

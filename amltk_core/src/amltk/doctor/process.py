@@ -68,8 +68,10 @@ class Probe:
         Raises:
             TimeoutError: It said nothing for `limit` seconds.
         """
+        poll = select.poll()  # `select` knows no descriptor above 1023
+        poll.register(self._channel, select.POLLIN)
         while True:
-            if not select.select([self._channel], [], [], max(limit, self._patience))[0]:
+            if not poll.poll(1000 * max(limit, self._patience)):
                 raise TimeoutError
             self._patience = 0.0
             chunk = os.read(self._channel.fileno(), 65536)

@@ -76,6 +76,8 @@ class PackedException:
 
 # Of very long chains, so many links arrive as exceptions; the others are in the traceback's text.
 _MOST_CHAINED = 100
+
+
 def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loads = pickle.loads) -> PackedException:
     """Describe `error` so that the description can be pickled, whatever the error holds.
 

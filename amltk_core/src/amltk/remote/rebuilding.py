@@ -53,14 +53,13 @@ class Pickling(NamedTuple):
             return value
         if kind in (list, tuple, dict) and len(value) <= _MOST_PARTS and levels:
             if kind is dict:
-                paths = {key: f"{name}[{describe_value(key)}]" for key in value}
                 return {
-                    self.sendable(f"list({name})[{index}]", key, lost, 0): self.sendable(path, value[key], lost, levels - 1)
-                    for index, (key, path) in enumerate(paths.items())
+                    self.sendable(f"list({name})[{index}]", key, lost, 0): self.sendable(
+                        f"{name}[{describe_value(key)}]", part, lost, levels - 1
+                    )
+                    for index, (key, part) in enumerate(value.items())
                 }
-            return kind(
-                self.sendable(f"{name}[{index}]", part, lost, levels - 1) for index, part in enumerate(value)
-            )
+            return kind(self.sendable(f"{name}[{index}]", part, lost, levels - 1) for index, part in enumerate(value))
         lost.append(name)
         return describe_value(value)
 
@@ -91,8 +90,8 @@ class _Reduced(NamedTuple):
     args: tuple[Any, ...]
     state: Any
 
-    def make(self, members: Sequence[BaseException]) -> BaseException:
-        error: Any = self.function(*self.args)
+    def make(self, members: Sequence[BaseException]) -> BaseException:  # noqa: ARG002 - as `_Parts` has it
+        error: BaseException = self.function(*self.args)
         if self.state is not None:
             error.__setstate__(self.state)
         return error
@@ -127,9 +126,7 @@ def recipe_of(
     error: BaseException, members: Sequence[BaseException], pickling: Pickling
 ) -> tuple[bytes | None, tuple[str, ...]]:
     """Return how to make `error` anew, pickled, and what is lost then; None if there is no way."""
-    own = any(
-        name in vars(cls) for cls in type(error).__mro__ if cls.__module__ != "builtins" for name in _OWN_WAYS
-    )
+    own = any(name in vars(cls) for cls in type(error).__mro__ if cls.__module__ != "builtins" for name in _OWN_WAYS)
     ways = (_reduced, _parts) if own and not members else (_parts, _reduced)
     second_best: tuple[bytes | None, tuple[str, ...]] = None, ()
     for way in ways:
@@ -162,7 +159,8 @@ def _parts(error: BaseException, pickling: Pickling, lost: list[str]) -> _Parts:
 
 def _reduced(error: BaseException, pickling: Pickling, lost: list[str]) -> _Reduced:
     reduce = copyreg.dispatch_table.get(type(error))
-    function, args, *rest = reduce(error) if reduce else error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    reduced: Any = reduce(error) if reduce else error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    function, args, *rest = reduced
     args = tuple(pickling.sendable(f"args[{index}]", value, lost) for index, value in enumerate(args))
     state = rest[0] if rest else None
     if isinstance(state, dict):

@@ -1,8 +1,8 @@
 """Finds the part of a value that cannot be pickled, and says where it is: `args[0].store['db'].lock`.
 
 The search goes from a value that fails to its parts, which are those that pickle would save: what `__reduce_ex__`
-returns, or the items of a container. Many parts are tested together, and the half that fails is halved again. Parts of a
-cycle are visited once. The search takes a few seconds at most, and then names the part that it has come to.
+returns, or the items of a container. Many parts are tested together, and the half that fails is halved again. Parts of
+a cycle are visited once. The search takes a few seconds at most, and then names the part that it has come to.
 """
 
 from __future__ import annotations
@@ -125,8 +125,9 @@ class _Search:
                 part = next(walk)
                 waiting += (self._visit(part), walk)
             except StopIteration as end:
-                if end.value is not None:
-                    return end.value
+                if (innermost := end.value) is not None:
+                    assert isinstance(innermost, _Part)
+                    return innermost
         return part
 
     def _visit(self, part: _Part) -> Generator[_Part, None, _Part | None]:
@@ -247,7 +248,7 @@ def _of_object(path: str, value: Any) -> Iterator[_Group]:
 
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):  # the dictionary, and the slots
         state = {**(state[0] or {}), **state[1]}
-    by = "__getstate__()" if kind.__getstate__ is not object.__getstate__ else "__reduce__()[2]"
+    by = "__getstate__()" if kind.__getstate__ != object.__getstate__ else "__reduce__()[2]"
     if isinstance(state, dict):
         for parts, path_of in _items(f"{path}.{by}", state):
             yield known(parts, path_of)

@@ -92,7 +92,8 @@ def from_executor(executor: Executor) -> Provider:
         elif isinstance(executor, str):
             hint = f" For a backend of that name: Scheduler.with_backend({executor!r})."
         msg = (
-            f"executor must be a concurrent.futures.Executor, got {describe_value(executor)} of type {type(executor).__name__}.{hint}"
+            f"executor must be a concurrent.futures.Executor, got {describe_value(executor)} of type "
+            f"{type(executor).__name__}.{hint}"
         )
         raise TypeError(msg)
     kill: Callable[[Executor], None] | None = None
