@@ -42,6 +42,33 @@ sys.exit(main(["doctor", "sequential"]))
 )
 
 
+FEW = """
+import collections, os, resource, sys, time
+from amltk import Scheduler
+
+def work():
+    time.sleep(0.02)
+    return os.getpid()
+
+scheduler = Scheduler.with_loky(60)
+task = scheduler.task(work)
+counts, told, pids = collections.Counter(), set(), set()
+task.on_result(lambda _, pid: (counts.update(["ran"]), pids.add(pid)))
+task.on_exception(lambda _, error: (counts.update(["failed"]), told.add(str(error))))
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+@scheduler.on_start
+def start():
+    few = {few} or len(os.listdir("/proc/self/fd")) + 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    for _ in range(60):
+        task()
+
+print(scheduler.run(timeout=50, wait=False, on_exception="ignore").code.value, dict(counts), 0 < len(pids) < 60)
+print(*told, sep="\\n")
+"""
+
+
 def run(code: str, folder: Path) -> tuple[str, str]:
     script = folder / "script.py"
     script.write_text(code)
@@ -66,3 +93,20 @@ def test_the_doctor_examines_in_such_a_program(tmp_path):
     said, errors = run(EXAMINE, tmp_path)
     assert "6 * 7 gave 42" in said
     assert errors == ""
+
+
+def test_loky_goes_on_with_the_workers_that_it_could_start(tmp_path):
+    said, warned = run(FEW.format(few=40), tmp_path)
+    assert said == "exhausted {'ran': 60} True\n\n"
+    (line,) = warned.splitlines()  # told once
+    assert line.startswith("with_loky goes on with ")
+    assert (
+        "of 60 workers: [Errno 24] Too many open files: loky can't start a worker. The limit is 40 open files" in line
+    )
+
+
+def test_without_any_worker_each_call_says_which_limit_it_was(tmp_path):
+    said, _ = run(FEW.format(few=0), tmp_path)
+    outcome, told = said.splitlines()
+    assert outcome == "exhausted {'failed': 60} False"
+    assert "open files ('ulimit -n'), of which a worker takes 15; raise it, or have fewer." in told

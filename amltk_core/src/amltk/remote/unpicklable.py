@@ -226,7 +226,7 @@ def _globals_of(code: CodeType) -> set[str]:
 
 
 def _of_object(path: str, value: Any) -> Iterator[_Group]:
-    kind = type(value)
+    kind: Any = type(value)
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, numpy.ndarray) and value.dtype.hasobject:
         yield value.ravel().tolist(), lambda index: f"{path}.flat[{index}]"
