@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
 from amltk.calls import describe_value
+from amltk.exceptions import NotSupportedError
 
 
 def check_callable(name: str, value: object) -> None:
@@ -98,6 +100,26 @@ def check_type(name: str, value: object, kind: type) -> None:
         allowed = "True or False" if kind is bool else f"of type {kind.__name__}"
         msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
+
+
+def check_not_patched(name: str, *modules: str) -> None:
+    """Refuse to start what waits for ever, or fails, where gevent has replaced modules by its own.
+
+    Args:
+        name: What is to be started, as in `"with_loky"`.
+        modules: Those that must be Python's own, as in `"threading"`.
+
+    Raises:
+        NotSupportedError: gevent has replaced one of them.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    patched = [module for module in modules if monkey is not None and monkey.is_module_patched(module)]
+    if patched:
+        msg = (
+            f"{name} can't run where gevent.monkey has replaced {', '.join(patched)}. Use with_processes or with_threads, "
+            "which can, or start the scheduler in a process that is not patched."
+        )
+        raise NotSupportedError(msg)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

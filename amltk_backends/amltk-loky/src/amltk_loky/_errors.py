@@ -57,10 +57,8 @@ def no_worker(error: BaseException) -> BaseException:
         return error
     limit, what = _LIMITS[reason.errno]
     has, _ = resource.getrlimit(limit)
-    text = (
-        f"{os.strerror(reason.errno)}: loky can't start a worker. The limit is {has} {what}; raise it, or have fewer."
-    )
-    told = OSError(reason.errno, text)
+    text = f"loky can't start a worker. The limit is {has} {what}; raise it, or have fewer."
+    told = OSError(reason.errno, f"{os.strerror(reason.errno)}: {text}")
     told.__cause__ = error
     return told
 

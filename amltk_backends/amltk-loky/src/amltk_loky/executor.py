@@ -221,16 +221,16 @@ class LokyExecutor(Executor):
 
     def _start(self, call: Call) -> tuple[Pool, Future[_worker.Outcome]]:
         while True:
-            with self._changed, contextlib.ExitStack() as started:
+            with self._changed, contextlib.ExitStack() as unless_opened:
                 pool = next((pool for pool in self._pools if pool.room), None)
                 if pool is None:
-                    started.enter_context(_pool.spare_files())
+                    unless_opened.enter_context(_pool.spare_files())
                     pool = self._open()
                     self._pools.append(pool)
                 pool.room -= 1
-                started = started.pop_all()
+                until_started = unless_opened.pop_all()
             try:
-                with started:
+                with until_started:
                     return pool, pool.submit(call.data)
             except (BrokenExecutor, ShutdownExecutorError):  # a worker died that had nothing to do
                 self._retire(pool)
