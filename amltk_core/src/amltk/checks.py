@@ -116,8 +116,8 @@ def check_not_patched(name: str, *modules: str) -> None:
     patched = [module for module in modules if monkey is not None and monkey.is_module_patched(module)]
     if patched:
         msg = (
-            f"{name} can't run where gevent.monkey has replaced {', '.join(patched)}. Use with_processes or with_threads, "
-            "which can, or start the scheduler in a process that is not patched."
+            f"{name} can't run where gevent.monkey has replaced {', '.join(patched)}. Use with_processes or "
+            "with_threads, which can, or start the scheduler in a process that is not patched."
         )
         raise NotSupportedError(msg)
 
