@@ -57,10 +57,13 @@ task.on_result(lambda _, pid: (counts.update(["ran"]), pids.add(pid)))
 task.on_exception(lambda _, error: (counts.update(["failed"]), told.add(str(error))))
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
+if {few}:
+    resource.setrlimit(resource.RLIMIT_NOFILE, ({few}, hard))
+
 @scheduler.on_start
 def start():
-    few = {few} or len(os.listdir("/proc/self/fd")) + 2
-    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    if not {few}:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 2, hard))
     for _ in range(60):
         task()
 
@@ -110,3 +113,10 @@ def test_without_any_worker_each_call_says_which_limit_it_was(tmp_path):
     outcome, told = said.splitlines()
     assert outcome == "exhausted {'failed': 60} False"
     assert "open files ('ulimit -n'), of which a worker takes 15; raise it, or have fewer." in told
+
+
+def test_dask_says_before_anything_starts_that_the_limit_is_too_low(tmp_path):
+    _, error = run(FEW.format(few=100).replace("with_loky(60)", "with_dask(60)"), tmp_path)
+    last = error.splitlines()[-1]
+    assert last.startswith("OSError: [Errno 24] Too many open files: with_dask needs at least 495 open files for 60")
+    assert "and the limit is 100 ('ulimit -n')" in last
