@@ -27,7 +27,10 @@ def start():
     for number in range(3):
         task(number)
 
-print(scheduler.run(timeout=50, wait=False, on_exception="ignore").code.value, *sorted(outcomes, key=str))
+try:
+    print(scheduler.run(timeout=50, wait=False, on_exception="ignore").code.value, *sorted(outcomes, key=str))
+except FileNotFoundError as error:
+    print(type(error).__name__, error)
 """
 DELETE = "os.chdir(tempfile.mkdtemp()); os.rmdir(os.getcwd())"
 
@@ -49,11 +52,24 @@ def run(backend: str, options: object = None, *, plugins: str = "()", **when: st
         ("processes", {"mp_context": "spawn"}),
         ("processes", {"mp_context": "fork"}),
         ("dask", {"n_workers": 1}),
-        pytest.param("ray", {"max_workers": 1}, marks=pytest.mark.ray),
     ],
 )
 def test_calls_run(backend, options, when):
     assert run(backend, options, **{when: DELETE}) == "exhausted -1 -2 0"
+
+
+@pytest.mark.ray
+def test_calls_of_ray_run_if_it_is_deleted_when_ray_is_there():
+    assert run("ray", {"max_workers": 1}, at_start=DELETE) == "exhausted -1 -2 0"
+
+
+@pytest.mark.ray
+def test_ray_says_what_is_missing_before_anything_starts():
+    said = run("ray", {"max_workers": 1}, before=DELETE)
+    assert said.startswith(
+        "FileNotFoundError [Errno 2] No such file or directory: with_ray needs the program's current"
+    )
+    assert "with os.chdir()" in said
 
 
 def test_limited_calls_run():

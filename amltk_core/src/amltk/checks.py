@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
@@ -120,6 +121,22 @@ def check_not_patched(name: str, *modules: str) -> None:
             "with_threads, which can, or start the scheduler in a process that is not patched."
         )
         raise NotSupportedError(msg)
+
+
+def check_current_directory(name: str) -> None:
+    """Refuse to start what needs the program's current directory, where that has been deleted.
+
+    Args:
+        name: What is to be started, as in `"with_ray"`.
+
+    Raises:
+        FileNotFoundError: It has been deleted.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib takes long to import
+    except FileNotFoundError as error:
+        text = f"{name} needs the program's current directory, which has been deleted. Change to one that exists, with"
+        raise FileNotFoundError(error.errno, f"{error.strerror}: {text} os.chdir(), before the run.") from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
