@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import json
 import pickle
 import subprocess
 import threading
 import traceback
+import urllib.error
+from typing import NoReturn
 
+import numpy as np
+import pydantic
 import pytest
 
-from amltk.exceptions import RemoteError, WorkerDied
-from amltk.remote import pack_exception, unpicklable_call, unpicklable_result
+from amltk.exceptions import RemoteError, WorkerDied, add_note
+from amltk.remote import pack_exception
 
 
 def carry(error: BaseException) -> BaseException:
@@ -137,6 +142,199 @@ def test_type_arguments_attributes_and_text(error: BaseException) -> None:
     names = {*vars(error), "code", "errno", "filename", "filename2", "value", "name", "start", "returncode"}
     for name in names - {"__notes__"}:
         assert getattr(arrived, name, None) == getattr(error, name, None)
+
+
+class SlottedWithNone(Exception):
+    __slots__ = ("__private", "code", "other")
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__("slotted")
+        self.code = code
+        self.other = None
+        self.__private = 5
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} {self.code} {self.other} {self.__private}"
+
+
+class KeywordsAlone(Exception):
+    """Without arguments, and its way to be pickled is its own."""
+
+    def __init__(self, *, code: int) -> None:
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"code {self.code}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return functools.partial(type(self), code=self.code), ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+    text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FrozenSlots(Exception):
+    code: int
+    text: str | None = None
+
+
+class ReadOnly(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__("read only")
+        self.__dict__["code"] = code
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(name)
+
+
+class MakesItsLockAnew(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return MakesItsLockAnew, (self.code,)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}, locked: {self.lock.locked()}"
+
+
+class PickleForgets(json.JSONDecodeError):
+    """What it inherits makes it anew without what it adds."""
+
+    code = 0
+
+    def __init__(self, msg: str, doc: str, pos: int) -> None:
+        super().__init__(msg, doc, pos)
+
+
+class PickleMakesAnother(Frozen):
+    def __reduce__(self) -> tuple[object, ...]:
+        return Frozen, (self.code,)
+
+
+class PickleAddsToTheText(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(f"bad {text}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args
+
+
+class ArgsOfItsOwn(Exception):
+    args = ("always",)  # type: ignore[assignment]
+
+
+class OddNotes(Exception):
+    __notes__ = 5
+
+
+class Model(pydantic.BaseModel):
+    count: int
+
+
+def validation_error(value: object) -> pydantic.ValidationError:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Model(count=value)  # type: ignore[arg-type]
+    return caught.value
+
+
+def with_code(error: PickleForgets) -> PickleForgets:
+    error.code = 3
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        validation_error("x"),
+        np.exceptions.AxisError(3, 2),
+        np.exceptions.AxisError("only a text"),
+        SlottedWithNone(3),
+        SlottedWithNone(None),
+        KeywordsAlone(code=3),
+        Frozen(3),
+        Frozen(3, text="x"),
+        FrozenSlots(3),
+        FrozenSlots(3, text="x"),
+        ReadOnly(3),
+        MakesItsLockAnew(3),
+        with_code(PickleForgets("bad", "{", 1)),
+        PickleMakesAnother(3, "x"),
+        PickleAddsToTheText("text"),
+        ArgsOfItsOwn("x"),
+        OddNotes("x"),
+        BlockingIOError(11, "again", 5),
+        subprocess.TimeoutExpired("x", 3, b"out"),
+        asyncio.IncompleteReadError(b"x", 3),
+        SyntaxError("bad", ("file", 1, 2, "text", 3, 4)),
+        urllib.error.URLError("why"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("cause", [None, MakesItsLockAnew(1), Slotted(2)], ids=lambda cause: type(cause).__name__)
+def test_whatever_its_class_does_it_arrives_as_itself(error: BaseException, cause: BaseException | None) -> None:
+    BaseException.__cause__.__set__(error, cause)  # type: ignore[attr-defined] # a frozen one refuses it otherwise
+    arrived = carry(error)
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert {k: str(v)[:9] for k, v in vars(arrived).items() if k != "__notes__"} == {
+        k: str(v)[:9] for k, v in vars(error).items() if k != "__notes__"
+    }
+    for name in ("code", "text", "other", "axis", "ndim", "characters_written", "doc", "reason", "lineno"):
+        assert getattr(arrived, name, None) == getattr(error, name, None)
+    assert type(arrived.__cause__) is type(cause)
+    notes = vars(arrived)["__notes__"]
+    assert len(notes) == 1
+    assert "Remote traceback" in notes[0]
+    assert "in carry\n" in notes[0]
+
+
+def test_errors_of_a_validation_arrive() -> None:
+    assert carry(validation_error("x")).errors() == validation_error("x").errors()
+    arrived = carry(validation_error([threading.Lock()]))
+    assert type(arrived) is pydantic.ValidationError
+    assert "unlocked" in str(arrived.errors()[0]["input"])
+    assert any("shown as text: args[1][0]['input']" in note for note in arrived.__notes__)
+
+
+def test_values_that_hold_something_that_cannot_be_sent_lose_only_that() -> None:
+    error = ValueError({"lock": threading.Lock(), "rest": [1, (2, threading.Lock())], threading.Lock(): 3})
+    error.more = [1, threading.Lock()]
+    arrived = carry(error)
+    assert arrived.args[0]["rest"][0] == 1
+    assert arrived.args[0]["rest"][1][0] == 2
+    assert "lock" in arrived.args[0]["lock"]
+    assert arrived.more[0] == 1
+    note = "args[0]['lock'], args[0]['rest'][1][1], list(args[0])[2], more[1]"
+    assert f"Could not be sent with it, so shown as text: {note}." in arrived.__notes__
+
+
+def test_what_is_lost_is_shown_in_short() -> None:
+    error = ValueError()
+    error.model = LargeModel()
+    assert carry(error).model == "<LargeModel object>"
+
+
+class LargeModel:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.values = list(range(100_000))
+
+    def __repr__(self) -> NoReturn:
+        raise AssertionError
+
+
+def test_a_note_can_be_added_to_any_exception() -> None:
+    for error in (ValueError(), Frozen(3), ReadOnly(3)):
+        add_note(error, "first")
+        add_note(error, "second")
+        assert error.__notes__ == ["first", "second"]
 
 
 def test_init_is_not_run_again() -> None:
@@ -267,34 +465,3 @@ def test_the_ways_to_pickle_can_be_chosen() -> None:
     packed = pack_exception(KeywordInit(code=3), dumps, loads)
     assert packed.unpack(loads).args == ("code 3 at here",)
     assert set(seen) == {b"mine"}
-
-
-class Holder:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-def test_the_part_of_a_call_that_cannot_be_pickled_is_named():
-    def step(holder):
-        return holder
-
-    given = TypeError("cannot pickle it")
-    error = unpicklable_call(given, len, ([1], {"a": (0, Holder())}), {}, pickle.dumps)
-    assert type(error) is pickle.PicklingError
-    assert "args[1]['a'][1].lock (of type lock) in a call of len: cannot pickle it." in str(error)
-    assert "Let the function make it" in str(error)
-    assert "kwargs['by_name']" in str(unpicklable_call(given, len, (), {"by_name": threading.Lock()}, pickle.dumps))
-    assert "step.func (of type function)" in str(
-        unpicklable_call(given, functools.partial(step, 1), (), {}, pickle.dumps)
-    )
-
-
-def test_the_part_of_a_result_that_cannot_be_pickled_is_named():
-    error = unpicklable_result(TypeError("no"), len, [1, threading.Lock()], pickle.dumps)
-    assert "Cannot pickle what len returned, at result[1] (of type lock): no." in str(error)
-
-
-def test_what_the_users_own_methods_raise_stays_what_it_is():
-    given = LookupError("mine")
-    assert unpicklable_result(given, len, 1, pickle.dumps) is given
-    assert "what len returned" in given.__notes__[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -218,6 +219,50 @@ def test_a_call_for_which_there_is_no_process_fails_and_does_not_run_later(make,
             executor.submit(calls.note, tmp_path).result(30)
     assert executor.submit(abs, -1).result(30) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Have the system start one process, and then no other; returns a function that has it start them again."""
+    start, started = LokyProcess.start, []
+
+    def start_one(self):
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "no more")
+        start(self)
+        started.append(True)
+
+    monkeypatch.setattr(LokyProcess, "start", start_one)
+    return started.clear
+
+
+def test_calls_go_on_with_the_workers_that_there_are(make, one_process, caplog):
+    executor = make(3)
+    futures = [executor.submit(os.getpid) for _ in range(20)]
+    assert len({future.result(30) for future in futures}) == 1
+    (told,) = caplog.messages
+    assert told.startswith("with_loky goes on with 1 of 3 workers: [Errno 11] Resource temporarily unavailable: ")
+
+
+def test_calls_that_wait_for_them_are_killed_too(make, one_process, tmp_path, until):
+    executor = make(3)
+    futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(4)]
+    until(lambda: list(tmp_path.iterdir()))
+    executor.kill_workers()
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(0), WorkerDied)
+
+
+def test_when_such_a_worker_dies_another_one_is_started(make, one_process, tmp_path, until):
+    executor = make(3)
+    futures = [executor.submit(calls.wait_for, tmp_path / "gate", tmp_path) for _ in range(3)]
+    until(lambda: list(tmp_path.iterdir()))
+    one_process()
+    (pid,) = (int(path.name.partition("-")[0]) for path in tmp_path.iterdir())
+    os.kill(pid, signal.SIGKILL)
+    assert isinstance(futures[0].exception(30), WorkerDied)
+    (tmp_path / "gate").touch()
+    assert [future.exception(30) for future in futures[1:]] == [None, None]
 
 
 def test_a_call_that_is_being_started_is_killed_too(make, tmp_path):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
+
+from amltk.calls import describe_value
+from amltk.exceptions import NotSupportedError
 
 _CACHE = type(functools.lru_cache(len))
 
@@ -19,7 +24,7 @@ def check_callable(name: str, value: object) -> None:
         TypeError: It cannot.
     """
     if not callable(value):
-        msg = f"{name} must be callable, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be callable, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
 
 
@@ -31,7 +36,7 @@ def check_function(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary function, got {value!r}: {_NO_LOOP}"
+        msg = f"{name} must be an ordinary function, got {describe_value(value)}: {_NO_LOOP}"
         raise TypeError(msg)
 
 
@@ -66,7 +71,8 @@ def check_callback(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary or an 'async def' function, got {value!r}: a generator, for its 'yield'."
+        got = describe_value(value)
+        msg = f"{name} must be an ordinary or an 'async def' function, got {got}: a generator, for its 'yield'."
         raise TypeError(msg)
 
 
@@ -109,10 +115,10 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
         return
     allowed = f"an integer of at least {at_least}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Integral):
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if value < at_least:
-        msg = f"{name} must be {allowed}, got {value!r}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)}."
         raise ValueError(msg)
 
 
@@ -127,10 +133,10 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
         return
     allowed = f"a number of seconds, {'0 or more' if zero else 'more than 0'}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if not 0 <= float(value) < float("inf") or (value == 0 and not zero):
-        msg = f"{name} must be {allowed}, got {value!r}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)}."
         raise ValueError(msg)
 
 
@@ -142,8 +148,44 @@ def check_type(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         allowed = "True or False" if kind is bool else f"of type {kind.__name__}"
-        msg = f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
+
+
+def check_not_patched(name: str, *modules: str) -> None:
+    """Refuse to start what waits for ever, or fails, where gevent has replaced modules by its own.
+
+    Args:
+        name: What is to be started, as in `"with_loky"`.
+        modules: Those that must be Python's own, as in `"threading"`.
+
+    Raises:
+        NotSupportedError: gevent has replaced one of them.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    patched = [module for module in modules if monkey is not None and monkey.is_module_patched(module)]
+    if patched:
+        msg = (
+            f"{name} can't run where gevent.monkey has replaced {', '.join(patched)}. Use with_processes or "
+            "with_threads, which can, or start the scheduler in a process that is not patched."
+        )
+        raise NotSupportedError(msg)
+
+
+def check_current_directory(name: str) -> None:
+    """Refuse to start what needs the program's current directory, where that has been deleted.
+
+    Args:
+        name: What is to be started, as in `"with_ray"`.
+
+    Raises:
+        FileNotFoundError: It has been deleted.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib takes long to import
+    except FileNotFoundError as error:
+        text = f"{name} needs the program's current directory, which has been deleted. Change to one that exists, with"
+        raise FileNotFoundError(error.errno, f"{error.strerror}: {text} os.chdir(), before the run.") from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

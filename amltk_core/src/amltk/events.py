@@ -20,6 +20,7 @@ from time import monotonic
 from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from amltk.calls import describe_value
 from amltk.checks import check_callable, check_callback, check_int, check_type, did_you_mean
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 
@@ -136,7 +137,7 @@ class Handler:
     @property
     def name(self) -> str:
         """The callback's name."""
-        return getattr(self.callback, "__qualname__", None) or repr(self.callback)
+        return getattr(self.callback, "__qualname__", None) or describe_value(self.callback)
 
     def due(self) -> int:
         """Count an emission, and return how often the callback is to be called for it."""

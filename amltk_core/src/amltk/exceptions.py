@@ -178,3 +178,9 @@ class RemoteError(AmltkError):
 
     def __str__(self) -> str:
         return f"{self.type_name}: {self.args[0]}"
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to `error`, also if its class lets no attribute be set, as an exception that is a frozen dataclass."""
+    notes = vars(error).get("__notes__")
+    vars(error)["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]

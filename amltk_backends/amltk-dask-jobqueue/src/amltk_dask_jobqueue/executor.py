@@ -15,6 +15,7 @@ from typing import Any
 import dask
 from distributed import Client
 
+from amltk.checks import check_not_patched
 from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import NO_PROFILE, DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
@@ -58,7 +59,9 @@ def open_executor(
 
     Raises:
         BatchSystemError: It does not take the job.
+        NotSupportedError: gevent has replaced what dask needs.
     """
+    check_not_patched(f"with_{system.name}", "threading", "select")
     commands = Commands(system, submit_command, cancel_command)
     commands.find()
     opened = contextlib.ExitStack()

@@ -80,14 +80,18 @@ def guard(life: int, report: int, notes: int) -> None:
 def _wait(life: int, awake: int, ask: int) -> None:
     """Come back when the worker has ended, or has to be ended."""
     end = None
+    poll = select.poll()  # `select` knows no descriptor above 1023
+    for pipe in (life, awake):
+        poll.register(pipe, select.POLLIN)
     while not _has_ended():
         seconds = None if end is None else max(0.0, end - time.monotonic())
-        ready, _, _ = select.select([awake] if end else [life, awake], [], [], seconds)
+        ready = [pipe for pipe, _ in poll.poll(None if seconds is None else 1000 * seconds)]
         if not ready:
             return
         if life in ready:
             if not os.read(life, 1):
                 return
+            poll.unregister(life)
             os.close(ask)  # it is asked to, so there is time
             end = time.monotonic() + GRACE
         if awake in ready:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,6 +32,8 @@ from amltk_dask.executor import NO_PROFILE, DaskExecutor
 
 _MOST_NOTES = 1 << 16
 _TRIES = 3
+# Of the program, pipes and connections; both a little less than they are.
+_FILES_AT_LEAST, _FILES_OF_A_WORKER = 15, 8
 _START = "import sys; sys.path[:] = {path!r}; from amltk_dask._guard import guard; guard({life}, {report}, {notes})"
 
 
@@ -235,8 +239,21 @@ def _from_config(name: str) -> dict[str, str]:
     return {key: str(value) for key, value in dask.config.get(f"distributed.nanny.{name}").items()}
 
 
+def _check_limit(n_workers: int) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_AT_LEAST + n_workers * _FILES_OF_A_WORKER
+    if n_workers and limit != resource.RLIM_INFINITY and needed > limit:
+        text = f"with_dask needs at least {needed} open files for {n_workers} workers, and the limit is {limit}"
+        raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {text} ('ulimit -n'); raise it, or have fewer.")
+
+
 def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
-    """Return an executor with a cluster of its own; `options` are those of `LocalCluster`."""
+    """Return an executor with a cluster of its own; `options` are those of `LocalCluster`.
+
+    Raises:
+        OSError: The limit of open files is too low for so many workers; dask would wait for them for ever.
+    """
+    _check_limit(options.get("n_workers") or 0)
     home = Home(options.pop("local_directory", None), options.pop("silence_logs", logging.CRITICAL))
     at_scheduler: dict[str, Any] = {
         "local_directory": home.scratch,

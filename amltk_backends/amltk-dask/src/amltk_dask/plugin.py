@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_int, check_seconds, check_type, did_you_mean
+from amltk.checks import check_int, check_not_patched, check_seconds, check_type, did_you_mean
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def dask(
         options: What else `distributed.LocalCluster` takes: `threads_per_worker`, `memory_limit`,
             `env`, `local_directory`, `dashboard_address` (by default there is no dashboard) and others.
     """
+    check_not_patched("with_dask", "threading", "select")
     if address is not None or client is not None:
         from amltk_dask._existing import open_existing
 

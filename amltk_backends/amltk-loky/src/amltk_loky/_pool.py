@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing import Pipe, active_children, get_start_method
 from multiprocessing.connection import Connection
@@ -18,6 +18,7 @@ from amltk_loky import _worker
 
 _MOST_NOTES = 1 << 16
 _PATIENCE = 2.0
+_SPARE = 4
 
 
 class Death(NamedTuple):
@@ -174,6 +175,19 @@ def _is_group(pid: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+@contextlib.contextmanager
+def spare_files() -> Iterator[None]:
+    """Hold some descriptors while a worker starts: who looks after the workers needs them later.
+
+    Raises:
+        OSError: The system has none to give.
+    """
+    with contextlib.ExitStack() as held:
+        for _ in range(_SPARE):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        yield
 
 
 def own(initializer: bytes | None, **options: Any) -> Pool:

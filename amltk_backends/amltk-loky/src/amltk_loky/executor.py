@@ -12,9 +12,12 @@ one call at a time: whose call it was is then known, and no other is harmed.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
+import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -27,7 +30,7 @@ from amltk.deaths import MemoryKills
 from amltk.remote import dump_call, dumps, load_exception
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
-from amltk_loky._errors import broken, died, killed
+from amltk_loky._errors import broken, died, killed, no_worker
 from amltk_loky._pool import Pool
 
 __all__ = ["LokyExecutor"]
@@ -38,6 +41,9 @@ T = TypeVar("T")
 _LOOK_AGAIN = 0.05
 # Seconds that an idle process of loky's waits at most: it polls, and the system takes no more than 24 days.
 _LONGEST = 20 * 86_400.0
+_TRY_AGAIN = 1.0  # seconds after which another worker is started, where there could be none
+
+_log = logging.getLogger("amltk")
 
 
 class LokyExecutor(Executor):
@@ -93,6 +99,8 @@ class LokyExecutor(Executor):
         self._retired: set[Pool] = set()
         self._failure: BaseException | None = None
         self._killed = False
+        self._crowded_until = 0.0
+        self._told = False
         self._closer: threading.Thread | None = None
         self._memory_kills = MemoryKills()
 
@@ -130,7 +138,7 @@ class LokyExecutor(Executor):
             if self._closer is None:
                 self._closer = threading.Thread(target=self._close, name="amltk-loky: closes the executor")
                 self._closer.start()
-            cancelled = [call for call in self._waiting if not call.moved] if cancel_futures else []
+            cancelled = [call for call in self._waiting if not call.future.running()] if cancel_futures else []
             for call in cancelled:
                 self._waiting.remove(call)
             self._changed.notify_all()
@@ -147,10 +155,10 @@ class LokyExecutor(Executor):
         """
         with self._changed:
             self._killed = True
-            moved = [call for call in self._waiting if call.moved]
-            for call in moved:
+            begun = [call for call in self._waiting if call.future.running()]
+            for call in begun:
                 self._waiting.remove(call)
-        for call in moved:
+        for call in begun:
             call.fail(killed(call))
         self.shutdown(wait=False, cancel_futures=True)
         while True:
@@ -176,7 +184,9 @@ class LokyExecutor(Executor):
             try:
                 pool, outcome = self._start(call)
             except BaseException as error:  # the system has no process to give
-                call.fail(error)
+                if isinstance(error, Exception) and self._waits_again(call, error):
+                    continue
+                call.fail(no_worker(error))
                 self._ended(call)
                 if not isinstance(error, Exception):
                     raise
@@ -185,7 +195,7 @@ class LokyExecutor(Executor):
 
     def _next(self) -> Call | None:
         with self._changed:
-            while self._waiting and len(self._running) < self._max_workers:
+            while self._waiting and len(self._running) < self._max_workers and not self._is_crowded():
                 call = self._waiting.popleft()
                 if call.begin():
                     self._running.add(call)
@@ -193,16 +203,38 @@ class LokyExecutor(Executor):
             self._changed.notify_all()
             return None
 
+    def _is_crowded(self) -> bool:
+        """Whether calls wait for the workers that there are, since a moment ago the system had no process to give."""
+        return bool(self._running) and time.monotonic() < self._crowded_until and not any(p.room for p in self._pools)
+
+    def _waits_again(self, call: Call, error: Exception) -> bool:
+        """Whether there are workers for which a call can wait, for which none could be started; then it does."""
+        with self._changed:
+            self._running.discard(call)
+            if self._killed or not (self._running or any(pool.room for pool in self._pools)):
+                return False
+            self._waiting.appendleft(call)
+            self._crowded_until = time.monotonic() + _TRY_AGAIN
+            told, self._told = self._told, True
+            workers = len(self._pools)
+        if not told:
+            reason = str(no_worker(error))  # not the error itself, which holds frames, and these descriptors
+            _log.warning("with_loky goes on with %d of %d workers: %s", workers, self._max_workers, reason)
+        return True
+
     def _start(self, call: Call) -> tuple[Pool, Future[_worker.Outcome]]:
         while True:
-            with self._changed:
+            with self._changed, contextlib.ExitStack() as unless_opened:
                 pool = next((pool for pool in self._pools if pool.room), None)
                 if pool is None:
+                    unless_opened.enter_context(_pool.spare_files())
                     pool = self._open()
                     self._pools.append(pool)
                 pool.room -= 1
+                until_started = unless_opened.pop_all()
             try:
-                return pool, pool.submit(call.data)
+                with until_started:
+                    return pool, pool.submit(call.data)
             except (BrokenExecutor, ShutdownExecutorError):  # a worker died that had nothing to do
                 self._retire(pool)
             except BaseException:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_callable, check_int, check_seconds, check_type
+from amltk.checks import check_callable, check_int, check_not_patched, check_seconds, check_type
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def loky(
         reusable: Use the pool of `loky.get_reusable_executor()`, which others may use, too, and which is
             left open. A worker that dies in there ends all calls that run.
     """
+    check_not_patched("with_loky", "threading")
     from amltk_loky.executor import LokyExecutor  # loky is imported when it is used
 
     return LokyExecutor(

@@ -37,6 +37,7 @@ from typing import Any
 
 from amltk.calls import name_of
 from amltk.deaths import how_it_died
+from amltk.exceptions import add_note
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import broken, died, killed
@@ -389,7 +390,7 @@ class Dispatcher:
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
-            error.add_note(f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
+            add_note(error, f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
             kind, outcome = ERROR, error
         if call is self._first_call:
             if kind == ERROR:

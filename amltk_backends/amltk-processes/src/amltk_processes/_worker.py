@@ -198,7 +198,9 @@ def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory]
         else:
             fn, (args, kwargs) = function.get(), loads(data, arrived)
     except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
+        from amltk.exceptions import add_note  # only a call that fails pays for it
+
+        add_note(error, f"Raised while the call was unpickled in worker process {os.getpid()}.")
         raise
     result = fn(*args, **kwargs)
     try:

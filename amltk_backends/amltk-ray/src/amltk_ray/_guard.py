@@ -54,8 +54,11 @@ def main(home: str, *command: str) -> None:
     with open(f"{home}/{LOG}", "wb") as log:  # noqa: PTH123 - pathlib takes long to import
         null = subprocess.DEVNULL
         head = subprocess.Popen(command, stdin=null, stdout=log, stderr=log, preexec_fn=be_head)  # noqa: PLW1509 - no threads here
+    poll = select.poll()
+    for pipe in (0, awake):
+        poll.register(pipe, select.POLLIN)
     while head.poll() is None:
-        ready, _, _ = select.select([0, awake], [], [])
+        ready = [pipe for pipe, _ in poll.poll()]
         if 0 in ready and not os.read(0, 1):
             break
         if awake in ready:

@@ -10,7 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_int, check_type
+from amltk.checks import check_current_directory, check_int, check_type
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def ray(
         address: Of a cluster that exists, as in "10.0.0.1:6379" or "auto". It stays as it is. None: if the
             program is connected by `ray.init()`, that is used; else a cluster of this machine is started and stopped.
     """
+    check_current_directory("with_ray")
     from amltk_ray.executor import RayExecutor  # Ray is imported when it is used
 
     return RayExecutor(

@@ -81,11 +81,19 @@ class SequentialExecutor(Executor):
         future, call = self._queue.popleft()
         if not future.set_running_or_notify_cancel():
             return
+        error = result = None
         try:
             with _ctrl_c_reaches_the_call():
-                result = call()
-        except BaseException as error:  # whatever it raises is the call's outcome, SystemExit too
+                # Inside, since `contextlib` assigns to what passes through it, which a frozen dataclass refuses.
+                try:
+                    result = call()
+                except BaseException as raised:  # whatever it raises is the call's outcome, SystemExit too
+                    error = raised
+        except KeyboardInterrupt as interrupt:  # it came too late for the call
+            error = interrupt
+        if error is not None:
             future.set_exception(error)
+            del error  # its traceback has this frame
         else:
             future.set_result(result)
 

@@ -4,7 +4,9 @@
 |---|---|
 | `calls` | a call that crosses to another process, and what comes of it |
 | `exceptions` | exceptions that cross a process whole |
-| `pickling` | pickles by value; says which part can't be pickled |
+| `rebuilding` | how an exception is made anew |
+| `pickling` | pickles by value |
+| `unpicklable` | finds the part that can't be pickled |
 | `by_value`, `rebuild` | the pickler, and what its pickles call when they are loaded |
 | `script` | the module `__main__` of a process that did not run the script |
 | `fingerprint`, `annotations` | whether a global has changed; what annotations name |
@@ -12,15 +14,8 @@
 
 from amltk.remote.calls import RemoteCall, dump_call, run_call
 from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
-from amltk.remote.pickling import (
-    Dumps,
-    Loads,
-    dumps,
-    dumps_result,
-    loads,
-    unpicklable_call,
-    unpicklable_result,
-)
+from amltk.remote.pickling import Dumps, Loads, dumps, dumps_result, loads
+from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 
 __all__ = [
     "Dumps",

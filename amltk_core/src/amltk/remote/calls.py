@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amltk.calls import describe_call, name_of
+from amltk.exceptions import add_note
 from amltk.remote.exceptions import dump_exception, load_exception
-from amltk.remote.pickling import Dumps, dumps, dumps_result, loads, unpicklable_call, unpicklable_result
+from amltk.remote.pickling import Dumps, dumps, dumps_result, loads
+from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 
 _log = logging.getLogger("amltk")
 
@@ -60,7 +62,7 @@ def _run(data: bytes, dumps: Dumps) -> bytes:
     try:
         fn, args, kwargs = loads(data)
     except BaseException as error:
-        error.add_note(f"Raised while the call was unpickled in worker process {os.getpid()}.")
+        add_note(error, f"Raised while the call was unpickled in worker process {os.getpid()}.")
         raise
     result = fn(*args, **kwargs)
     try:
@@ -119,7 +121,7 @@ class RemoteCall:
         try:
             result = loads(data)
         except BaseException as error:
-            error.add_note(f"Raised while what {self.name} returned was unpickled in the main process.")
+            add_note(error, f"Raised while what {self.name} returned was unpickled in the main process.")
             self.fail(error)
         else:
             self.succeed(result)

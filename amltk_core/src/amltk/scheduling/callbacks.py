@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from amltk import events
 from amltk.events import Event, Handler
-from amltk.exceptions import SchedulerNotRunningError
+from amltk.exceptions import SchedulerNotRunningError, add_note
 from amltk.scheduling.policy import Action
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Callbacks:
         """Deal with what `who`, code of the user's, raised in the thread of the run."""
         if isinstance(error, SchedulerNotRunningError) and not self.run.accepting:
             return  # the run was ending already: no fault of the callback's
-        error.add_note(f"Raised by {who[0].lower()}{who[1:]}.")
+        add_note(error, f"Raised by {who[0].lower()}{who[1:]}.")
         if isinstance(error, KeyboardInterrupt):
             self.run.interrupted(error)
         elif isinstance(error, SystemExit):

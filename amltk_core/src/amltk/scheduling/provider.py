@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amltk.backend import Backend
+from amltk.calls import describe_value
 from amltk.checks import did_you_mean
 
 GRACE_SECONDS = 2.0
@@ -61,7 +62,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         raise TypeError(msg) from None
     if backend.check is not None:
         backend.check(*args, **options)
-    shown = ", ".join(f"{name}={value!r}" for name, value in bound.arguments.items())
+    shown = ", ".join(f"{name}={describe_value(value)}" for name, value in bound.arguments.items())
     return Provider(
         label=f"{constructor}({shown})",
         open=functools.partial(_open, backend, args, options),
@@ -96,7 +97,8 @@ def from_executor(executor: Executor) -> Provider:
         elif isinstance(executor, str):
             hint = f" For a backend of that name: Scheduler.with_backend({executor!r})."
         msg = (
-            f"executor must be a concurrent.futures.Executor, got {executor!r} of type {type(executor).__name__}.{hint}"
+            f"executor must be a concurrent.futures.Executor, got {describe_value(executor)} of type "
+            f"{type(executor).__name__}.{hint}"
         )
         raise TypeError(msg)
     kill: Callable[[Executor], None] | None = None

@@ -25,9 +25,9 @@ from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from amltk.calls import name_of
+from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
-from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError
+from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
 from amltk.scheduling.callbacks import Callbacks, Timer
@@ -571,17 +571,17 @@ def _forget_us(error: BaseException) -> None:
     added = error.__traceback__
     while added is not None and added.tb_frame.f_code.co_filename in (__file__, _base.__file__):
         added = added.tb_next
-    error.__traceback__ = added
+    error.with_traceback(added)  # an exception that is a frozen dataclass lets nothing be assigned
 
 
 def _add_note(error: BaseException, note: str) -> None:
     if note not in getattr(error, "__notes__", ()):  # one exception may end several calls
-        error.add_note(note)
+        add_note(error, note)
 
 
 def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
     if isinstance(error, StopIteration):  # a future refuses it, since awaiting the future could not raise it
-        replacement = RuntimeError(f"the call raised {error!r}")
+        replacement = RuntimeError(f"the call raised {describe_value(error)}")
         replacement.__cause__ = error
         future.set_exception(replacement)
     else:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
+from amltk.calls import describe_value
 from amltk.checks import check_function, check_int, check_seconds
 from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import NotSupportedError, PluginAttachedError
@@ -56,7 +57,7 @@ class Task(Emitter, Generic[P, R]):
             DuplicateEventError: Two plugins bring an event of the same name.
         """
         check_function("function", function)
-        super().__init__(getattr(function, "__qualname__", None) or repr(function))
+        super().__init__(getattr(function, "__qualname__", None) or describe_value(function))
         self.function = function
         self.scheduler = scheduler
         self.plugins = _checked(plugins)
@@ -121,7 +122,7 @@ class Task(Emitter, Generic[P, R]):
             if not isinstance(submission, tuple) or len(submission) != 3:
                 msg = (
                     f"pre_submit of {type(plugin).__name__} must return (function, args, kwargs) or None, "
-                    f"got {submission!r}."
+                    f"got {describe_value(submission)}."
                 )
                 raise TypeError(msg)
             function, to_send, to_send_by_name = submission  # type: ignore[assignment] # a plugin may change the types

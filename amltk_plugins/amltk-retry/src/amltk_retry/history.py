@@ -7,7 +7,7 @@ import traceback
 from datetime import datetime
 from typing import NamedTuple
 
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, add_note
 
 
 class Attempt(NamedTuple):
@@ -71,5 +71,5 @@ class History:
         """Note the history on the exception of the last attempt."""
         if len(self.attempts) > 1:
             lines = "".join(f"\n  {each}" for each in self.attempts)
-            error.add_note(f"It was tried {len(self.attempts)} times:{lines}")
+            add_note(error, f"It was tried {len(self.attempts)} times:{lines}")
         self.is_told = True
