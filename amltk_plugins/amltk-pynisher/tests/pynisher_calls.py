@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 FOREVER = 60
@@ -62,6 +64,14 @@ def here(function, *args):
 
 def double(x):
     return 2 * x
+
+
+def draw_number():
+    return random.random()
+
+
+def warn(text):
+    warnings.warn(text, stacklevel=1)
 
 
 def sleep():

@@ -40,14 +40,18 @@ somewhere = pytest.mark.parametrize("call", [here, in_thread])
 def test_1_a_wall_time_limit_ends_the_call_in_time(call, function):
     def seconds() -> float:
         started = time.monotonic()
+        call(limited(double, wall=30), 1)
+        begun = time.monotonic()
         with pytest.raises(pynisher.WallTimeoutException, match=rf"{function.__name__} took longer than .* 0\.5 s"):
             call(limited(function, wall=0.5))
-        return time.monotonic() - started
+        ended = time.monotonic()
+        assert ended - begun >= 0.5
+        return (ended - begun) - (begun - started)  # without the start of a fresh interpreter, which is not limited
 
     taken = [seconds()]
     while taken[-1] > 1 and len(taken) < 3:  # the machine may have been busy with something else
         taken.append(seconds())
-    assert 0.5 <= min(taken) < 1
+    assert min(taken) < 1
 
 
 def test_1_in_processes_too():

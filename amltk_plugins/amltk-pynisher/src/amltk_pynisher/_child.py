@@ -9,45 +9,56 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import pickle
 import signal
-import struct
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
+from amltk_pynisher._handover import Settings, set_seeds
 from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps
+from amltk_pynisher._pipe import BEGUN, ERROR, LOADING_COST, RESULT, FrameSender
+from amltk_pynisher._records import RecordSender
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
-# Whether the function returned, whether processes are left that it has started, how long the pickle is.
-HEADER = struct.Struct("=??Q")
+# Seconds that a fresh interpreter may need to load the call, beside its limits.
+LOADING_SECONDS = 60
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # before a fork, not after
 
 
-def run(parent: int, pipe: int, limits: Limits, call: Callable[[], Call]) -> NoReturn:
-    """Run the call that `call` returns, within its limits, and send what comes of it through `pipe`.
+def run_fork(
+    parent: int, pipe: int, limits: Limits, call: Call, seeds: Mapping[str, Any], *, gives_way: bool
+) -> NoReturn:
+    """Be a fork which runs a call within its limits, and sends its outcome through `pipe`.
 
     Args:
         parent: The process that waits for it.
         pipe: The end to write to.
         limits: What the call may use.
-        call: Returns function and arguments; what it raises counts as raised by the function.
+        call: Function and arguments.
+        seeds: For random numbers.
+        gives_way: See `RecordSender.install`.
     """
-    code = 1
-    try:
-        _settle_in(parent)
-        _send(pipe, *_outcome(limits, call))
-        code = 0
-        while _has_children():  # our parent ends them, and finds them through us
-            signal.pause()
-    finally:
-        os._exit(code)  # whatever our parent would do when it exits is not ours to do
+
+    def load(_frames: FrameSender) -> Call:
+        after_fork = sys.modules.get("multiprocessing.util")
+        if after_fork is not None:  # as in its own forks: proxies of a manager get connections of their own
+            after_fork._finalizer_registry.clear()
+            after_fork._run_after_forkers()
+        set_seeds(seeds)
+        if limits.cpu_time is not None:
+            _limiter(limits).limit_cpu_time(limits.cpu_time, interval=1)
+        return call
+
+    _run(parent, pipe, limits, load, gives_way=gives_way)
 
 
 def main(parent: int, pipe: int, request: int) -> NoReturn:
@@ -55,12 +66,44 @@ def main(parent: int, pipe: int, request: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
     with open(request, "rb") as file:
         limits = Limits(*pickle.load(file))
-        run(parent, pipe, limits, lambda: _load(file))
+        settings = Settings(*pickle.load(file))
+        settings.apply()
+        _run(parent, pipe, limits, lambda frames: _load(frames, file, limits, settings), gives_way=settings.gives_way)
 
 
-def _load(file: BinaryIO) -> Call:
+def _load(frames: FrameSender, file: BinaryIO, limits: Limits, settings: Settings) -> Call:
+    if limits.cpu_time is not None:
+        _limiter(limits).limit_cpu_time(limits.cpu_time + LOADING_SECONDS, interval=1)
+    seeds = pickle.load(file)
     call: Call = pickle.load(file)
+    settings.apply_filters()
+    set_seeds(seeds)
+    cost = time.process_time()
+    if limits.cpu_time is not None:
+        _limiter(limits).limit_cpu_time(
+            limits.cpu_time + math.ceil(cost), interval=1
+        )  # the system counts whole seconds
+    frames.send(BEGUN, LOADING_COST.pack(cost))
     return call
+
+
+def _run(parent: int, pipe: int, limits: Limits, load: Callable[[FrameSender], Call], *, gives_way: bool) -> NoReturn:
+    """Run the call that `load` returns; what it raises counts as raised by the function."""
+    code = 1
+    try:
+        _settle_in(parent)
+        frames = FrameSender(pipe)
+        RecordSender(frames).install(gives_way=gives_way)
+        try:
+            outcome = _outcome(limits, lambda: load(frames))
+        except BaseException as error:  # an alarm that the function has left, when it had ended already
+            outcome = False, error
+        _send(frames, *outcome)
+        code = 0
+        while _has_children():  # our parent ends them, and finds them through us
+            signal.pause()
+    finally:
+        os._exit(code)  # whatever our parent would do when it exits is not ours to do
 
 
 def _settle_in(parent: int) -> None:
@@ -82,17 +125,24 @@ def _settle_in(parent: int) -> None:
 def _outcome(limits: Limits, call: Callable[[], Call]) -> tuple[bool, object]:
     lift: Callable[[], None] = _nothing
     try:
-        if limits.cpu_time is not None:
-            _limiter(limits).limit_cpu_time(limits.cpu_time, interval=1)
         function, args, kwargs = call()
         if limits.memory is not None:
             lift = _limit_memory(limits)
         outcome = True, function(*args, **kwargs)
+        _ignore_signals()
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends
+        _ignore_signals()
         lift()  # else there is no memory to say so
         outcome = False, _translated(error, limits)
     lift()  # the function has kept to its limit: that what it returned must be pickled is not its fault
     return outcome
+
+
+def _ignore_signals() -> None:
+    """Let no handler run any more: what an alarm raises that the function has left must not end its process."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _limiter(limits: Limits) -> Any:
@@ -120,7 +170,7 @@ def _translated(error: BaseException, limits: Limits) -> BaseException:
     return exceeded
 
 
-def _send(pipe: int, succeeded: bool, value: Any) -> None:
+def _send(frames: FrameSender, succeeded: bool, value: Any) -> None:
     if succeeded:
         try:
             data = dumps(value)
@@ -138,10 +188,7 @@ def _send(pipe: int, succeeded: bool, value: Any) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the function may have closed or replaced it
             stream.flush()
-    for part in (HEADER.pack(succeeded, _has_children(), len(data)), data):
-        left = memoryview(part)
-        while left:
-            left = left[os.write(pipe, left) :]
+    frames.send(RESULT if succeeded else ERROR, data, has_children=_has_children())
 
 
 def _has_children() -> bool:

@@ -23,11 +23,14 @@ class PynisherPlugin(TaskPlugin):
     The plugin's own events come first; their callbacks receive that exception.
 
     Each call runs in a process of its own, so it changes nothing in the worker's memory, and its
-    result must be picklable with every backend. Where the worker has a single thread, that process
-    is a fork: it takes milliseconds, and what the worker has imported is there. Elsewhere, as in
-    `with_threads`, or when OpenMP has threads in the worker (prevented by `OMP_NUM_THREADS=1`), it
-    is a fresh interpreter, since a fork might hang: that takes some tenths of a second, and the
-    function's modules are imported anew, all of which counts.
+    result must be picklable with every backend. Where the worker has a single Python thread, that
+    process is a fork: it takes milliseconds, and what the worker has imported is there. Threads of
+    OpenMP are ended before, and come back with the next parallel loop. Elsewhere, as in
+    `with_threads`, it is a fresh interpreter, since a fork might hang: that takes some tenths of a
+    second and the import of the function's module, anew for each call. This does not count for the
+    limits; what the function itself imports does.
+
+    Log records and warnings of a call arrive as without limits, also those of a call that is ended.
 
     Example:
         ```python
@@ -79,7 +82,7 @@ class PynisherPlugin(TaskPlugin):
                 "s", "m" or "h"; at least a second, and rounded up to whole ones. All threads
                 count; processes that the call starts have the limit for themselves.
             walltime_limit: How many seconds it may take, or (number, unit) likewise; from the
-                moment a worker takes the call up, the start of its process included.
+                moment a worker takes the call up, or a fresh interpreter has loaded it.
 
         Raises:
             TypeError: A limit is neither a number nor a number with a unit.

@@ -1,0 +1,54 @@
+"""Whether a process can be forked: what another of its threads has locked stays locked in the fork for ever."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+_OMP_PAUSE_SOFT = 1
+_GOMP = re.compile(r"/.*/libgomp[^/\n]*$", re.MULTILINE)  # at the end of a line of maps
+
+
+def obstacle() -> str | None:
+    """Make this process ready for a fork by this thread; return the reason if that is not possible."""
+    if sys.platform == "darwin":
+        return "macOS does not allow a fork"
+    if threading.active_count() > 1:
+        others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+        return f"this process has other threads ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''})"
+    try:
+        if len(list(Path("/proc/self/task").iterdir())) == 1:
+            return None
+        libraries = set(_GOMP.findall(Path("/proc/self/maps").read_text()))
+    except OSError:
+        return None
+    # OpenBLAS and the OpenMP of LLVM and Intel see to their threads when there is a fork. That of GCC does not: a
+    # parallel loop in the fork would wait for threads that are not there. It ends those of this thread if asked to,
+    # and the next parallel loop makes new ones.
+    if all(_pause(library) for library in libraries):
+        return None
+    return "OpenMP has threads in this process, which its release does not end (set OMP_NUM_THREADS=1)"
+
+
+def fork() -> int:
+    """Fork as `os.fork` does, without its warning of threads: those that are left are none that a fork waits for."""
+    ignored = ("ignore", None, DeprecationWarning, None, 0)
+    # Not by `catch_warnings`: with each of its changes, what was to be shown once is shown again.
+    warnings.filters.insert(0, ignored)  # type: ignore[attr-defined]
+    try:
+        return os.fork()
+    finally:
+        warnings.filters.remove(ignored)  # type: ignore[attr-defined]
+
+
+def _pause(library: str) -> bool:
+    try:
+        openmp = ctypes.CDLL(library, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        return bool(openmp.omp_pause_resource_all(_OMP_PAUSE_SOFT) == 0)
+    except (OSError, AttributeError):  # GCC before 9
+        return False

@@ -1,0 +1,139 @@
+"""What a call finds in its process as in the one that waits for it: random numbers, and the settings of libraries.
+
+A fork has all settings. A fresh interpreter is given those that `multiprocessing` gives its children, and those of
+`logging` and `warnings`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from amltk_pynisher import _records
+
+# The generators that a library has for everybody: how to draw a seed from one, and how to set it.
+_GENERATORS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Any], object]]] = {
+    "random": (lambda random: random.getrandbits(128), lambda random, seed: random.seed(seed)),
+    "numpy.random": (lambda random: list(random.bytes(16)), lambda random, seed: random.seed(seed)),
+    "torch": (
+        lambda torch: int(torch.randint(0, 2**62, ())),
+        lambda torch, seed: torch.default_generator.manual_seed(seed),
+    ),
+}
+
+
+def draw_seeds() -> dict[str, Any]:
+    """Draw a seed from each generator of this process: forks have the same state, and would draw the same numbers."""
+    return {name: draw(sys.modules[name]) for name, (draw, _) in _GENERATORS.items() if name in sys.modules}
+
+
+def set_seeds(seeds: Mapping[str, Any]) -> None:
+    """Set the generators of this process."""
+    for name, seed in seeds.items():
+        if name in sys.modules:
+            _GENERATORS[name][1](sys.modules[name], seed)
+
+
+class Settings(NamedTuple):
+    """What a fresh interpreter is given.
+
+    Attributes:
+        levels: Of the root logger, of `logging.disable`, and of the loggers that have one of their own.
+        level_names: Those that are not logging's own.
+        gives_way: See `RecordSender.install`.
+        filters: Of warnings, each as a pickle.
+        argv: Arguments of the program.
+        recursion_limit: How deep calls may nest.
+        multiprocessing: Name and key of the process, the start method, and the descriptor of the resource tracker;
+            None if the module is not in use.
+    """
+
+    levels: tuple[int, int, Mapping[str, int]]
+    level_names: Mapping[int, str]
+    gives_way: bool
+    filters: list[bytes]
+    argv: list[str]
+    recursion_limit: int
+    multiprocessing: tuple[str, bytes, str | None, int | None] | None
+
+    @classmethod
+    def of_this_process(cls) -> Settings:
+        """Return the settings as they are."""
+        loggers = list(logging.root.manager.loggerDict.items())
+        own = {name: logger.level for name, logger in loggers if isinstance(logger, logging.Logger) and logger.level}
+        return cls(
+            levels=(logging.root.level, logging.root.manager.disable, own),
+            level_names={level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()},
+            gives_way=_records.gives_way(),
+            filters=_dumped(list(warnings.filters)),
+            argv=list(sys.argv),
+            recursion_limit=sys.getrecursionlimit(),
+            multiprocessing=_multiprocessing(),
+        )
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Those that the interpreter has to inherit."""
+        tracker = self.multiprocessing and self.multiprocessing[3]
+        return [] if tracker is None else [tracker]
+
+    def apply(self) -> None:
+        """Make them those of this process."""
+        root, disabled, named = self.levels
+        logging.root.setLevel(root)
+        logging.disable(disabled)
+        for name, level in named.items():
+            logging.getLogger(name).setLevel(level)
+        for level, name in self.level_names.items():
+            if logging.getLevelName(level) != name:
+                logging.addLevelName(level, name)
+        self.apply_filters()
+        sys.argv[:] = self.argv
+        sys.setrecursionlimit(self.recursion_limit)
+        if self.multiprocessing is not None:
+            import multiprocessing
+            from multiprocessing import resource_tracker
+
+            name, authkey, start_method, tracker = self.multiprocessing
+            process = multiprocessing.current_process()
+            process.name, process.authkey = name, authkey
+            if start_method is not None:
+                multiprocessing.set_start_method(start_method, force=True)
+            if tracker is not None:
+                resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined] # as multiprocessing's spawn_main does
+
+    def apply_filters(self) -> None:
+        """Set the filters of warnings, again after an import: modules come with filters of their own."""
+        filters = []
+        for each in self.filters:
+            with contextlib.suppress(Exception):  # a category of the script, which is not imported here
+                filters.append(pickle.loads(each))
+        warnings.resetwarnings()  # also tells that they have changed
+        warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _dumped(filters: list[Any]) -> list[bytes]:
+    dumped = []
+    for each in filters:
+        with contextlib.suppress(Exception):  # a category that is local to a function
+            dumped.append(pickle.dumps(each))
+    return dumped
+
+
+def _multiprocessing() -> tuple[str, bytes, str | None, int | None] | None:
+    modules = sys.modules
+    if "multiprocessing.process" not in modules:
+        return None
+    process = modules["multiprocessing.process"].current_process()
+    start_method = modules["multiprocessing.context"]._default_context.get_start_method(allow_none=True)
+    tracker = "multiprocessing.resource_tracker" in modules and modules["multiprocessing.resource_tracker"]
+    descriptor = tracker._resource_tracker._fd if tracker else None
+    key_matters = "multiprocessing.connection" in modules
+    if process.name == "MainProcess" and start_method is None and descriptor is None and not key_matters:
+        return None
+    return process.name, bytes(process.authkey), start_method, descriptor
