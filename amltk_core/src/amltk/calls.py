@@ -78,7 +78,7 @@ class _Description:
         try:
             return self._show(value, levels)
         except (Exception, SystemExit):  # raised by the user's own `__repr__`, say
-            return f"<{type(value).__qualname__} object>"
+            return f"<{type(value).__name__} object>"
 
     def named(self, items: Iterable[tuple[str, Any]], levels: int = _MOST_LEVELS) -> list[str]:
         """Return `lr=0.1` of each item, as far as they are shown."""
@@ -95,7 +95,7 @@ class _Description:
         if shown_by is bytes.__repr__:
             return _cut_literal(value, bytes)
         if shown_by is int.__repr__ and (bits := int.bit_length(value)) > _MOST_CHARACTERS * 3:
-            return f"<{kind.__qualname__} of {bits} bits>"
+            return f"<{kind.__name__} of {bits} bits>"
         if isinstance(value, ModuleType):
             return value.__name__
         if issubclass(kind, (type, FunctionType, BuiltinFunctionType, MethodType)):
@@ -104,10 +104,10 @@ class _Description:
             return self._container(value, _CONTAINERS[shown_by], levels)
         if (fields := _fields_of(kind)) is not None:
             shown = ["..."] if levels < 1 else self.named(((f, getattr(value, f)) for f in fields), levels - 1)
-            return _cut(f"{kind.__qualname__}({', '.join(shown)})", 5 * _MOST_CHARACTERS)
+            return _cut(f"{kind.__name__}({', '.join(shown)})", 5 * _MOST_CHARACTERS)
         if (shape := _shape_of(value, kind)) is not None:
-            return f"<{kind.__qualname__} of shape {self._container(shape, _CONTAINERS[tuple.__repr__], 1)}>"
-        return _cut(repr(value), _MOST_CHARACTERS) if self._is_small(value) else f"<{kind.__qualname__} object>"
+            return f"<{kind.__name__} of shape {self._container(shape, _CONTAINERS[tuple.__repr__], 1)}>"
+        return _cut(repr(value), _MOST_CHARACTERS) if self._is_small(value) else f"<{kind.__name__} object>"
 
     def _container(self, value: Any, container: _Container, levels: int) -> str:
         items = list(islice(container.items(value), _MOST_ITEMS + 1))
