@@ -76,6 +76,32 @@ def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
 
 
 @pytest.fixture
+def forks_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have each fork here, and in Pythons that are started, raise in the parent: so a warning does in Python 3.15.
+
+    It warns so where there are other threads, also those of libraries, and warnings are errors.
+    """
+    code = f"""
+import os, warnings
+real = os.fork
+def fork():
+    pid = real()
+    if pid:
+        open({str(tmp_path)!r} + f"/forked-{{os.getpid()}}", "w").close()
+        warnings.warn("This process is multi-threaded", DeprecationWarning, stacklevel=2)
+    return pid
+os.fork = fork
+"""
+    (tmp_path / "sitecustomize.py").write_text(code, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONWARNINGS", "error:This process:DeprecationWarning")
+    monkeypatch.setattr(os, "fork", os.fork)  # is set back
+    exec(code, {})  # noqa: S102 - the same here
+    yield
+    assert list(tmp_path.glob("forked-*")), "nobody forked"
+
+
+@pytest.fixture
 def lives() -> Callable[[int], bool]:
     """Tell whether a process lives; one that is dead and has not been buried doesn't."""
     import psutil  # likewise
