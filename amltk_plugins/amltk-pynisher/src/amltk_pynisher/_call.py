@@ -40,17 +40,17 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
-from pynisher import CpuTimeoutException, MemoryLimitException, WallTimeoutException
 
 from amltk.exceptions import WorkerDied
+from amltk.forks import fork
 from amltk.remote import loads
 from amltk_pynisher import _child
+from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps_by_value
 
@@ -86,9 +86,9 @@ class LimitedFunction:
         """Call the function, within the limits.
 
         Raises:
-            WallTimeoutException: The wall time was over.
-            CpuTimeoutException: The cpu time was used up.
-            MemoryLimitException: It needed more memory.
+            pynisher.WallTimeoutException: The wall time was over.
+            pynisher.CpuTimeoutException: The cpu time was used up.
+            pynisher.MemoryLimitException: It needed more memory.
             WorkerDied: The process died of something else.
             BaseException: What the function raises.
         """
@@ -134,13 +134,13 @@ class LimitedFunction:
     def _cause_of_death(self, process: _Process) -> Exception:
         name, limits, code = self.__qualname__, self.limits, process.exit_code
         if process.timed_out:
-            return WallTimeoutException(f"{name} took longer than its wall-time limit of {limits.wall_time:g} s.")
+            return pynisher.WallTimeoutException(f"{name} took longer than its wall-time limit of {limits.wall_time:g} s.")
         if limits.cpu_time is not None and (
             code == -signal.SIGXCPU or (code == -signal.SIGKILL and process.cpu_seconds >= limits.cpu_time)
         ):
-            return CpuTimeoutException(f"{name} used more cpu time than its limit of {limits.cpu_time} s.")
+            return pynisher.CpuTimeoutException(f"{name} used more cpu time than its limit of {limits.cpu_time} s.")
         if limits.memory is not None and code in (-signal.SIGSEGV, -signal.SIGABRT):
-            return MemoryLimitException(
+            return pynisher.MemoryLimitException(
                 f"{name} was ended by {signal.Signals(-code).name} under a memory limit of {limits.memory:,} bytes, "
                 "as happens to compiled code that gets no memory."
             )
@@ -296,9 +296,7 @@ def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
         return call
 
     parent = os.getpid()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads that _may_fork knows of
-        pid = os.fork()
+    pid = fork()
     if pid == 0:
         _child.run(parent, writer, limits, seeded)
     with contextlib.suppress(OSError):  # it did so itself, or is gone
