@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
 
@@ -40,6 +41,18 @@ def check_callback(name: str, value: object) -> None:
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         msg = f"{name} must be an ordinary or an 'async def' function, got {value!r}: a generator, for its 'yield'."
         raise TypeError(msg)
+
+
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
+    """Return the signature of a function whose annotations may name what only type checkers import.
+
+    In Python 3.14, annotations are evaluated by whoever looks at them.
+    """
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
 
 
 def _code_flags(function: object) -> int:
