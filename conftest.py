@@ -14,10 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 
 def pytest_configure() -> None:
@@ -29,6 +32,19 @@ def pytest_configure() -> None:
     ]:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_report_header() -> list[str]:
+    """Say which libraries this Python does without: they have no release for it, so ours do not ask for them there."""
+    ours = [each for each in distributions() if each.metadata["Name"].startswith("amltk")]
+    needs = [(each.metadata["Name"], Requirement(need)) for each in ours for need in each.requires or ()]
+    missing = [f"{need.name} of {name}" for name, need in needs if need.marker and not _holds(need.marker)]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return [f"not to be had for Python {version}, so not tested: {', '.join(missing)}"] if missing else []
+
+
+def _holds(marker: Marker) -> bool:
+    return "extra" in str(marker) or marker.evaluate()
 
 
 @pytest.fixture
