@@ -134,7 +134,9 @@ class LimitedFunction:
     def _cause_of_death(self, process: _Process) -> Exception:
         name, limits, code = self.__qualname__, self.limits, process.exit_code
         if process.timed_out:
-            return pynisher.WallTimeoutException(f"{name} took longer than its wall-time limit of {limits.wall_time:g} s.")
+            return pynisher.WallTimeoutException(
+                f"{name} took longer than its wall-time limit of {limits.wall_time:g} s."
+            )
         if limits.cpu_time is not None and (
             code == -signal.SIGXCPU or (code == -signal.SIGKILL and process.cpu_seconds >= limits.cpu_time)
         ):
