@@ -74,7 +74,7 @@ def _check(
     if find_spec("ray") is None:
         version = ".".join(map(str, sys.version_info[:2]))
         msg = (
-            f"with_ray() needs the library Ray, which is not installed. Install it: {sys.executable} -m pip install ray. "
+            f"with_ray() needs the library Ray, which is not installed: {sys.executable} -m pip install ray. "
             f"Where pip finds none, Ray has no release for Python {version}: use an older Python."
         )
         raise ModuleNotFoundError(msg, name="ray")
