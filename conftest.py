@@ -14,10 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.markers import Marker
+from packaging.requirements import Requirement
 
 
 def pytest_configure() -> None:
@@ -29,6 +32,19 @@ def pytest_configure() -> None:
     ]:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_report_header() -> list[str]:
+    """Say which libraries this Python does without: they have no release for it, so ours do not ask for them there."""
+    ours = [each for each in distributions() if each.metadata["Name"].startswith("amltk")]
+    needs = [(each.metadata["Name"], Requirement(need)) for each in ours for need in each.requires or ()]
+    missing = [f"{need.name} of {name}" for name, need in needs if need.marker and not _holds(need.marker)]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return [f"not to be had for Python {version}, so not tested: {', '.join(missing)}"] if missing else []
+
+
+def _holds(marker: Marker) -> bool:
+    return "extra" in str(marker) or marker.evaluate()
 
 
 @pytest.fixture
@@ -73,6 +89,32 @@ def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
     # What was there before may go meanwhile, as an engine's thread that was ending when the test began.
     left = now[0] - children, now[1] - threads, Counter(now[2]) - Counter(opened)
     assert left == (set(), set(), Counter()), "left: children, threads, descriptors"
+
+
+@pytest.fixture
+def forks_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have each fork here, and in Pythons that are started, raise in the parent: so a warning does in Python 3.15.
+
+    It warns so where there are other threads, also those of libraries, and warnings are errors.
+    """
+    code = f"""
+import os, warnings
+real = os.fork
+def fork():
+    pid = real()
+    if pid:
+        open({str(tmp_path)!r} + f"/forked-{{os.getpid()}}", "w").close()
+        warnings.warn("This process is multi-threaded", DeprecationWarning, stacklevel=2)
+    return pid
+os.fork = fork
+"""
+    (tmp_path / "sitecustomize.py").write_text(code, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONWARNINGS", "error:This process:DeprecationWarning")
+    monkeypatch.setattr(os, "fork", os.fork)  # is set back
+    exec(code, {})  # noqa: S102 - the same here
+    yield
+    assert list(tmp_path.glob("forked-*")), "nobody forked"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 - it may well be
-    for name in ("python3.13", "python3.12", "python3.11", "python3.14", "python3"):
+    for name in ("python3.14", "python3.13", "python3.12", "python3.11", "python3.15", "python3"):
         newer = shutil.which(name)
         check = "import sys; sys.exit(sys.version_info < (3, 11))"
         if newer and not subprocess.call([newer, "-c", check], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
@@ -54,6 +54,9 @@ JOBS = {
 
 # What leads pip or Python out of the environment, whoever set it.
 ASTRAY = ("PIP_PREFIX", "PIP_PYTHON", "PIP_ROOT", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+
+# Some machines have this set. Each process of a job would then compile all that it imports: dask alone takes a second.
+SLOW = ("PYTHONDONTWRITEBYTECODE",)
 
 # Only what is run gets compiled, when it is: that halves the time.
 PIP_OPTIONS = ("-qq", "--no-compile")
@@ -129,7 +132,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
         sys.exit(__doc__)
     name, *arguments = sys.argv[1:]
-    environ = {key: value for key, value in os.environ.items() if key not in ASTRAY}
+    environ = {key: value for key, value in os.environ.items() if key not in ASTRAY + SLOW}
     environ["PIP_USER"] = "0"  # also if a configuration file says otherwise
     python = set_up(name, JOBS[name], environ)
     environ |= {"VIRTUAL_ENV": str(python.parent.parent), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}

@@ -26,6 +26,7 @@ FLOORS = [
         "amltk.cpus",
         "amltk.deaths",
         "amltk.exceptions",
+        "amltk.forks",
         "amltk.installed",
         "amltk.known",
         "amltk.types",
@@ -71,7 +72,6 @@ OFFERED = {
 
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
-    "annotationlib": {"amltk.remote"},  # of the standard library, from Python 3.14 on
     "cloudpickle": {"amltk.remote"},
     "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
@@ -91,6 +91,7 @@ PUBLIC = {
     "amltk.deaths",
     "amltk.events",
     "amltk.exceptions",
+    "amltk.forks",
     "amltk.hookspecs",
     "amltk.known",
     "amltk.remote",
@@ -99,6 +100,9 @@ PUBLIC = {
     "amltk.types",
 }
 
+
+# The standard library, with what it has from Python 3.14 on.
+STANDARD = sys.stdlib_module_names | {"annotationlib"}
 
 # Distributions whose package has another name.
 IMPORTED_AS = {"apache-airflow-client": "airflow_client"}
@@ -212,7 +216,7 @@ def test_the_core_imports_others_only_in_their_place(module):
         if top.startswith("amltk_"):
             assert imported.typing_only, where
             assert (module, top) in OFFERED, f"{where}: the core knows no {top}"
-        elif not is_ours(top) and top not in sys.stdlib_module_names:
+        elif not is_ours(top) and top not in STANDARD:
             assert room_of(module) in ELSEWHERE.get(top, ()), f"{where}: {top} is not for {module}"
 
 
@@ -229,7 +233,7 @@ def test_others_import_what_is_public_and_what_they_depend_on(folder):
                 target = target_of(imported)
                 assert target in PUBLIC, f"{where}: {target} is not for use outside the core"
                 assert not (imported.name or "").startswith("_"), f"{where}: {imported.name} is private"
-            elif top != own and top not in sys.stdlib_module_names:
+            elif top != own and top not in STANDARD:
                 assert top in needed | FOR_OTHERS.get(path.name, set()), (
                     f"{where}: {folder.name} does not depend on {top}"
                 )

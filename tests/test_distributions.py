@@ -7,8 +7,10 @@ import re
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 UMBRELLA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -32,6 +34,36 @@ def test_shape(folder):
     assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text(), "a wheel takes no outside file"
     assert (folder / "README.md").read_text().startswith(f"# {project['name']}\n")
     assert list((folder / "tests").glob("test_*.py"))
+
+
+def supported(project: dict[str, Any]) -> list[str]:
+    found = [each.removeprefix("Programming Language :: Python ::").strip() for each in project["classifiers"]]
+    return [each for each in found if re.fullmatch(r"3\.\d+", each)]
+
+
+@each
+def test_every_python_is_supported_for_which_its_needs_can_be_had(folder):
+    project = PYPROJECTS[folder]["project"]
+    versions = supported(UMBRELLA["project"])
+    needs = [Requirement(need) for need in project["dependencies"]]
+    assert supported(project) == [
+        version
+        for version in versions
+        if all(need.marker.evaluate({"python_version": version}) for need in needs if need.marker)
+    ]
+
+
+def test_what_is_tested_and_what_new_distributions_begin_with_is_what_is_supported():
+    versions = supported(UMBRELLA["project"])
+    oldest = versions[0]
+    assert versions == [f"3.{minor}" for minor in range(int(oldest[2:]), int(versions[-1][2:]) + 1)]
+    assert UMBRELLA["project"]["requires-python"] == f">={oldest}"
+    templates = ROOT / "amltk_core" / "src" / "amltk" / "scaffold" / "templates"
+    for tox in (ROOT / "tox.ini", templates / "tox.ini.in"):
+        environments = re.findall(r"\bpy3(\d+)\b", re.search(r"^env_list = (.*)$", tox.read_text(), re.MULTILINE)[1])
+        assert [f"3.{minor}" for minor in environments] == versions
+    assert sorted(re.findall(r"^ +(3\.\d+)$", (templates / "ci.yml.in").read_text(), re.MULTILINE)) == versions
+    assert re.findall(r":: Python :: (3\.\d+)", (templates / "pyproject.toml.in").read_text()) == versions
 
 
 @each
@@ -65,6 +97,11 @@ def test_the_umbrella_and_its_extras_name_everything():
     out_of_the_box = names_of(project["dependencies"])
     added = NAMES - out_of_the_box
     assert names_of(extras["all"]) == added
+    everything = [Requirement(need) for need in extras["all"]]
+    for folder, pyproject in PYPROJECTS.items():
+        markers = [need.marker for need in everything if need.name == pyproject["project"]["name"] and need.marker]
+        taken = [v for v in supported(project) if all(each.evaluate({"python_version": v}) for each in markers)]
+        assert taken == supported(pyproject["project"]), folder
     assert {extra: names_of(needs) for extra, needs in extras.items() if extra != "all"} == {
         name.removeprefix("amltk-"): {name} for name in added
     }

@@ -207,8 +207,12 @@ def test_output_that_is_lost_is_an_error():
     assert done.stderr == "amltk: error: the output can't be written: No space left on device\n"
 
 
+# Sleeps in turns: a signal that comes just before one begins is handled when that has ended.
+SLOW = "import time; print('loading', flush=True); [time.sleep(0.1) for _ in range(300)]"
+
+
 def test_ctrl_c_ends_it_without_a_word(amltk, tmp_path):
-    install(tmp_path, "somebodys-slow", "slow", "import time; print('loading', flush=True); time.sleep(30)")
+    install(tmp_path, "somebodys-slow", "slow", SLOW)
     command = [sys.executable, "-m", "amltk", "backends"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == "loading\n"

@@ -163,6 +163,16 @@ def test_a_subclass_of_scheduler_gets_an_object_of_its_own(stranger):
     assert inspect.signature(Own.with_good).return_annotation is Own
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="such a function cannot be defined")
+def test_annotations_may_name_what_only_type_checkers_import(site):
+    there = "from concurrent.futures import Executor"
+    assert there in GOOD
+    code = GOOD.replace(there, f"TYPE_CHECKING = False\n    if TYPE_CHECKING: {there}")
+    site.add("their-good", code, backends="good")
+    assert list(inspect.signature(Scheduler.with_good).parameters) == ["size", "colour"]
+    assert Scheduler.with_good(2).executor_label == "with_good(size=2)"
+
+
 @pytest.mark.parametrize(
     ("args", "options", "said"),
     [

@@ -984,7 +984,7 @@ def test_run_leaves_the_threads_event_loop_alone(scheduler):
     asyncio.set_event_loop(loop)
     try:
         scheduler.run()
-        assert asyncio.get_event_loop_policy().get_event_loop() is loop
+        assert asyncio.get_event_loop() is loop
     finally:
         asyncio.set_event_loop(None)
         loop.close()

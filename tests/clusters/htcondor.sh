@@ -3,6 +3,7 @@
 # Debian 12 has none. That of Debian 13 is unpacked into a folder, which its daemons and jobs see as `/`, with the folders
 # where programs and data are. They have the rights of root, but believe to be an ordinary user, since HTCondor takes no job of root's.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$here/../../tools/debian.sh"
 
 root=/var/lib/amltk-clusters/debian-13 # stays, as installed packages do
 export CONDOR_CONFIG=$folder/condor_config
@@ -35,22 +36,11 @@ user=amltk
 uid=1000
 
 unpack() {
-    local apt archive mirror work=$root.new
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | head -n 1)
     say "unpacking condor of Debian 13"
-    rm -rf "$work"
-    mkdir -p "$work"/{apt/lists/partial,apt/sources,archives/partial,root}
-    touch "$work/apt/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/apt/sources.list"
-    apt=(apt-get -qq -o APT::Sandbox::User=root -o Dir::State="$work/apt" -o Dir::State::status="$work/apt/status" -o Dir::Cache="$work"
-        -o Dir::Etc::sourcelist="$work/apt/sources.list" -o Dir::Etc::sourceparts="$work/apt/sources" -o Dir::Etc::preferencesparts="$work/apt/sources")
-    "${apt[@]}" update
-    # It asks for what it needs, except for what every system has.
-    "${apt[@]}" install -y --download-only --no-install-recommends condor bash coreutils dash grep sed >"$folder/apt.log" 2>&1
-    for archive in "$work"/archives/*.deb; do dpkg-deb --extract "$archive" "$work/root"; done
-    mkdir -p "$(dirname $root)"
-    mv "$work/root" $root
-    rm -rf "$work"
+    rm -rf $root.new
+    # Condor asks for what it needs, except for what every system has.
+    unpack_debian trixie $root.new condor bash coreutils dash grep sed
+    mv $root.new $root
 }
 
 # Becomes HTCondor, in namespaces of its own: the mounts are nobody else's, and gone with it.

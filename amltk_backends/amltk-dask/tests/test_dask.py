@@ -96,6 +96,11 @@ def test_large_arguments_warn_of_nothing(clean):
         assert executor.submit(len, bytes(20 << 20)).result(30) == 20 << 20
 
 
+def test_a_guard_that_is_warned_of_its_fork_goes_on(forks_warn, lives):
+    with make() as executor:
+        assert lives(executor.submit(os.getppid).result(30))
+
+
 def test_a_result_that_fails_to_unpickle_is_not_lost(clean):
     with make() as executor:
         with pytest.raises(LookupError, match="not in this process") as info:

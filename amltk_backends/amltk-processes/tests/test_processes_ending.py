@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from concurrent.futures import Future, wait
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from calls_for_processes import add, family, leave_an_orphan, wait_for
 
 from amltk.exceptions import WorkerDied
+from amltk.forks import fork
 from amltk_processes import ProcessPoolExecutor, _ending, _fork_server
 
 
@@ -197,9 +197,7 @@ def test_a_fork_of_the_main_process_holds_nothing_of_the_pool(tmp_path: Path, un
         running = executor.submit(wait_for, tmp_path / "gate", "x")
         until((tmp_path / "began-x").exists)
         read, write = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is the point here
-            child = os.fork()
+        child = fork()
         if child == 0:
             try:
                 executor.shutdown()
@@ -355,7 +353,7 @@ def test_a_fork_closes_nothing_on_behalf_of_a_pool_that_has_ended(tmp_path: Path
     with ProcessPoolExecutor(1) as executor:
         executor.submit(add, 1).result()
     files = [(tmp_path / str(number)).open("w") for number in range(20)]  # with the numbers that the pool had
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             for file in files:

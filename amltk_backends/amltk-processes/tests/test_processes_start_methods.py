@@ -111,6 +111,10 @@ class TestEachStartMethod:
             assert [call.result() for call in calls] == [*range(1, 51)] * 2
         assert capfd.readouterr().err.count("farewell") == 3
 
+    def test_a_fork_that_is_warned_of_goes_on(self, method: str, forks_warn) -> None:
+        with pool(method) as executor:
+            assert list(executor.map(add, range(20))) == list(range(1, 21))
+
     def test_options(self, method: str) -> None:
         def begin(value: str) -> None:
             os.environ["BEGUN"] = value
@@ -296,7 +300,6 @@ print("ready\"""",
             main.wait()
             until(lambda: not alive(everybody))
 
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_it_works_beside_threads(self) -> None:
         stop = threading.Event()
         threads = [threading.Thread(target=stop.wait) for _ in range(3)]

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
@@ -74,6 +74,18 @@ def check_callback(name: str, value: object) -> None:
         got = describe_value(value)
         msg = f"{name} must be an ordinary or an 'async def' function, got {got}: a generator, for its 'yield'."
         raise TypeError(msg)
+
+
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
+    """Return the signature of a function whose annotations may name what only type checkers import.
+
+    In Python 3.14, annotations are evaluated by whoever looks at them.
+    """
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
 
 
 def _code_flags(function: Any) -> int:

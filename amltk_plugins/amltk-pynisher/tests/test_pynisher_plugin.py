@@ -374,6 +374,18 @@ def test_large_arguments(call):
     assert call(limited(len, wall=30), bytes(20 << 20)) == 20 << 20
 
 
+def test_a_fork_that_is_warned_of_goes_on(forks_warn):
+    assert limited(abs, wall=30)(-3) == 3
+
+
+def test_warnings_of_how_pynisher_is_written_are_no_errors(tmp_path):
+    """Python 3.14 has one when it compiles pynisher, as where it cannot store what it has compiled."""
+    options = ["-B", "-W", "error", "-X", f"pycache_prefix={tmp_path}"]
+    command = [sys.executable, *options, "-c", "import amltk; amltk.PynisherPlugin"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_output_comes_out_once(capfd):
     sys.stdout.write("before ")
     limited(lambda: sys.stdout.write("inside\n"), wall=30)()

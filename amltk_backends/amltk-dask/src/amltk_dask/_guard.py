@@ -26,6 +26,8 @@ import sys
 import time
 from typing import Any, BinaryIO
 
+from amltk.forks import fork
+
 GRACE = 2.0
 """Seconds that a worker has to end when it is asked to."""
 END_OF_REASON = "\0"
@@ -53,7 +55,7 @@ def guard(life: int, report: int, notes: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
     asked, ask = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
         for each in (life, awake, wake, ask):

@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 
+from amltk.forks import fork
 from amltk_processes._server import Server, be_worker
 
 
@@ -42,7 +43,7 @@ class Fork:
             with contextlib.suppress(Exception):
                 stream.flush()
         self.returncode: int | None = None
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             _serve(control, lifeline, grace)
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from amltk.deaths import MemoryKills
+from amltk.forks import fork
 from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
 
@@ -179,7 +180,7 @@ class Server:
         try:
             stream = Stream()
             try:
-                pid = os.fork()
+                pid = fork()
             except OSError:
                 stream.close()
                 raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from importlib.util import find_spec
 from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,6 +72,13 @@ def _check(
     runtime_env: Mapping[str, Any] | None = None,
     address: str | None = None,
 ) -> None:
+    if find_spec("ray") is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        msg = (
+            f"with_ray() needs the library Ray, which is not installed: {sys.executable} -m pip install ray. "
+            f"Where pip finds none, Ray has no release for Python {version}: use an older Python."
+        )
+        raise ModuleNotFoundError(msg, name="ray")
     check_int("max_workers", max_workers, at_least=1, or_none=True)
     _check_amount("num_cpus", num_cpus)
     _check_amount("num_gpus", num_gpus)

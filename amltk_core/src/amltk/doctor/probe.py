@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from amltk import Scheduler
 from amltk.backend import Backend, Examination
+from amltk.checks import signature_of
 from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
@@ -77,7 +78,7 @@ def load(name: str, steps: Steps) -> Backend | None:
 def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
     """Say whether a backend takes the options, and that they are all that it needs."""
     steps.begin("start" if backend.examinations is None else LISTING)
-    parameters = inspect.signature(backend.create).parameters
+    parameters = signature_of(backend.create).parameters
     missing = [name for name in _required(parameters) if name not in options]
     if missing and options.keys() <= parameters.keys():
         mend = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from amltk.checks import signature_of
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
 
@@ -52,6 +53,6 @@ def _constructor(cls: Any, name: str) -> Any:
         construct.__doc__ = str(error)
     else:
         construct.__doc__ = inspect.getdoc(backend.create) or backend.summary
-        signature = inspect.signature(backend.create)
+        signature = signature_of(backend.create)
         construct.__signature__ = signature.replace(return_annotation=cls)  # type: ignore[attr-defined] # inspect reads it
     return construct

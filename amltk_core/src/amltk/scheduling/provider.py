@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -12,7 +11,7 @@ from typing import Any
 
 from amltk.backend import Backend
 from amltk.calls import describe_value
-from amltk.checks import did_you_mean
+from amltk.checks import did_you_mean, signature_of
 
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
@@ -48,7 +47,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         TypeError: An option that the backend doesn't have, or one of a wrong type.
         ValueError: A value that the backend can't use.
     """
-    signature = inspect.signature(backend.create)
+    signature = signature_of(backend.create)
     constructor = f"with_{backend.name}"
     parameters = signature.parameters.values()
     by_name = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from typing import ClassVar
 
+from amltk.checks import signature_of
 from amltk.testing.backend_base import (
     BackendSuite,
     check_background,
@@ -80,7 +80,7 @@ class Plugin(BackendSuite):
         backend = self.found()
         if backend.check is None:
             not_applicable("the backend has no check")
-        create, check = (inspect.signature(each).parameters for each in (backend.create, backend.check))
+        create, check = (signature_of(each).parameters for each in (backend.create, backend.check))
         if [(each.name, each.kind, each.default) for each in create.values()] != [
             (each.name, each.kind, each.default) for each in check.values()
         ]:

@@ -41,12 +41,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pynisher import CpuTimeoutException, MemoryLimitException, WallTimeoutException
-
 from amltk.exceptions import WorkerDied
+from amltk.forks import fork
 from amltk.remote import loads
 from amltk_pynisher import _child, _forking, _records
 from amltk_pynisher._handover import Settings, draw_seeds
+from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps_by_value
 from amltk_pynisher._process import GONE_SECONDS, CallProcess
@@ -83,9 +83,9 @@ class LimitedFunction:
         """Call the function, within the limits.
 
         Raises:
-            WallTimeoutException: The wall time was over.
-            CpuTimeoutException: The cpu time was used up.
-            MemoryLimitException: It needed more memory.
+            pynisher.WallTimeoutException: The wall time was over.
+            pynisher.CpuTimeoutException: The cpu time was used up.
+            pynisher.MemoryLimitException: It needed more memory.
             WorkerDied: The process died of something else.
             BaseException: What the function raises.
         """
@@ -138,17 +138,17 @@ class LimitedFunction:
                 exit_code=code,
             )
         if process.timed_out:
-            return WallTimeoutException(
+            return pynisher.WallTimeoutException(
                 f"{name} took longer than its wall-time limit of {limits.wall_time:g} s.{process.fresh_interpreter}"
             )
         if limits.cpu_time is not None and (
             code == -signal.SIGXCPU or (code == -signal.SIGKILL and process.cpu_seconds >= limits.cpu_time)
         ):
-            return CpuTimeoutException(
+            return pynisher.CpuTimeoutException(
                 f"{name} used more cpu time than its limit of {limits.cpu_time} s.{process.fresh_interpreter}"
             )
         if limits.memory is not None and code in (-signal.SIGSEGV, -signal.SIGABRT):
-            return MemoryLimitException(
+            return pynisher.MemoryLimitException(
                 f"{name} was ended by {signal.Signals(-code).name} under a memory limit of {limits.memory:,} bytes, "
                 "as happens to compiled code that gets no memory."
             )
@@ -221,7 +221,7 @@ def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
     seeds = draw_seeds()
     gives_way = _records.gives_way()
     parent = os.getpid()
-    pid = _forking.fork()
+    pid = fork()
     if pid == 0:
         _child.run_fork(parent, writer, limits, call, seeds, gives_way=gives_way)
     with contextlib.suppress(OSError):  # it did so itself, or is gone

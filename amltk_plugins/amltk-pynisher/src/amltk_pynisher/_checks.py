@@ -6,9 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 
-import pynisher
-from pynisher.util import memconvert, timeconvert
-
+from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
 
 Amount = float | tuple[float, str]
@@ -26,9 +24,9 @@ def checked(memory_limit: object, cputime_limit: object, walltime_limit: object)
         ValueError: A number is not above 0, or a unit is unknown.
         NotImplementedError: This system does not support one.
     """
-    memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, memconvert)
-    cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, timeconvert)
-    wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, timeconvert)
+    memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, pynisher.util.memconvert)
+    cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
+    wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
     if memory is not None and (memory < 1 or (isinstance(memory_limit, float) and not memory_limit.is_integer())):
         msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {memory_limit!r}."
         raise ValueError(msg)

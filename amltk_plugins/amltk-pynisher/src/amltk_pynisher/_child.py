@@ -146,9 +146,9 @@ def _ignore_signals() -> None:
 
 
 def _limiter(limits: Limits) -> Any:
-    from pynisher.limiters import Limiter
+    from amltk_pynisher._library import pynisher
 
-    return Limiter.create(func=_nothing, output=None, memory=limits.memory, cpu_time=limits.cpu_time)  # type: ignore[arg-type] # it does not send here
+    return pynisher.limiters.Limiter.create(func=_nothing, output=None, memory=limits.memory, cpu_time=limits.cpu_time)  # type: ignore[arg-type] # it does not send here
 
 
 def _limit_memory(limits: Limits) -> Callable[[], None]:
@@ -163,9 +163,9 @@ def _limit_memory(limits: Limits) -> Callable[[], None]:
 def _translated(error: BaseException, limits: Limits) -> BaseException:
     if limits.memory is None or not isinstance(error, MemoryError):
         return error
-    from pynisher import MemoryLimitException
+    from amltk_pynisher._library import pynisher
 
-    exceeded = MemoryLimitException(f"Needed more memory than its limit of {limits.memory:,} bytes.")
+    exceeded = pynisher.MemoryLimitException(f"Needed more memory than its limit of {limits.memory:,} bytes.")
     exceeded.__cause__ = error
     return exceeded
 

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import threading
-import warnings
 from pathlib import Path
 
 _OMP_PAUSE_SOFT = 1
@@ -33,17 +32,6 @@ def obstacle() -> str | None:
     if all(_pause(library) for library in libraries):
         return None
     return "OpenMP has threads in this process, which its release does not end (set OMP_NUM_THREADS=1)"
-
-
-def fork() -> int:
-    """Fork as `os.fork` does, without its warning of threads: those that are left are none that a fork waits for."""
-    ignored = ("ignore", None, DeprecationWarning, None, 0)
-    # Not by `catch_warnings`: with each of its changes, what was to be shown once is shown again.
-    warnings.filters.insert(0, ignored)  # type: ignore[attr-defined]
-    try:
-        return os.fork()
-    finally:
-        warnings.filters.remove(ignored)  # type: ignore[attr-defined]
 
 
 def _pause(library: str) -> bool:

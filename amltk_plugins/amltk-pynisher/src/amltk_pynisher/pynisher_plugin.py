@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import pynisher
-
 from amltk import Event, Task, TaskPlugin
 from amltk_pynisher._call import LimitedFunction, allow_calls, stop_calls
 from amltk_pynisher._checks import Amount, checked
+from amltk_pynisher._library import pynisher
 
 
 class PynisherPlugin(TaskPlugin):
