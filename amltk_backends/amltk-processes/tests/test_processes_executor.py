@@ -407,7 +407,7 @@ def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
         (tmp_path / "gate").touch()
         wait(first)
     kinds = sorted(name.split(":")[0] for name in last if not name.startswith("/proc"))
-    assert kinds == ["pipe", "pipe", "socket"]  # tokens, lifeline, calls
+    assert kinds == ["pipe", "pipe", "socket", "socket"]  # tokens, lifeline, calls, the way to ask the main process
     assert "socket" not in child
 
 
