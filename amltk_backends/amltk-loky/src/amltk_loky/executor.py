@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import functools
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ import loky
 from loky.process_executor import ShutdownExecutorError
 
 from amltk.deaths import MemoryKills
+from amltk.preparation import numerical_threads, python_executable
 from amltk.remote import dump_call, load_exception
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
@@ -36,6 +38,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_AGAIN = 0.05
+
+
+def _check_interpreter() -> None:
+    """Refuse what loky can't start: it knows only `sys.executable`."""
+    python = python_executable()
+    if python != sys.executable:
+        msg = f"loky starts sys.executable, which is {sys.executable!r}: set sys.executable = {python!r}."
+        raise RuntimeError(msg)
 
 
 class LokyExecutor(Executor):
@@ -73,12 +83,14 @@ class LokyExecutor(Executor):
         Raises:
             Exception: `initializer` or `initargs` can't be pickled.
         """
+        _check_interpreter()
         self._max_workers = max_workers or loky.cpu_count()
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
+        own = {"env": {**numerical_threads(loky.cpu_count(), self._max_workers), **(env or {})}}
         if timeout is not None:
             options["timeout"] = timeout  # else it is loky's own default
         prepare = None if initializer is None else cloudpickle.dumps((initializer, initargs))
-        self._open_own = functools.partial(_pool.own, prepare, **options)
+        self._open_own = functools.partial(_pool.own, prepare, **{**options, **own})
         self._open: Callable[[], Pool] = self._open_own
         if reusable:
             options |= {"initializer": initializer, "initargs": initargs}

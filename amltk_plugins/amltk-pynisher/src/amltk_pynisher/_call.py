@@ -49,6 +49,7 @@ import psutil
 from pynisher import CpuTimeoutException, MemoryLimitException, WallTimeoutException
 
 from amltk.exceptions import WorkerDied
+from amltk.preparation import child_command, preparation
 from amltk.remote import loads
 from amltk_pynisher import _child
 from amltk_pynisher._limits import Limits
@@ -58,8 +59,6 @@ from amltk_pynisher._pickling import dumps_by_value
 _LOOK_SECONDS = 0.05
 # How long to wait for killed processes to be gone; they are, unless they hang in the kernel.
 _GONE_SECONDS = 0.5
-
-_BOOT = "import sys; sys.path[:] = {path!r}; from amltk_pynisher._child import main; main({parent}, {pipe}, {request})"
 
 
 class LimitedFunction:
@@ -307,8 +306,10 @@ def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
 
 
 def _spawn(writer: int, limits: Limits, call: _child.Call, name: str) -> int:
-    path = [entry for entry in sys.path if isinstance(entry, str)]
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    tracker = module._resource_tracker.__dict__.get("_fd") if module else None  # if there is one
     with tempfile.TemporaryFile(prefix="amltk-pynisher-") as request:
+        request.write(preparation(tracker=tracker))
         try:
             request.write(dumps_by_value(tuple(limits)))
             request.write(dumps_by_value(call))
@@ -316,12 +317,11 @@ def _spawn(writer: int, limits: Limits, call: _child.Call, name: str) -> int:
             msg = f"A limited call runs in another process, and this one of {name} cannot be sent there: {error}"
             raise pickle.PicklingError(msg) from error
         request.seek(0)
-        boot = _BOOT.format(path=path, parent=os.getpid(), pipe=writer, request=request.fileno())
-        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        fds = request.fileno(), writer
         process = subprocess.Popen(
-            [sys.executable, *flags, "-c", boot],
+            child_command("amltk_pynisher._child:main", *fds),
             stdin=subprocess.DEVNULL,
-            pass_fds=[writer, request.fileno()],
+            pass_fds=fds if tracker is None else (*fds, tracker),
             process_group=0,
         )
     process.returncode = 0  # we wait for it ourselves

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
+from amltk.preparation import Preparation, prepare, when_imported
 from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps
 
@@ -50,9 +51,22 @@ def run(parent: int, pipe: int, limits: Limits, call: Callable[[], Call]) -> NoR
         os._exit(code)  # whatever our parent would do when it exits is not ours to do
 
 
-def main(parent: int, pipe: int, request: int) -> NoReturn:
-    """Be a fresh interpreter which runs the call that the file `request` describes."""
+def main(data: Preparation, request: int, pipe: int) -> NoReturn:
+    """Be a fresh interpreter which runs the call that the rest of the file `request` describes.
+
+    Args:
+        data: What the parent hands down, with the descriptor of its resource tracker, if it has one, as `tracker`.
+        request: The file.
+        pipe: The end to write to.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
+    prepare(data)
+    if (tracker := data["tracker"]) is not None:
+        os.set_inheritable(tracker, False)
+        when_imported(
+            "multiprocessing.resource_tracker", lambda module: vars(module._resource_tracker).update(_fd=tracker)
+        )
+    parent = data["parent"]
     with open(request, "rb") as file:
         limits = Limits(*pickle.load(file))
         run(parent, pipe, limits, lambda: _load(file))
