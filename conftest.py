@@ -193,3 +193,13 @@ def search_elsewhere(tmp_path: Path) -> Callable[[str], dict[str, int]]:
         return {end: int(count) for count, end in re.findall(r"(\d+) (finished|too slow|too big|failed)", said)}
 
     return search
+
+
+@pytest.fixture(scope="module")
+def tracker_of_the_program() -> Iterator[None]:
+    """Start the resource tracker, as any program does that has shared memory; it would stay as long as that."""
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
+    yield
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]

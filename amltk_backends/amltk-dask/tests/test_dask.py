@@ -286,3 +286,76 @@ def test_by_default_there_are_as_many_workers_as_the_program_may_use_processors(
     with pytest.raises(InterruptedError):
         _local.open_local(allowed_failures=0, heartbeat_timeout=None, threads_per_worker=threads)
     assert made == [workers]
+
+
+def _attach(name: str) -> int:
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(name)
+    try:
+        return memory.buf[0]
+    finally:
+        memory.close()
+
+
+def _create() -> str:
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(create=True, size=10)
+    memory.buf[0] = 43
+    memory.close()
+    return memory.name
+
+
+@pytest.mark.usefixtures("tracker_of_the_program")
+def test_shared_memory_outlives_the_workers():
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(create=True, size=10)
+    memory.buf[0] = 42
+    for _ in range(2):
+        with make() as executor:
+            assert executor.submit(_attach, memory.name).result() == 42
+            made = executor.submit(_create).result()
+    memory.close()
+    memory.unlink()
+    memory = SharedMemory(made)
+    assert memory.buf[0] == 43
+    memory.close()
+    memory.unlink()
+
+
+def test_a_worker_knows_the_program(clean, monkeypatch):
+    def look():
+        import multiprocessing
+
+        parent = multiprocessing.parent_process()
+        return sys.argv, parent.pid, parent.is_alive(), multiprocessing.current_process().name, os.getpid()
+
+    monkeypatch.setattr(sys, "argv", ["program.py", "--seed", "3"])
+    with make() as executor:
+        *found, name, pid = executor.submit(look).result()
+    assert found == [["program.py", "--seed", "3"], os.getpid(), True]
+    assert name == f"worker-{pid}"
+
+
+def test_a_path_of_any_size_and_its_relative_entries(tmp_path, monkeypatch):
+    (tmp_path / "module_for_dask.py").write_text("def value():\n    return 42\n")
+    monkeypatch.setattr("multiprocessing.process.ORIGINAL_DIR", str(tmp_path))
+    path = [*sys.path, *(f"{tmp_path}/{'x' * 200}-{number}" for number in range(1000)), ""]
+    monkeypatch.setattr(sys, "path", path)
+
+    def value():
+        import module_for_dask
+
+        return module_for_dask.value()
+
+    with make() as executor:
+        assert executor.submit(value).result() == 42
+
+
+def test_without_an_interpreter_nothing_is_started(clean, monkeypatch):
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", None)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(RuntimeError, match=r"multiprocessing\.set_executable\("):
+        make()

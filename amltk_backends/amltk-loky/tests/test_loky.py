@@ -24,6 +24,7 @@ from loky.backend.process import LokyProcess
 
 from amltk import ExitState, Scheduler
 from amltk.exceptions import WorkerDied
+from amltk_loky.executor import LokyExecutor
 
 Code = ExitState.Code
 
@@ -374,3 +375,47 @@ def test_an_idle_worker_may_stay_for_any_time(make, seconds):
     first = executor.submit(os.getpid).result()
     time.sleep(0.1)
     assert executor.submit(os.getpid).result() == first
+
+
+def test_numerical_libraries_share_the_processors(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    monkeypatch.setattr(loky, "cpu_count", lambda: 8)
+    monkeypatch.setenv("PYTHON_CPU_COUNT", "8")
+
+    def look():
+        return [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL")]
+
+    with LokyExecutor(2) as executor:
+        assert executor.submit(look).result() == ["4", "7"]
+    with LokyExecutor(2, env={"OMP_NUM_THREADS": "3"}) as executor:
+        assert executor.submit(look).result() == ["3", "7"]
+
+
+def test_without_an_interpreter_nothing_is_started(monkeypatch):
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", None)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(RuntimeError, match=r"multiprocessing\.set_executable\("):
+        LokyExecutor(1)
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", "/usr/bin/python3")
+    with pytest.raises(RuntimeError, match=r"set sys\.executable = '/usr/bin/python3'"):
+        LokyExecutor(1)
+
+
+def test_shared_memory_and_arguments_of_the_program(monkeypatch):
+    from multiprocessing.shared_memory import SharedMemory
+
+    def look(name):
+        memory = SharedMemory(name)
+        value = memory.buf[0]
+        memory.close()
+        return value, sys.argv
+
+    monkeypatch.setattr(sys, "argv", ["program.py", "--seed", "3"])
+    memory = SharedMemory(create=True, size=10)
+    memory.buf[0] = 42
+    for _ in range(2):
+        with LokyExecutor(1) as executor:
+            assert executor.submit(look, memory.name).result() == (42, ["program.py", "--seed", "3"])
+    memory.close()
+    memory.unlink()

@@ -407,7 +407,8 @@ def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
         (tmp_path / "gate").touch()
         wait(first)
     kinds = sorted(name.split(":")[0] for name in last if not name.startswith("/proc"))
-    assert kinds == [str(Path.cwd()), "pipe", "pipe", "socket"]  # where calls begin, tokens, lifeline, calls
+    # Where calls begin, tokens, lifeline, calls, the way to ask the program.
+    assert kinds == [str(Path.cwd()), "pipe", "pipe", "socket", "socket"]
     assert "socket" not in child
 
 

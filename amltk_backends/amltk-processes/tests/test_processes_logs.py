@@ -85,7 +85,9 @@ def test_a_record_arrives_with_all_that_belongs_to_it(kept: Keep) -> None:
 
 
 def test_warnings_arrive_as_records(kept: Keep) -> None:
-    run(lambda: warnings.warn("take care", stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        run(lambda: warnings.warn("take care", stacklevel=1))
     assert [(record.name, record.levelname) for record in kept.records] == [("py.warnings", "WARNING")]
     assert "UserWarning: take care" in kept.messages[0]
 
@@ -116,7 +118,9 @@ def test_switched_off_everything_stays_in_the_worker(kept: Keep, capfd: pytest.C
         logging.getLogger("lib").warning("logged")
         warnings.warn("warned", stacklevel=1)
 
-    run(talk, forward_logs=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        run(talk, forward_logs=False)
     assert kept.records == []
     err = capfd.readouterr().err
     assert "logged" in err

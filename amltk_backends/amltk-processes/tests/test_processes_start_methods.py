@@ -206,20 +206,25 @@ def start(script: str, *args: object, **options: object) -> subprocess.Popen[str
 def test_spawn_is_a_fresh_interpreter_each_time() -> None:
     with pool("spawn") as executor:
         command = psutil.Process(executor.submit(pid).result()).cmdline()
-        assert "be_worker" in command[command.index("-c") + 1]
-        assert executor.submit(lambda: sys.argv).result() == ["-c"]
+        assert "be_fresh_worker" in command[command.index("-c") + 1]
+        assert executor.submit(lambda: sys.argv).result() == sys.argv
 
 
 def test_workers_that_die_before_they_begin_break_the_pool_and_say_why(monkeypatch) -> None:
     from amltk_processes import _fork_server
 
-    monkeypatch.setattr(_fork_server, "_WORKER", "import sys; sys.exit('no such thing here')")
+    command = _fork_server.child_command
+    monkeypatch.setattr(
+        _fork_server,
+        "child_command",
+        lambda function: command("sys:no_such_thing_here" if "fresh_worker" in function else function),
+    )
     with pool("spawn") as executor:
         error = executor.submit(add, 1).exception()
         assert isinstance(error, BrokenExecutor)
         assert "5 workers in a row died before their first call" in str(error)
         assert "exited with code 1" in str(error)
-        assert "no such thing here" in str(error)
+        assert "no_such_thing_here" in str(error)
 
 
 class TestFork:

@@ -6,6 +6,7 @@ Everything is imported when it is first asked for, so that `import amltk` costs 
 from __future__ import annotations
 
 import importlib
+import os
 
 TYPE_CHECKING = False  # processes that import nothing but a small module of ours would wait for `typing`
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from amltk_timeout import Timeout as Timeout  # comes with the distribution amltk-timeout
 
     __version__: str
+
+try:
+    began_in: str | None = os.getcwd()  # noqa: PTH109 - `pathlib` takes long to import. For `amltk.preparation`
+except OSError:  # it was deleted
+    began_in = None
 
 _HOME = {
     "Emitter": "amltk.events",

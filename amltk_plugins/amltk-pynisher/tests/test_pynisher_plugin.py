@@ -502,3 +502,53 @@ def test_limits_of_time_may_be_of_any_length(scheduler, seconds):
     scheduler.on_start(lambda: task(1, 2))
     scheduler.run()
     assert results == [2]
+
+
+# A fresh interpreter, which runs calls of threads
+
+
+def _value() -> int:
+    import module_for_pynisher
+
+    return module_for_pynisher.value
+
+
+def test_a_path_of_any_size_and_its_relative_entries(tmp_path, monkeypatch):
+    (tmp_path / "module_for_pynisher.py").write_text("value = 42\n")
+    monkeypatch.setattr("multiprocessing.process.ORIGINAL_DIR", str(tmp_path))
+    path = [*sys.path, *(f"{tmp_path}/{'x' * 200}-{number}" for number in range(1000)), ""]
+    monkeypatch.setattr(sys, "path", path)
+    assert in_thread(limited(_value, wall=30)) == 42
+
+
+def _attach(name: str) -> int:
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(name)
+    try:
+        return memory.buf[0]
+    finally:
+        memory.close()
+
+
+@pytest.mark.usefixtures("tracker_of_the_program")
+@somewhere
+def test_shared_memory_outlives_the_call(call):
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(create=True, size=10)
+    memory.buf[0] = 42
+    try:
+        assert [call(limited(_attach, wall=30), memory.name) for _ in range(2)] == [42, 42]
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def test_it_is_the_interpreter_that_multiprocessing_is_told(monkeypatch):
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", os.fsencode(sys.executable))
+    monkeypatch.setattr(sys, "executable", "/opt/blender/blender")
+    assert in_thread(limited(double, wall=30), 21) == 42
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", None)
+    with pytest.raises(RuntimeError, match=r"multiprocessing\.set_executable\("):
+        in_thread(limited(double, wall=30), 21)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from amltk.deaths import MemoryKills, how_it_died
+from amltk.preparation import child_path
 from amltk_airflow import _child, _messages
 from amltk_airflow._messages import LEASE, Begun, Order, Outcome
 from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, read_key
@@ -150,10 +151,12 @@ class Task:
 
     def _start(self, call: Path, outcome: Path) -> subprocess.Popen[bytes]:
         """Start a child, and have it begin if the call is still wanted."""
+        path = call.with_name("path")
+        path.write_text(json.dumps(child_path()), encoding="utf-8")
         ready, tell_ready = os.pipe()
         try:
             child = subprocess.Popen(
-                [*_CHILD, call, outcome, str(tell_ready), json.dumps(sys.path)],
+                [*_CHILD, call, outcome, str(tell_ready), path],
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(tell_ready,),

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 from amltk.checks import did_you_mean
+from amltk.preparation import child_path
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
@@ -128,7 +129,7 @@ def _as_here() -> list[str]:
     base = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     ours = [
         str(Path(folder).absolute())
-        for folder in sys.path
+        for folder in child_path()
         if not any(folder == each or folder.startswith(f"{each}{os.sep}") for each in (*installed, base))
         and not folder.endswith(".zip")
     ]

@@ -27,6 +27,7 @@ import time
 from typing import Any, BinaryIO
 
 from amltk.forks import fork
+from amltk.preparation import Preparation, become_child, prepare
 
 GRACE = 2.0
 """Seconds that a worker has to end when it is asked to."""
@@ -34,13 +35,15 @@ END_OF_REASON = "\0"
 """In its notes, between why it ended itself, and what faulthandler wrote."""
 
 
-def guard(life: int, report: int, notes: int) -> None:
+def guard(data: Preparation, life: int, report: int, notes: int, service: int) -> None:
     """Start a worker and stay with it; what a process of its own does.
 
     Args:
+        data: What the main process hands down.
         life: Where the worker's options come from; its end is the end of the main process.
         report: Where the worker's pid is told, and its end.
         notes: For what faulthandler writes.
+        service: See `ProgramService.for_workers`.
     """
     parent = os.getppid()
     source = os.fdopen(life, "rb", buffering=0)
@@ -60,9 +63,11 @@ def guard(life: int, report: int, notes: int) -> None:
         signal.set_wakeup_fd(-1)
         for each in (life, awake, wake, ask):
             os.close(each)
-        _be_worker(options, asked, report, notes)
+        os.set_inheritable(service, False)
+        _be_worker(data, options, asked, report, notes, service)
     os.close(asked)
     os.close(notes)
+    os.close(service)
     tell(report, {"pid": pid})
     _wait(life, awake, ask)
     # Not reaped yet, so nobody else has its number.
@@ -105,12 +110,16 @@ def _has_ended() -> bool:
     return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _be_worker(options: dict[str, Any], asked: int, report: int, notes: int) -> None:
+def _be_worker(data: Preparation, options: dict[str, Any], asked: int, report: int, notes: int, service: int) -> None:
     code = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()  # so that all that calls start can be found
+        del data["filters"]  # they would be for dask's own threads, too
+        prepare(data)
+        name = options["name"]
+        become_child(data, name + 1 if isinstance(name, int) else 1, service)
         from amltk_dask import _serve  # dask is imported by the worker alone
 
         _serve.serve(options, asked, notes, lambda: tell(report, {"pid": os.getpid(), "connected": True}))

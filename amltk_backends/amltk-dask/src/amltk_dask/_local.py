@@ -26,6 +26,8 @@ from distributed.deploy.spec import ProcessInterface
 
 from amltk.cpus import cpu_count
 from amltk.deaths import MemoryKills, how_it_died
+from amltk.preparation import child_command, preparation, python_executable
+from amltk.program_service import ProgramService
 from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
 from amltk_dask.executor import NO_PROFILE, DaskExecutor
@@ -34,7 +36,6 @@ _MOST_NOTES = 1 << 16
 _TRIES = 3
 # Of the program, pipes and connections; both a little less than they are.
 _FILES_AT_LEAST, _FILES_OF_A_WORKER = 15, 8
-_START = "import sys; sys.path[:] = {path!r}; from amltk_dask._guard import guard; guard({life}, {report}, {notes})"
 
 
 class Home:
@@ -42,6 +43,7 @@ class Home:
 
     Attributes:
         scratch: A folder for their files.
+        service: What answers workers that ask this process for something.
         log_level: What dask logs below that is not shown, here and in the workers.
     """
 
@@ -52,6 +54,7 @@ class Home:
         self._handlers = [each for each in logging.getLogger("distributed").handlers if _is_dasks(each)]
         for handler in self._handlers:
             handler.addFilter(self._shows)
+        self.service = ProgramService()
         self.scratch = tempfile.mkdtemp(prefix="amltk-dask-", dir=folder)
         self._failure: BaseException | None = None
         self._on_failure: Callable[[BaseException], object] | None = None
@@ -63,6 +66,7 @@ class Home:
         """Remove the folder, and undo what has become of this process."""
         for handler in self._handlers:
             handler.removeFilter(self._shows)
+        self.service.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
         sys.path[:] = [each for each in sys.path if not each.startswith(self.scratch)]
 
@@ -164,6 +168,8 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
                 self._life.write(b"\n")
         await asyncio.to_thread(self.join)
         self._home.processes.discard(self)
+        if not self._home.processes:  # the loop may be there for other clusters, too
+            asyncio.get_running_loop().remove_reader(self._home.service)
         await super().close()
 
     def kill(self) -> None:
@@ -177,13 +183,15 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             self._thread.join()
 
     def _start(self) -> None:
+        service = self._home.service
+        asyncio.get_running_loop().add_reader(service, service.answer)
         life, report, notes = os.pipe(), os.pipe(), os.pipe()
         theirs = life[0], report[1], notes[1]
+        given = *theirs, service.for_workers
         try:
-            code = _START.format(path=sys.path, life=theirs[0], report=theirs[1], notes=theirs[2])
             guard = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=theirs, env=self._env,
-                start_new_session=True,
+                child_command("amltk_dask._guard:guard", *given), stdin=subprocess.DEVNULL, pass_fds=given,
+                env=self._env, start_new_session=True,
             )  # fmt: skip
         except BaseException:
             for each in (life[1], report[0], notes[0]):
@@ -194,6 +202,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
                 os.close(each)
         self._life = os.fdopen(life[1], "wb", buffering=0)
         with contextlib.suppress(BrokenPipeError):  # it has ended already; who follows it will tell
+            self._life.write(preparation())
             _guard.send(self._life, self._options)
         args = asyncio.get_running_loop(), guard, report[0], notes[0]
         self._thread = threading.Thread(target=self._follow, args=args, name="amltk-dask: follows a worker")
@@ -253,6 +262,7 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
     Raises:
         OSError: The limit of open files is too low for so many workers; dask would wait for them for ever.
     """
+    python_executable()  # or there is none, before anything is started
     _check_limit(options.get("n_workers") or 0)
     home = Home(options.pop("local_directory", None), options.pop("silence_logs", logging.CRITICAL))
     at_scheduler: dict[str, Any] = {

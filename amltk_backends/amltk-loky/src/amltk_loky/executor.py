@@ -16,6 +16,7 @@ import contextlib
 import functools
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from loky.process_executor import ShutdownExecutorError
 
 from amltk.cpus import cpu_count
 from amltk.deaths import MemoryKills
+from amltk.preparation import numerical_threads, python_executable
 from amltk.remote import dump_call, dumps, load_exception
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
@@ -44,6 +46,14 @@ _LONGEST = 20 * 86_400.0
 _TRY_AGAIN = 1.0  # seconds after which another worker is started, where there could be none
 
 _log = logging.getLogger("amltk")
+
+
+def _check_interpreter() -> None:
+    """Refuse what loky can't start: it knows only `sys.executable`."""
+    python = python_executable()
+    if python != sys.executable:
+        msg = f"loky starts sys.executable, which is {sys.executable!r}: set sys.executable = {python!r}."
+        raise RuntimeError(msg)
 
 
 class LokyExecutor(Executor):
@@ -82,12 +92,15 @@ class LokyExecutor(Executor):
         Raises:
             Exception: `initializer` or `initargs` can't be pickled.
         """
-        self._max_workers = max_workers or min(loky.cpu_count(), cpu_count())
+        _check_interpreter()
+        processors = min(loky.cpu_count(), cpu_count())
+        self._max_workers = max_workers or processors
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
+        own = {"env": {**numerical_threads(processors, self._max_workers), **(env or {})}}
         if timeout is not None:
             options["timeout"] = min(timeout, _LONGEST)  # else it is loky's own default
         prepare = None if initializer is None else dumps((initializer, initargs))
-        self._open_own = functools.partial(_pool.own, prepare, **options)
+        self._open_own = functools.partial(_pool.own, prepare, **{**options, **own})
         self._open: Callable[[], Pool] = self._open_own
         if reusable:
             options |= {"initializer": initializer, "initargs": initargs}

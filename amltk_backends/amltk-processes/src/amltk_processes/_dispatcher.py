@@ -32,7 +32,7 @@ import signal
 import socket
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amltk.calls import name_of
@@ -46,7 +46,7 @@ from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._limits import LONGEST, Limits
 from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
-from amltk_processes._pickling import dumps, loads
+from amltk_processes._pickling import loads
 from amltk_processes._server import DIED, STARTED
 
 # So many workers in a row may die before they have said a word. It is the machine's fault then, not a call's.
@@ -65,6 +65,8 @@ class Dispatcher:
         start_method: str,
         heartbeat_timeout: float | None,
         forward_logs: bool,
+        preload: Sequence[str],
+        environ: Mapping[str, str],
     ) -> None:
         """Start nothing; the first call does.
 
@@ -75,11 +77,13 @@ class Dispatcher:
             heartbeat_timeout: How many seconds a worker may give no sign of life; None is no limit.
             start_method: How workers are started (see `ForkServer`).
             forward_logs: Whether what workers log is handled here.
+            preload: The modules that are imported before workers are forked.
+            environ: Environment variables of workers.
         """
         self._max_workers = max_workers
         self._first_call = first_call
         self._max_tasks = max_tasks_per_child
-        self._start_method = start_method
+        self._new_server = functools.partial(ForkServer, start_method, preload=preload, environ=dict(environ))
         self._forward_logs = forward_logs
         self._heartbeat_timeout = heartbeat_timeout
         self._logs = LogReceiver()
@@ -156,7 +160,7 @@ class Dispatcher:
         GIL again and again while the caller goes on submitting.
         """
         try:
-            self._server = ForkServer(self._start_method)
+            self._server = self._new_server(levels=levels() if self._forward_logs else None)
         except OSError as error:
             self._failure = error
             raise broken(error) from error
@@ -295,19 +299,21 @@ class Dispatcher:
 
     def _start_worker(self) -> None:
         if self._server is None:
-            self._server = ForkServer(self._start_method)
+            self._server = self._new_server(levels=levels() if self._forward_logs else None)
         if self._server.fileno() not in self._selector.get_map():
+            service = self._server.service
             self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
+            self._selector.register(service, selectors.EVENT_READ, lambda _: service.answer())
         link = Link(self._max_tasks)
         self._server.start_worker(link.theirs, link.tokens)
         link.hand_over()
         self._starting.append(link)
         self.links.append(link)
         self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        if self._server.preparation:
+            link.prepare(self._server.preparation)
         if self._heartbeat_timeout is not None:
             link.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
-        if self._forward_logs:
-            link.tell_levels(dumps(levels()))
         if self._first_call is not None:
             link.initialize(self._first_call)
         self._flush(link)
@@ -438,11 +444,15 @@ class Dispatcher:
         # Before the server is closed, for then the kernel ends workers, without what they started.
         end_process_trees(self._by_pid, _fork_server.GRACE)
         self._selector.unregister(self._server)
+        self._selector.unregister(self._server.service)
         self._server.close(now=True)
-        code = self._server.exit_code
+        code, command = self._server.exit_code, self._server.command
         self._server = None
         if not self._by_pid:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
+            if command:
+                msg += f" It was started as {command[0]}: if that is no Python interpreter, say which "
+                msg += "one to use: multiprocessing.set_executable(path)."
             raise RuntimeError(msg)
         self._by_pid.clear()
         self._starting.clear()

@@ -17,7 +17,8 @@ import threading
 import traceback
 
 from amltk.forks import fork
-from amltk_processes._server import Server, be_worker
+from amltk.preparation import Preparation, prepare
+from amltk_processes._server import Server, be_worker, import_all
 
 
 class Fork:
@@ -28,13 +29,14 @@ class Fork:
         returncode: Its exit code, once it was waited for.
     """
 
-    def __init__(self, control: int, lifeline: tuple[int, int], grace: float) -> None:
+    def __init__(self, data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
         """Fork; in the fork, be the server, and do not come back.
 
         Args:
+            data: As for `amltk_processes._server.main`.
             control: The server's end of the control socket.
-            lifeline: As for `amltk_processes._server.main`.
-            grace: Likewise.
+            lifeline: Both ends of its pipe.
+            service: Likewise.
 
         Raises:
             OSError: The system starts no more processes.
@@ -45,7 +47,7 @@ class Fork:
         self.returncode: int | None = None
         self.pid = fork()
         if self.pid == 0:
-            _serve(control, lifeline, grace)
+            _serve(data, control, lifeline, service)
 
     def wait(self) -> None:
         """Wait for its end."""
@@ -58,14 +60,18 @@ class Fork:
                 self.returncode = os.waitstatus_to_exitcode(status)
 
 
-def _serve(control: int, lifeline: tuple[int, int], grace: float) -> None:
+def _serve(data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
     code = 1
     # Nothing of what called us must go on here, whatever happens.
     try:
-        _leave_behind(keep={control, *lifeline, 1, 2})
-        worker = Server(control, lifeline, grace).serve()
+        _leave_behind(keep={control, *lifeline, service, 1, 2})
+        sys.path[:] = data["path"]
+        prepare(data)
+        import_all(data["preload"])
+        gc.freeze()  # memory that nobody looks at stays shared with the main process
+        worker = Server(data, control, lifeline, service).serve()
         if worker is not None:
-            be_worker(*worker)
+            be_worker(data, *worker)
         code = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode(errors="replace"))  # `sys.stderr` may be anything
@@ -93,4 +99,3 @@ def _leave_behind(keep: set[int]) -> None:
             os.fstat(fd)
             os.dup2(nowhere, fd, inheritable=fd == 0)
     sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - what it has read belongs to the main process
-    gc.freeze()  # memory that nobody looks at stays shared with the main process

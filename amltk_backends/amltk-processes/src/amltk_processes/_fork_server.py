@@ -19,9 +19,11 @@ import fcntl
 import os
 import socket
 import subprocess
-import sys
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from amltk.preparation import child_command, collect, preparation
+from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
 from amltk_processes._server import BYE, MEMORY, REPORT, START
 from amltk_processes._stderr import last_lines
@@ -30,15 +32,6 @@ from amltk_processes._stderr import last_lines
 GRACE = 2.0
 # Seconds beyond that, after which the server itself seems to be stuck.
 PATIENCE = 5.0
-
-_SERVER = (
-    "import sys; sys.path[:] = {path!r}; {preload}"
-    "from amltk_processes._server import main; main({control}, {lifeline}, {grace}, {command!r})"
-)
-_WORKER = (
-    "import sys; sys.path[:] = {path!r}; given = [int(fd) for fd in sys.argv[1:]]; del sys.argv[1:]; "
-    "from amltk_processes._server import be_worker; be_worker(*given)"
-)
 
 
 class Report(NamedTuple):
@@ -60,37 +53,69 @@ class Report(NamedTuple):
 
 
 class ForkServer:
-    """The main process's side: start workers, hear of their deaths."""
+    """The main process's side: start workers, hear of their deaths.
 
-    def __init__(self, start_method: str) -> None:
+    Attributes:
+        service: What answers workers that ask the main process for something.
+        command: What was executed to start it; empty if it is a fork.
+        preparation: What a worker has to be sent before anything else; empty if it is a fork.
+    """
+
+    def __init__(self, start_method: str, *, preload: Sequence[str] = (), **more: Any) -> None:
         """Start the server, without waiting for it.
 
         Args:
             start_method: `forkserver`: workers are forks of the server, a fresh interpreter. `spawn`: each
                 worker is a fresh interpreter. `fork`: the server is a fork of this process, as it is now,
                 and workers are forks of that.
+            preload: What it imports before it forks.
+            more: What else it hands down to workers (see `amltk_processes._server.main`).
 
         Raises:
             OSError: The system starts no more processes, or the interpreter can't be found.
+            RuntimeError: There is no interpreter.
         """
+        self.command = command = [] if start_method == "fork" else child_command("amltk_processes._server:main")
+        fresh_workers = child_command("amltk_processes._server:be_fresh_worker") if start_method == "spawn" else []
+        more |= {"grace": GRACE, "preload": list(preload), "command": fresh_workers}
+        self.service = ProgramService()
+        self.preparation = b""
         self._control, theirs = socket.socketpair()
         for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
             end.setblocking(True)
         lifeline, self._lifeline = os.pipe()
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
-        for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), lifeline, self._lifeline)]
+        given = theirs.fileno(), lifeline, self._lifeline, self.service.for_workers
+        for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in given]
         theirs.close()
         os.close(lifeline)
         try:
-            self._process = _start(start_method, *for_server)
+            if command:
+                # A session of its own: Ctrl-C is the main process's business, which then decides.
+                self._process: subprocess.Popen[bytes] | Fork = subprocess.Popen(
+                    [*command, *map(str, for_server)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=for_server,
+                    start_new_session=True,
+                )
+            else:
+                self._process = Fork(
+                    {**collect(), **more}, for_server[0], (for_server[1], for_server[2]), for_server[3]
+                )
         except BaseException:
-            self._control.close()
-            os.close(self._lifeline)
+            self._close()
             raise
         finally:
             for fd in for_server:
                 os.close(fd)
         self._received = b""
+        self._importing = bool(preload) and not fresh_workers
+        if command:
+            data = preparation(**more)
+            if fresh_workers:
+                self.preparation = data
+            with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
+                self._control.sendall(data)
 
     @property
     def exit_code(self) -> int | None:
@@ -119,6 +144,7 @@ class ForkServer:
             return None
         if not received:
             return None
+        self._importing = False
         data = self._received + received
         reports = []
         while len(data) >= REPORT.size:
@@ -137,6 +163,9 @@ class ForkServer:
         Args:
             now: Whatever workers do. Otherwise they get the time of `GRACE` to end by themselves.
         """
+        self.service.stop()
+        if now and self._importing:  # which may take long, and it reads nothing meanwhile
+            self._end_tree()
         with contextlib.suppress(ConnectionError):
             if not now:
                 self._control.send(BYE)
@@ -146,11 +175,14 @@ class ForkServer:
             while self.reports() is not None:
                 pass
         except TimeoutError:  # it was stopped, say
-            from amltk_processes._ending import end_process_trees
-
-            end_process_trees([self.pid], 0)
+            self._end_tree()
         self._process.wait()
         self._close()
+
+    def _end_tree(self) -> None:
+        from amltk_processes._ending import end_process_trees
+
+        end_process_trees([self.pid], 0)
 
     def forget(self) -> None:
         """Close this process's descriptors only: it is a fork, and the server is its parent's."""
@@ -158,32 +190,8 @@ class ForkServer:
         self._process.returncode = 0
 
     def _close(self) -> None:
+        self.service.close()
         self._control.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
-
-
-def _start(start_method: str, control: int, lifeline: int, our_lifeline: int) -> subprocess.Popen[bytes] | Fork:
-    if start_method == "fork":
-        return Fork(control, (lifeline, our_lifeline), GRACE)
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    interpreter = [sys.executable, *flags, "-c"]
-    command = [*interpreter, _WORKER.format(path=path)] if start_method == "spawn" else []
-    known = "multiprocessing.process" in sys.modules  # then each worker needs it (see `Link.give`)
-    server = _SERVER.format(
-        path=path,
-        preload="import multiprocessing.process; " if known else "",
-        control=control,
-        lifeline=(lifeline, our_lifeline),
-        grace=GRACE,
-        command=command,
-    )
-    # A session of its own: Ctrl-C is the main process's business, which then decides.
-    return subprocess.Popen(
-        [*interpreter, server],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[control, lifeline, our_lifeline],
-        start_new_session=True,
-    )

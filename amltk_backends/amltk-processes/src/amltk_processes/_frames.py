@@ -1,8 +1,6 @@
 """What the main process and a worker say to each other: frames on a stream socket.
 
-    main -> worker    LEVELS                                           data: the levels of loggers, pickled
-                      AUTHKEY                                          data: that of `multiprocessing`
-                      FUNCTION  tag: its number                        data: the pickled function
+    main -> worker    FUNCTION  tag: its number                        data: the pickled function
                       CALL      number: of the call, tag: the function (0: it is in the data)
                       BEAT      tag: microseconds between two signs of life
     worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
@@ -25,7 +23,7 @@ import threading
 from collections.abc import Sequence
 
 HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
-FUNCTION, CALL, RESULT, ERROR, LEVELS, LOG, ALIVE, BEAT, AUTHKEY = range(9)
+FUNCTION, CALL, RESULT, ERROR, LOG, ALIVE, BEAT = range(7)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
 # Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.

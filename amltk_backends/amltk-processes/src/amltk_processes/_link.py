@@ -7,18 +7,15 @@ import contextlib
 import itertools
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 
 from amltk_processes._call import Call
 from amltk_processes._frames import (
-    AUTHKEY,
     BEAT,
     CALL,
     CHUNK,
     FUNCTION,
-    LEVELS,
     MOST_FUNCTIONS,
     NUMBER,
     Frame,
@@ -77,7 +74,6 @@ class Link:
         self.tasks_left = max_tasks
         self._numbers = itertools.count()
         self._functions: set[int] = set()
-        self._told_authkey = False
         self._out: collections.deque[memoryview] = collections.deque()
         self._frames = FrameReader(self.connection)
 
@@ -97,9 +93,9 @@ class Link:
         """Have the worker give a sign of life each time so many seconds have passed; before anything else."""
         self._out.append(memoryview(b"".join(pack(BEAT, 0, int(seconds * 1e6), b""))))
 
-    def tell_levels(self, levels: bytes) -> None:
-        """Have the worker send what it logs, if it is of these levels; before anything else."""
-        self._out.append(memoryview(b"".join(pack(LEVELS, 0, 0, levels))))
+    def prepare(self, preparation: bytes) -> None:
+        """Send what a fresh interpreter reads before it is a worker; before anything else."""
+        self._out.append(memoryview(preparation))
 
     def initialize(self, call: Call) -> None:
         """Send the call that comes before all others, and counts for none."""
@@ -117,10 +113,6 @@ class Link:
         if not self.calls:
             self.since = time.monotonic()
         pieces: list[Memory] = []
-        if not self._told_authkey and (process := sys.modules.get("multiprocessing.process")):
-            # Without it, no connection to a `multiprocessing.Manager` of the main process can be made.
-            pieces += pack(AUTHKEY, 0, 0, bytes(process.current_process().authkey))
-            self._told_authkey = True
         tokens = bytearray()
         for call in calls:
             number = next(self._numbers)

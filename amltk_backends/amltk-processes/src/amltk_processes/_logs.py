@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from amltk_processes._pickling import loads
+from amltk_processes._worker_logs import Levels
 
 # How many records may wait for their handlers.
 MOST_WAITING = 10_000
@@ -24,11 +24,11 @@ PATIENCE = 5.0
 _log = logging.getLogger("amltk_processes")
 
 
-def levels() -> tuple[int, int, Mapping[str, int]]:
-    """Return the root logger's level, that of `logging.disable`, and those that other loggers have of their own."""
+def levels() -> Levels:
+    """Return what loggers log, as numbers of no class of the user's."""
     known = list(logging.root.manager.loggerDict.items())
-    own = {name: logger.level for name, logger in known if isinstance(logger, logging.Logger) and logger.level}
-    return logging.root.level, logging.root.manager.disable, own
+    own = {str(name): int(each.level) for name, each in known if isinstance(each, logging.Logger) and each.level}
+    return int(logging.root.level), int(logging.root.manager.disable), own
 
 
 class _Received(NamedTuple):
@@ -87,7 +87,7 @@ class LogReceiver:
 
 def _handle(received: _Received) -> None:
     record = logging.makeLogRecord(loads(received.data))
-    if record.processName == "MainProcess":  # so it calls itself
+    if record.processName == "MainProcess":  # so it calls itself as long as it has not imported `multiprocessing`
         record.processName = f"worker-{record.process}"
     record.call = received.call
     logger = logging.getLogger(record.name)

@@ -7,6 +7,8 @@ import contextlib
 import faulthandler
 import fcntl
 import gc
+import importlib
+import itertools
 import os
 import select
 import signal
@@ -19,6 +21,7 @@ from collections.abc import Iterable, Sequence
 
 from amltk.deaths import MemoryKills
 from amltk.forks import fork
+from amltk.preparation import Preparation, become_child, prepare
 from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
 
@@ -33,34 +36,55 @@ REPORT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
 
 
-def main(control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
+def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, service: int) -> None:
     """Be the fork server; in a child of it, be a worker.
 
     Args:
+        data: What the main process hands down: that of `amltk.preparation`, and `grace`, the seconds between SIGTERM
+            and SIGKILL; `command`, what to execute as a worker, with what `be_fresh_worker` takes, or else it is
+            a fork; `levels`, see `work`; and `preload`, the modules to import.
         control: The server's end of the control socket.
-        lifeline: Both ends of the pipe that stays open as long as the server, or the main process, is there.
-        grace: Seconds between SIGTERM and SIGKILL.
-        command: What to execute as a worker; what `be_worker` takes is added. Without it, it is a fork.
+        lifeline: The end to read from of a pipe that is open as long as the server, or the main process, is there.
+        lifeline_write: Its other end.
+        service: See `ProgramService.for_workers`.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # or else one of ours could become the stderr of all
         os.set_inheritable(spare, True)
     os.close(spare)
+    prepare(data)
+    if not data["command"]:
+        import_all(data["preload"])
     gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
     # The stack of the loop is left before a worker begins.
-    worker = Server(control, lifeline, grace, command).serve()
+    worker = Server(data, control, (lifeline, lifeline_write), service).serve()
     if worker is None:
         os._exit(0)  # there is nothing to clean up, and somebody waits
-    be_worker(*worker)
+    be_worker(data, *worker)
 
 
-def be_worker(connection: int, tokens: int, lifeline: int) -> NoReturn:
+def import_all(modules: Iterable[str]) -> None:
+    """Import modules for the forks that come; what goes wrong, the first call of each worker reports."""
+    for name in modules:
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
+
+
+def be_fresh_worker(
+    data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int
+) -> NoReturn:
+    """Be a worker, in a fresh interpreter."""
+    prepare(data)
+    be_worker(data, connection, tokens, lifeline, service, number)
+
+
+def be_worker(data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int) -> NoReturn:
     """Work until there is nothing to do any more.
 
     Nobody ever writes to the lifeline. When the last process that could is gone, which are the main
     process and the fork server, the kernel itself kills us and our process group, whatever we do.
     """
-    for fd in (connection, tokens, lifeline):
+    for fd in (connection, tokens, lifeline, service):
         os.set_inheritable(fd, False)
     faulthandler.enable(2, all_threads=False)
     with contextlib.suppress(OSError, AttributeError):  # only Linux knows how
@@ -72,7 +96,8 @@ def be_worker(connection: int, tokens: int, lifeline: int) -> NoReturn:
             os.read(ours, 1)
             os._exit(1)
     os.close(lifeline)
-    work(_blocking(connection), tokens)
+    become_child(data, number, service)
+    work(_blocking(connection), tokens, data["levels"])
     end_worker()
 
 
@@ -100,13 +125,15 @@ def end_worker() -> NoReturn:
 class Server:
     """Starts workers and waits for them. It has one thread, and never waits for anybody who could let it wait."""
 
-    def __init__(self, control: int, lifeline: tuple[int, int], grace: float, command: Sequence[str] = ()) -> None:
+    def __init__(self, data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
         """Take over signals and stderr; see `main`."""
         self._control = _blocking(control)
         self._lifeline = lifeline
-        self._grace = grace
-        self._command = command
-        for fd in (control, *lifeline):
+        self._service = service
+        self._grace: float = data["grace"]
+        self._command: Sequence[str] = data["command"]
+        self._numbers = itertools.count(1)
+        for fd in (control, *lifeline, service):
             os.set_inheritable(fd, False)
         self._workers: dict[int, Stream] = {}
         # Those of workers, also of dead ones, as long as something that they started may write.
@@ -120,8 +147,8 @@ class Server:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def serve(self) -> tuple[int, int, int] | None:
-        """Do what is asked until the main process is gone, or done; return in a worker only what that needs."""
+    def serve(self) -> tuple[int, int, int, int, int] | None:
+        """Do what is asked until the main process is gone, or done; return in a worker only what `be_worker` takes."""
         grace_for_workers = 0.0
         while True:
             if not self._await(None):
@@ -134,9 +161,9 @@ class Server:
                 break
             if request == BYE:
                 grace_for_workers = self._grace
-            elif self._start(descriptors):
+            elif self._start(descriptors, number := next(self._numbers)):
                 connection, tokens = descriptors
-                return connection, tokens, self._lifeline[0]
+                return connection, tokens, self._lifeline[0], self._service, number
         until = time.monotonic() + grace_for_workers
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
             self._await(left, requests=False)
@@ -175,7 +202,7 @@ class Server:
         self._streams = [stream for stream in self._streams if stream.open]
         return requests and self._control.fileno() in ready
 
-    def _start(self, descriptors: list[int]) -> bool:
+    def _start(self, descriptors: list[int], number: int) -> bool:
         """Start a worker; True in a fork that is to be one."""
         try:
             stream = Stream()
@@ -188,7 +215,7 @@ class Server:
             self._report(NOT_STARTED, 0, error.errno or 0)
             pid = -1
         if pid == 0:
-            self._become_worker(stream, descriptors)
+            self._become_worker(stream, descriptors, number)
             return True
         for fd in descriptors:
             os.close(fd)
@@ -199,7 +226,7 @@ class Server:
             self._report(STARTED, pid, 0)
         return False
 
-    def _become_worker(self, stream: Stream, descriptors: Iterable[int]) -> None:
+    def _become_worker(self, stream: Stream, descriptors: Iterable[int], number: int) -> None:
         os.setsid()  # a group that can be signalled as a whole, and no terminal whose Ctrl-C it would get
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -211,10 +238,10 @@ class Server:
             os.close(fd)
         self._control.close()
         if self._command:
-            given = (*descriptors, self._lifeline[0])
+            given = (*descriptors, self._lifeline[0], self._service)
             for fd in given:
                 os.set_inheritable(fd, True)
-            os.execv(self._command[0], [*self._command, *map(str, given)])
+            os.execv(self._command[0], [*self._command, *map(str, given), str(number)])
 
     def _report(self, kind: int, pid: int, code: int, memory: bool | None = None, stderr: bytes = b"") -> None:
         with contextlib.suppress(ConnectionError):  # the end of file comes next

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import importlib
 import os
 import select
 import socket
@@ -19,12 +20,10 @@ from collections.abc import Callable, Sequence
 from amltk_processes import _leftovers
 from amltk_processes._frames import (
     ALIVE,
-    AUTHKEY,
     BEAT,
     CALL,
     ERROR,
     FUNCTION,
-    LEVELS,
     MOST_FUNCTIONS,
     NUMBER,
     RESULT,
@@ -34,7 +33,7 @@ from amltk_processes._frames import (
     pack,
 )
 from amltk_processes._pickling import FAILURES, dumps_result, loads
-from amltk_processes._worker_logs import LogSender
+from amltk_processes._worker_logs import Levels, LogSender
 
 TYPE_CHECKING = False  # each start would wait for `typing` to be imported
 if TYPE_CHECKING:
@@ -58,16 +57,19 @@ class _Function:
 Call = tuple[int, _Function | None, memoryview, Sequence[Memory]]
 
 
-def work(connection: socket.socket, tokens: int) -> None:
+def work(connection: socket.socket, tokens: int, levels: Levels | None = None) -> None:
     """Run calls until the main process closes its ends, or is gone.
 
     Args:
         connection: Where calls come from and results go to.
         tokens: The end to read from of the pipe of tokens. Whoever reads the number of a call from
             it has that call: this process, to run it, or the main process, to give it to another.
+        levels: What the main process logs; None if it does not handle what is logged here.
     """
     writer = FrameWriter(connection)
     logs = LogSender(writer)
+    if levels is not None:
+        logs.install(levels)
 
     held = [tokens]
 
@@ -80,7 +82,7 @@ def work(connection: socket.socket, tokens: int) -> None:
     # What a call forks must not keep these open when we die, nor come back here as a second worker.
     os.register_at_fork(after_in_child=let_go)
     _leftovers.remember()
-    calls = _Calls(connection, writer, logs)
+    calls = _Calls(connection, writer)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         writer.send(pack(ALIVE, 0, 0, b""))
         while token := _next_token(tokens):
@@ -93,9 +95,26 @@ def work(connection: socket.socket, tokens: int) -> None:
             del call  # it may be large, and the next one far
 
 
-def run_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
-    """Call it, and drop what it returns, which need not be picklable."""
-    initializer(*initargs)
+def run_initializer(
+    preload: Sequence[str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    """Import modules and call the initializer, and drop what it returns, which need not be picklable.
+
+    Raises:
+        ImportError: A module can't be imported.
+    """
+    for name in preload:  # the fork server has done so before, unless each worker is a fresh interpreter
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            error.msg = f"{error}. It was raised by the import of {name!r}, because of preload={list(preload)!r}."
+            error.args = (error.msg,)
+            raise
+        except BaseException as error:
+            error.add_note(f"Raised by the import of {name!r}, because of preload={list(preload)!r}.")
+            raise
+    if initializer is not None:
+        initializer(*initargs)
     _leftovers.remember()
 
 
@@ -120,9 +139,8 @@ def _next_token(tokens: int) -> bytes:
 class _Calls:
     """Those that have been sent, in their order; read ahead only as far as one asks."""
 
-    def __init__(self, connection: socket.socket, writer: FrameWriter, logs: LogSender) -> None:
+    def __init__(self, connection: socket.socket, writer: FrameWriter) -> None:
         self._writer = writer
-        self._logs = logs
         self._frames = FrameReader(connection)
         self._functions: dict[int, _Function] = {}
         self._calls: collections.deque[Call] = collections.deque()
@@ -144,19 +162,9 @@ class _Calls:
                     if len(self._functions) >= MOST_FUNCTIONS:
                         self._functions.clear()
                     self._functions[tag] = _Function(data)
-                else:
-                    self._prepare(kind, tag, data)
-
-    def _prepare(self, kind: int, tag: int, data: memoryview) -> None:
-        if kind == LEVELS:
-            self._logs.install(loads(data))
-        elif kind == BEAT:
-            beat = functools.partial(_beat, self._writer, tag / 1e6)
-            threading.Thread(target=beat, name="amltk-processes: heartbeat", daemon=True).start()
-        elif kind == AUTHKEY:
-            from multiprocessing.process import current_process
-
-            current_process().authkey = bytes(data)
+                elif kind == BEAT:
+                    beat = functools.partial(_beat, self._writer, tag / 1e6)
+                    threading.Thread(target=beat, name="amltk-processes: heartbeat", daemon=True).start()
 
 
 def _answer(

@@ -19,6 +19,9 @@ MOST_RECORDS = 1000
 MOST_TEXT = 1 << 15
 MOST_BYTES = 1 << 17
 
+# The root logger's level, that of `logging.disable`, and those that other loggers have of their own.
+Levels = tuple[int, int, Mapping[str, int]]
+
 _formatter = logging.Formatter()
 
 
@@ -37,7 +40,7 @@ class LogSender(logging.Handler):
         self._since = 0.0
         self._sent = self._dropped = 0
 
-    def install(self, levels: tuple[int, int, Mapping[str, int]]) -> None:
+    def install(self, levels: Levels) -> None:
         """Be the root logger's handler, until a function has another idea.
 
         Args:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_seconds
 from amltk.cpus import cpu_count
+from amltk.preparation import numerical_threads, python_executable
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._errors import BrokenProcessPool
@@ -48,6 +50,7 @@ class ProcessPoolExecutor(Executor):
         max_tasks_per_child: int | None = None,
         heartbeat_timeout: float | None = None,
         forward_logs: bool = True,
+        preload: Sequence[str] = (),
     ) -> None:
         """Start nothing yet: processes are started by the calls that need them.
 
@@ -64,10 +67,14 @@ class ProcessPoolExecutor(Executor):
             heartbeat_timeout: A process that gives no sign of life for so many seconds is ended and
                 replaced, and its call fails with `WorkerLost`. None, the default, waits for ever.
             forward_logs: Log records and warnings of calls are handled by this process's loggers.
+            preload: Names of modules that are imported before the first call: once, in the process of which
+                workers are forks; with the start method `spawn`, in each worker. No limit of a call has to
+                include the time that this takes. If one can't be imported, the pool is broken.
 
         Raises:
             TypeError: An option is of a wrong type.
-            ValueError: A number is below 1.
+            ValueError: A number is below 1, or `preload` has what is no module's name.
+            RuntimeError: There is no Python interpreter to start workers with.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
         check_options(
@@ -78,25 +85,32 @@ class ProcessPoolExecutor(Executor):
             max_tasks_per_child=max_tasks_per_child,
             heartbeat_timeout=heartbeat_timeout,
             forward_logs=forward_logs,
+            preload=preload,
         )
+        start_method = "forkserver" if mp_context is None else mp_context.get_start_method()
+        if start_method != "fork":
+            python_executable()
         self._pickler = CallPickler()
         first = None
-        if initializer is not None:
+        if initializer is not None or preload:
+            fn, args = (initializer, initargs) if initializer else (import_module, tuple(preload))
             try:
-                function, data, buffers = self._pickler.pickle(run_initializer, (initializer, initargs), {})
+                function, data, buffers = self._pickler.pickle(run_initializer, (preload, initializer, initargs), {})
             except FAILURES:
-                self._pickler.pickle(initializer, initargs, {})  # it fails too, and tells of nothing of ours
+                self._pickler.pickle(fn, args, {})  # it fails too, and tells of nothing of ours
                 raise
-            first = Call(
-                PoolFuture(lambda: None, ends_running=False), initializer, initargs, {}, None, function, data, buffers
-            )
+            first = Call(PoolFuture(lambda: None, ends_running=False), fn, args, {}, None, function, data, buffers)
+        processors = cpu_count()
+        max_workers = max_workers or processors
         self._dispatcher = Dispatcher(
-            max_workers or cpu_count(),
+            max_workers,
             first,
             max_tasks_per_child,
             heartbeat_timeout=heartbeat_timeout,
-            start_method="forkserver" if mp_context is None else mp_context.get_start_method(),
+            start_method=start_method,
             forward_logs=forward_logs,
+            preload=preload,
+            environ=numerical_threads(processors, max_workers),
         )
         self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
         # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.

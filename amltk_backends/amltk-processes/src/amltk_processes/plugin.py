@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +28,7 @@ def processes(
     max_tasks_per_child: int | None = None,
     heartbeat_timeout: float | None = None,
     forward_logs: bool = True,
+    preload: Sequence[str] = (),
 ) -> Executor:
     """Run calls in processes of this machine.
 
@@ -50,7 +51,10 @@ def processes(
             default, waits for ever.
         forward_logs: Log records and warnings of calls are handled by the loggers of this process,
             with the call's name and the process's id; they are those that it logs itself when a
-            process is started. False leaves them there, where warnings go to stderr.
+            first process is started. False leaves them there, where warnings go to stderr.
+        preload: Names of modules, such as `["sklearn"]`, that are imported before the first call: once, in the
+            process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
+            has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
     """
     from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
 
@@ -62,6 +66,7 @@ def processes(
         max_tasks_per_child=max_tasks_per_child,
         heartbeat_timeout=heartbeat_timeout,
         forward_logs=forward_logs,
+        preload=preload,
     )
 
 
@@ -74,12 +79,13 @@ def check_options(
     max_tasks_per_child: int | None = None,
     heartbeat_timeout: float | None = None,
     forward_logs: bool = True,
+    preload: Sequence[str] = (),
 ) -> None:
     """Refuse what the pool could not use.
 
     Raises:
         TypeError: An option is of a wrong type.
-        ValueError: A number is below 1.
+        ValueError: A number is below 1, or `preload` has what is no module's name.
     """
     check_int("max_workers", max_workers, at_least=1, or_none=True)
     if mp_context is not None:
@@ -97,6 +103,13 @@ def check_options(
     check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
     check_seconds("heartbeat_timeout", heartbeat_timeout, or_none=True, zero=False)
     check_type("forward_logs", forward_logs, bool)
+    if isinstance(preload, str) or not isinstance(preload, Sequence):
+        msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."
+        raise TypeError(msg)
+    for name in preload:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            msg = f"preload must have names of modules, such as 'sklearn.ensemble', got {name!r}."
+            raise ValueError(msg)
 
 
 def _kill(executor: Executor) -> None:

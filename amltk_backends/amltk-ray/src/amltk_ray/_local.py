@@ -10,7 +10,6 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from amltk.preparation import python_executable
 from amltk_ray import _guard, _nanny, _worker
 from amltk_ray._errors import Death
 
@@ -61,8 +61,9 @@ class LocalCluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_task_events_report_interval_ms": "0",  # what becomes of each task is for the dashboard alone
         }
+        python = python_executable()
         command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
+            python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
             "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", f"--temp-dir={self.home}/{_RAYS}",
             f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
             "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
@@ -78,7 +79,7 @@ class LocalCluster:
         foreign = {"RAY_ADDRESS", "RAY_REDIS_ADDRESS", "RAY_AUTH_TOKEN_PATH"}
         environment = {name: value for name, value in os.environ.items() if name not in foreign}
         self._guard = subprocess.Popen(
-            [sys.executable, "-S", _guard.__file__, self.home, *command],
+            [python, "-S", _guard.__file__, self.home, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -114,7 +115,7 @@ class LocalCluster:
         """Return the `runtime_env` of calls: with a nanny for each worker, unless that has a Python of its own."""
         if wanted and _OWN_PYTHON & wanted.keys():
             return dict(wanted)
-        nanny = shlex.join([sys.executable, "-S", _nanny.__file__, self.home])
+        nanny = shlex.join([python_executable(), "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
 
     def pid(self, task: str) -> int | None:

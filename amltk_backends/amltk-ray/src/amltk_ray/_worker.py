@@ -26,6 +26,7 @@ from typing import IO, NamedTuple
 
 import ray
 
+from amltk.preparation import child_path
 from amltk.remote import run_call
 
 _HEAD = struct.Struct("<?d")
@@ -71,7 +72,7 @@ def runner(home: str | None) -> Callable[[bytes], bytes]:
         home: Of a cluster of ours, on this machine; None in one that exists.
     """
     python = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
-    path = [folder for each in sys.path if not (folder := each or os.getcwd()).startswith(python)]  # noqa: PTH109
+    path = [folder for folder in child_path() if not folder.startswith(python)]
 
     def amltk(data: bytes) -> bytes:  # Ray shows this name
         return run(data, home, path)

@@ -1,6 +1,6 @@
 # Written by tools/generate_constructors.py from the backends of this repository; do not edit.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Self
 
@@ -136,6 +136,7 @@ class Constructors:
         max_tasks_per_child: int | None = None,
         heartbeat_timeout: float | None = None,
         forward_logs: bool = True,
+        preload: Sequence[str] = (),
     ) -> Self: ...
     @classmethod
     def with_ray(

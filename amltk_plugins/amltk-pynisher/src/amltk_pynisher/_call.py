@@ -43,6 +43,7 @@ from typing import Any
 
 from amltk.exceptions import WorkerDied
 from amltk.forks import fork
+from amltk.preparation import child_command, preparation
 from amltk.remote import loads
 from amltk_pynisher import _child, _forking, _records
 from amltk_pynisher._handover import Settings, draw_seeds
@@ -55,8 +56,6 @@ from amltk_pynisher._process import GONE_SECONDS, CallProcess
 _MANY_SECONDS = 0.5
 
 _log = logging.getLogger("amltk_pynisher")
-
-_BOOT = "import sys; sys.path[:] = {path!r}; from amltk_pynisher._child import main; main({parent}, {pipe}, {request})"
 
 
 class LimitedFunction:
@@ -230,8 +229,8 @@ def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
 
 
 def _spawn(writer: int, limits: Limits, call: _child.Call, name: str) -> int:
-    path = [entry for entry in sys.path if isinstance(entry, str)]
     with tempfile.TemporaryFile(prefix="amltk-pynisher-") as request:
+        request.write(preparation())
         try:
             settings = Settings.of_this_process()
             request.write(pickle.dumps(tuple(limits)))
@@ -242,12 +241,11 @@ def _spawn(writer: int, limits: Limits, call: _child.Call, name: str) -> int:
             msg = f"A limited call runs in another process, and this one of {name} cannot be sent there: {error}"
             raise pickle.PicklingError(msg) from error
         request.seek(0)
-        boot = _BOOT.format(path=path, parent=os.getpid(), pipe=writer, request=request.fileno())
-        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        fds = request.fileno(), writer
         process = subprocess.Popen(
-            [sys.executable, *flags, "-c", boot],
+            child_command("amltk_pynisher._child:main", *fds),
             stdin=subprocess.DEVNULL,
-            pass_fds=[writer, request.fileno(), *settings.descriptors],
+            pass_fds=[*fds, *settings.descriptors],
             process_group=0,
         )
     process.returncode = 0  # we wait for it ourselves

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
+from amltk.preparation import Preparation, prepare, set_filters
 from amltk_pynisher._handover import Settings, set_seeds
 from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps
@@ -61,22 +62,30 @@ def run_fork(
     _run(parent, pipe, limits, load, gives_way=gives_way)
 
 
-def main(parent: int, pipe: int, request: int) -> NoReturn:
-    """Be a fresh interpreter which runs the call that the file `request` describes."""
+def main(data: Preparation, request: int, pipe: int) -> NoReturn:
+    """Be a fresh interpreter which runs the call that the rest of the file `request` describes.
+
+    Args:
+        data: What the parent hands down.
+        request: The file.
+        pipe: The end to write to.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
+    prepare(data)
+    parent = data["parent"]
     with open(request, "rb") as file:
         limits = Limits(*pickle.load(file))
         settings = Settings(*pickle.load(file))
         settings.apply()
-        _run(parent, pipe, limits, lambda frames: _load(frames, file, limits, settings), gives_way=settings.gives_way)
+        _run(parent, pipe, limits, lambda frames: _load(frames, file, limits, data), gives_way=settings.gives_way)
 
 
-def _load(frames: FrameSender, file: BinaryIO, limits: Limits, settings: Settings) -> Call:
+def _load(frames: FrameSender, file: BinaryIO, limits: Limits, data: Preparation) -> Call:
     if limits.cpu_time is not None:
         _limiter(limits).limit_cpu_time(limits.cpu_time + LOADING_SECONDS, interval=1)
     seeds = pickle.load(file)
     call: Call = pickle.load(file)
-    settings.apply_filters()
+    set_filters(data["filters"])  # again: modules come with filters of their own
     set_seeds(seeds)
     cost = time.process_time()
     if limits.cpu_time is not None:

@@ -1,16 +1,13 @@
 """What a call finds in its process as in the one that waits for it: random numbers, and the settings of libraries.
 
-A fork has all settings. A fresh interpreter is given those that `multiprocessing` gives its children, and those of
-`logging` and `warnings`.
+A fork has all settings. A fresh interpreter is given them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import pickle
+import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,25 +37,17 @@ def set_seeds(seeds: Mapping[str, Any]) -> None:
 
 
 class Settings(NamedTuple):
-    """What a fresh interpreter is given.
+    """What a fresh interpreter is given beside the preparation of every child (`amltk.preparation`).
 
     Attributes:
         levels: Of the root logger, of `logging.disable`, and of the loggers that have one of their own.
-        level_names: Those that are not logging's own.
         gives_way: See `RecordSender.install`.
-        filters: Of warnings, each as a pickle.
-        argv: Arguments of the program.
-        recursion_limit: How deep calls may nest.
         multiprocessing: Name and key of the process, the start method, and the descriptor of the resource tracker;
             None if the module is not in use.
     """
 
     levels: tuple[int, int, Mapping[str, int]]
-    level_names: Mapping[int, str]
     gives_way: bool
-    filters: list[bytes]
-    argv: list[str]
-    recursion_limit: int
     multiprocessing: tuple[str, bytes, str | None, int | None] | None
 
     @classmethod
@@ -68,11 +57,7 @@ class Settings(NamedTuple):
         own = {name: logger.level for name, logger in loggers if isinstance(logger, logging.Logger) and logger.level}
         return cls(
             levels=(logging.root.level, logging.root.manager.disable, own),
-            level_names={level: logging.getLevelName(level) for level in logging.getLevelNamesMapping().values()},
             gives_way=_records.gives_way(),
-            filters=_dumped(list(warnings.filters)),
-            argv=list(sys.argv),
-            recursion_limit=sys.getrecursionlimit(),
             multiprocessing=_multiprocessing(),
         )
 
@@ -89,12 +74,6 @@ class Settings(NamedTuple):
         logging.disable(disabled)
         for name, level in named.items():
             logging.getLogger(name).setLevel(level)
-        for level, name in self.level_names.items():
-            if logging.getLevelName(level) != name:
-                logging.addLevelName(level, name)
-        self.apply_filters()
-        sys.argv[:] = self.argv
-        sys.setrecursionlimit(self.recursion_limit)
         if self.multiprocessing is not None:
             import multiprocessing
             from multiprocessing import resource_tracker
@@ -105,24 +84,8 @@ class Settings(NamedTuple):
             if start_method is not None:
                 multiprocessing.set_start_method(start_method, force=True)
             if tracker is not None:
+                os.set_inheritable(tracker, False)
                 resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined] # as multiprocessing's spawn_main does
-
-    def apply_filters(self) -> None:
-        """Set the filters of warnings, again after an import: modules come with filters of their own."""
-        filters = []
-        for each in self.filters:
-            with contextlib.suppress(Exception):  # a category of the script, which is not imported here
-                filters.append(pickle.loads(each))
-        warnings.resetwarnings()  # also tells that they have changed
-        warnings.filters[:] = filters  # type: ignore[index]
-
-
-def _dumped(filters: list[Any]) -> list[bytes]:
-    dumped = []
-    for each in filters:
-        with contextlib.suppress(Exception):  # a category that is local to a function
-            dumped.append(pickle.dumps(each))
-    return dumped
 
 
 def _multiprocessing() -> tuple[str, bytes, str | None, int | None] | None:

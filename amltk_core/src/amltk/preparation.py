@@ -1,0 +1,330 @@
+"""What a child process takes over from the program, as `multiprocessing` hands it to its own children.
+
+    program                                             child
+    child_command(function, fds)  ── a new process ──>  reads the preparation from the first of `fds`, sets `sys.path`
+    preparation(...)              ── pipe, socket ──>   prepare(data)            the program's settings
+                                                        become_child(data, ...)  its place in `multiprocessing`
+    ProgramService.answer()       <── asks for ─────── the resource tracker, when a call needs it first
+
+The preparation is data that `marshal` takes: no module of the user's is imported to read it, and its size has no limit,
+which a command line has. The names come from `multiprocessing.spawn`, which does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import marshal
+import os
+import sys
+
+TYPE_CHECKING = False  # each start of a worker would wait for `typing` to be imported
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+Preparation = dict[str, "Any"]
+
+# Only modules that are built in are imported before `sys.path` is the program's.
+_BOOT = """\
+import marshal, posix, sys
+fds = [int(fd) for fd in sys.argv[1:]]
+def read(size):
+    data = b""
+    while len(data) < size:
+        data += posix.read(fds[0], size - len(data)) or posix._exit(1)
+    return data
+data = marshal.loads(read(int.from_bytes(read(8), "little")))
+sys.path[:] = data["path"]
+from {module} import {function}
+{function}(data, *fds)
+"""
+
+# Those in the second line follow OMP_NUM_THREADS where they have no value of their own.
+_THREADS = (
+    ("OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"),
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+)
+
+
+def original_directory() -> str | None:
+    """Return the directory in which the program began, as `multiprocessing` notes it, or else amltk."""
+    process = sys.modules.get("multiprocessing.process")
+    package: Any = sys.modules[__package__]  # the first of ours to be imported
+    found: str | None = process.ORIGINAL_DIR if process else package.began_in
+    return found
+
+
+def child_path() -> list[str]:
+    """Return `sys.path` as a child needs it, which may be in another directory.
+
+    A relative entry, `''` among them, becomes the folder that it meant when the program began; and, where that is
+    another one, the folder that it means now.
+    """
+    directories = [original_directory()]
+    with contextlib.suppress(OSError):  # it was deleted
+        directories.append(os.getcwd())  # noqa: PTH109 - `pathlib` takes long to import
+    path: list[str] = []
+    for entry in sys.path:
+        if not isinstance(entry, str):  # nor does Python look at it
+            continue
+        if os.path.isabs(entry):  # noqa: PTH117
+            path.append(str.__str__(entry))
+            continue
+        folders = [os.path.normpath(os.path.join(each, entry)) for each in directories if each]  # noqa: PTH118
+        found = [each for each in dict.fromkeys(folders) if os.path.exists(each)]  # noqa: PTH110
+        path += found or [str.__str__(entry)]  # one of an import hook, say
+    return path
+
+
+def python_executable() -> str:
+    """Return the interpreter that child processes run: that of `multiprocessing.set_executable`, or `sys.executable`.
+
+    Raises:
+        RuntimeError: There is none: the program is frozen, or another program has embedded Python.
+    """
+    spawn = sys.modules.get("multiprocessing.spawn")
+    chosen = os.fsdecode((spawn and spawn.get_executable()) or "")
+    if chosen and chosen != sys.executable:
+        return chosen
+    if getattr(sys, "frozen", False):
+        why = f"this program is frozen (sys.frozen), and {sys.executable!r} would start the program again"
+    elif not sys.executable:
+        why = f"sys.executable is {sys.executable!r}"
+    elif not any(part in os.path.basename(sys.executable).lower() for part in ("py", "hython")):  # noqa: PTH119
+        why = f"sys.executable is {sys.executable!r}, which by its name is a program that embeds Python"
+    else:
+        return sys.executable
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    python = f"{sys.exec_prefix}/bin/python{version}"
+    msg = (
+        f"Worker processes need a Python interpreter, but {why}. "
+        f"Say which one to use: multiprocessing.set_executable({python!r}), or another Python {version} that has the "
+        "same packages; or run calls in this process, by Scheduler.with_threads()."
+    )
+    raise RuntimeError(msg)
+
+
+def child_command(function: str, *fds: int) -> list[str]:
+    """Return the command of a fresh interpreter that calls a function with its preparation and `fds`.
+
+    Args:
+        function: As `package.module:name`.
+        fds: The descriptors that it inherits. It reads what `preparation` returned from the first one.
+
+    Raises:
+        RuntimeError: There is no interpreter; see `python_executable`.
+    """
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined] # as `multiprocessing` does
+
+    module, _, name = function.partition(":")
+    boot = _BOOT.format(module=module, function=name)
+    # Its names are none of `__main__`, which belongs to the calls.
+    return [python_executable(), *_args_from_interpreter_flags(), "-c", f"exec({boot!r}, {{}})", *map(str, fds)]
+
+
+def numerical_threads(processors: int, max_workers: int) -> dict[str, str]:
+    """Return environment variables with which `max_workers` processes share the processors, as joblib and dask do.
+
+    Numerical libraries else start a thread for each processor in each of the processes. What the environment says
+    already is kept.
+    """
+    count = str(max(1, processors // max_workers))
+    names = _THREADS[0] if os.environ.get("OMP_NUM_THREADS") else _THREADS[0] + _THREADS[1]
+    return {name: count for name in names if not os.environ.get(name)}
+
+
+def preparation(**more: Any) -> bytes:
+    """Return what a child process needs, to be written where it reads it.
+
+    Args:
+        more: What else it needs; data that `marshal` takes.
+    """
+    data = marshal.dumps({**collect(), **more}, 4)
+    return len(data).to_bytes(8, "little") + data
+
+
+def collect() -> Preparation:
+    """Return what a child of this process takes over, all of it plain data."""
+    import logging
+
+    from amltk.program_service import of_multiprocessing
+
+    levels = {level for level in logging.getLevelNamesMapping().values() if isinstance(level, int)}
+    return {
+        "path": child_path(),
+        "argv": [str.__str__(each) for each in getattr(sys, "argv", ()) if isinstance(each, str)],
+        "directory": original_directory(),
+        "multiprocessing": of_multiprocessing() if "multiprocessing.context" in sys.modules else None,
+        "parent": os.getpid(),
+        "recursion_limit": sys.getrecursionlimit(),
+        "level_names": {int(level): str(logging.getLevelName(level)) for level in levels},
+        "filters": _filters(),
+    }
+
+
+def prepare(data: Preparation) -> None:
+    """Take over the program's settings, in a fresh interpreter, or in one whose forks are to have them."""
+    import logging
+
+    sys.argv[:] = data["argv"]
+    os.environ.update(data.get("environ", {}))
+    with contextlib.suppress(RecursionError):  # it is lower than the depth here
+        sys.setrecursionlimit(data["recursion_limit"])
+    for level, name in data["level_names"].items():
+        if logging.getLevelName(level) != name:
+            logging.addLevelName(level, name)
+    if "filters" in data:
+        set_filters(data["filters"])
+    if data["multiprocessing"]:  # else few calls need it, and they can wait
+        import multiprocessing.context  # noqa: F401
+
+
+def become_child(data: Preparation, number: int, service: int) -> None:
+    """Give this process what a child of `multiprocessing` has: a name, a parent, the program's resource tracker.
+
+    Args:
+        data: The program's, of `collect`.
+        number: Of this child, among its siblings.
+        service: See `amltk.program_service.ProgramService.for_workers`.
+    """
+    when_imported("multiprocessing.context", lambda context: _be_child(context, data, number, service))
+    use_tracker_of_program(service)
+
+
+def use_tracker_of_program(service: int) -> None:
+    """Have this process use the program's resource tracker as soon as it needs one.
+
+    Args:
+        service: See `amltk.program_service.ProgramService.for_workers`.
+    """
+
+    def use(module: ModuleType) -> None:
+        from amltk.program_service import use_tracker_of_program  # few calls need it
+
+        use_tracker_of_program(module, service)
+
+    when_imported("multiprocessing.resource_tracker", use)
+
+
+def _be_child(context: Any, data: Preparation, number: int, service: int) -> None:
+    process = context.process
+    known = data["multiprocessing"]
+    if known is None:
+        from amltk.program_service import ask_of_multiprocessing  # few calls need it
+
+        known = ask_of_multiprocessing(service) or ("MainProcess", None, None)
+    name, key, start_method = known
+    if util := sys.modules.get("multiprocessing.util"):  # in a fork: what it knows belongs to the parent
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+    if forkserver := sys.modules.get("multiprocessing.forkserver"):  # likewise
+        forkserver._forkserver.__init__()
+    current = process.BaseProcess(name=f"worker-{os.getpid()}")
+    current._identity = (number,)
+    current._parent_pid, current._parent_name = data["parent"], name
+    current._config.pop("daemon", None)  # calls may have children
+    if key is not None:
+        current.authkey = key
+    process._children = set()
+    process._process_counter = itertools.count(1)
+    process._current_process = current
+    process._parent_process = process._ParentProcess(name, data["parent"], service)
+    process.ORIGINAL_DIR = data["directory"]
+    if start_method in context._concrete_contexts:  # which it is not if a library has added it, such as loky
+        context._default_context.set_start_method(start_method, force=True)
+
+
+def _filters() -> list[tuple[Any, ...]]:
+    import warnings
+
+    # From Python 3.14 on, they can be those of a context.
+    filters: Iterable[tuple[Any, ...]] = getattr(warnings, "_get_filters", lambda: warnings.filters)()
+    found = []
+    for action, message, category, module, line in filters:
+        with contextlib.suppress(TypeError):  # somebody has put something else there
+            named = str(category.__module__), str(category.__name__)
+            found.append((str(action), _pattern(message), named, _pattern(module), int(line)))
+    return found
+
+
+def _pattern(text: re.Pattern[str] | str | None) -> tuple[str, int] | str | None:
+    if text is None or isinstance(text, str):
+        return text
+    if isinstance(text.pattern, str):
+        return str.__str__(text.pattern), text.flags
+    raise TypeError
+
+
+def set_filters(filters: Iterable[tuple[Any, ...]]) -> None:
+    """Make the warning filters of a preparation, its `filters`, those of this process."""
+    import warnings
+
+    warnings.resetwarnings()  # it also has warnings forget what they knew of the filters
+    warnings.filters.extend(  # type: ignore[attr-defined]
+        (action, _compiled(message), _category(*named), _compiled(module), line)
+        for action, message, named, module, line in filters
+    )
+
+
+def _compiled(pattern: tuple[str, int] | str | None) -> re.Pattern[str] | str | None:
+    if not isinstance(pattern, tuple):
+        return pattern
+    import re
+
+    return re.compile(*pattern)
+
+
+class _Named(type):
+    """The type of categories that stand for one of the same name, which need not be imported before it is used."""
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return any((each.__module__, each.__name__) == (cls.__module__, cls.__name__) for each in subclass.__mro__)
+
+
+def _category(module: str, name: str) -> type[Warning]:
+    import builtins
+
+    if module == "builtins":
+        found: type[Warning] = getattr(builtins, name)
+        return found
+    stands_for: Any = _Named(name, (Warning,), {"__module__": module})
+    named: type[Warning] = stands_for
+    return named
+
+
+def when_imported(name: str, function: Callable[[Any], object]) -> None:
+    """Call a function with a module: now, or when that is imported."""
+    if module := sys.modules.get(name):
+        function(module)
+    else:
+        sys.meta_path.insert(0, _OnImport(name, function))
+
+
+class _OnImport:
+    """Finds one module, as Python itself does, and has a function called when it was imported."""
+
+    def __init__(self, name: str, function: Callable[[Any], object]) -> None:
+        self._name = name
+        self._function = function
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        from importlib.machinery import PathFinder
+
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        loader: Any = spec and spec.loader
+        if loader is not None:
+            run = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                run(module)
+                self._function(module)
+
+            loader.exec_module = exec_module
+        return spec
