@@ -533,7 +533,7 @@ class TestPreload:
     def test_a_pool_ends_while_modules_are_imported(self, method: str, modules: Path, until) -> None:
         executor = pool(method, preload=["slow_to_load"])
         call = executor.submit(int)
-        until((modules / "imports").exists)
+        until(lambda: (modules / "imports").exists() and (modules / "imports").read_text().endswith("\n"))
         (pid,) = {int(line) for line in (modules / "imports").read_text().split()}
         stopper = threading.Thread(target=executor.kill_workers)
         stopper.start()
