@@ -447,7 +447,7 @@ class TestNumericalThreads:
 
     @pytest.fixture(autouse=True)
     def eight_processors(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("amltk_processes.executor._usable_processors", lambda: 8)
+        monkeypatch.setattr("amltk_processes.executor.cpu_count", lambda: 8)
         for name in self.VARIABLES:
             monkeypatch.delenv(f"{name}_NUM_THREADS", raising=False)
         monkeypatch.delenv("VECLIB_MAXIMUM_THREADS", raising=False)

@@ -85,7 +85,9 @@ def test_a_workers_warnings_are_records_of_the_program(kept):
         scheduler = Scheduler.with_processes(1)
         task = scheduler.task(talk, plugins=PynisherPlugin(walltime_limit=60))
         scheduler.on_start(lambda: task(1))
-        scheduler.run()
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # workers have the program's filters
+            scheduler.run()
     finally:
         logger.removeHandler(kept)
     assert kept.messages[0] == "word 0"
