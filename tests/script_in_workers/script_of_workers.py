@@ -100,6 +100,43 @@ class Model:
         return x
 
 
+class Hello:
+    def hello(self):
+        return "hello"
+
+
+class Twice(Hello):
+    def hello(self):
+        return super().hello() * 2
+
+    four_times = functools.partialmethod(lambda self, n: self.hello() * n, 2)
+
+
+@functools.singledispatch
+def show(x):
+    return "thing"
+
+
+@show.register
+def _(x: int):
+    return "number"
+
+
+def counted(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        wrapper.calls += 1
+        return [function(*args), wrapper.calls]
+
+    wrapper.calls = 0
+    return wrapper
+
+
+@counted
+def decorated(x):
+    return x
+
+
 class Marker:
     def __reduce__(self):
         return "MISSING"
@@ -237,6 +274,21 @@ def dataclass_fields(call):
 @check([4, 3])
 def cached_attributes(call):
     return call(lambda m: [m.twice, m.cached(3)], Model(2))
+
+
+@check(["hellohello", "hello" * 4])
+def super_and_partial_methods(call):
+    return [call(Twice.hello, Twice()), call(lambda: Twice().four_times())]
+
+
+@check([["number", "thing"], "number"])
+def single_dispatch(call):
+    return [call(lambda: [show(1), show("a")]), call(show, 1)]
+
+
+@check([[1, 1], [1, 2], [2, 3]])
+def decorated_functions(call):
+    return [call(decorated, 1), call(lambda: decorated(1)), call(lambda: decorated(2))]
 
 
 @check("loaded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -473,3 +474,13 @@ def test_a_cluster_that_is_made_has_as_many_processors_as_the_program_may_use(mo
     with pytest.raises(InterruptedError):
         _connection._open_local({"CPU": 1, "GPU": 0, "memory": 0}, None, None)
     assert made == [3]
+
+
+def test_libraries_find_the_script_in_a_worker() -> None:
+    script = Path(__file__).parents[3] / "tests/script_in_workers/script_of_workers.py"
+    command = [sys.executable, script, "ray", '{"max_workers": 1}']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) > 20
+    assert {name: value for name, (value, right) in found.items() if value != right} == {}

@@ -13,6 +13,7 @@ import io
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
@@ -313,10 +314,21 @@ def _reduce_cached_property(prop: functools.cached_property[Any]) -> Any:
     return functools.cached_property, (prop.func,), attributes
 
 
+def _reduce_partial_method(method: functools.partialmethod[Any]) -> Any:
+    return functools.partial(functools.partialmethod, method.func, *method.args, **method.keywords), ()
+
+
+def _reduce_weak_dictionary(weak: weakref.WeakKeyDictionary[Any, Any] | weakref.WeakValueDictionary[Any, Any]) -> Any:
+    return type(weak), (dict(weak),)
+
+
 _Pickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
     {
         types.CodeType: _reduce_code,
         functools.cached_property: _reduce_cached_property,
+        functools.partialmethod: _reduce_partial_method,
+        weakref.WeakKeyDictionary: _reduce_weak_dictionary,  # one is in each function of `functools.singledispatch`
+        weakref.WeakValueDictionary: _reduce_weak_dictionary,
     }
 )
 if sys.version_info < (3, 15):  # from then on, pickle knows them

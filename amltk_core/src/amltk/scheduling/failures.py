@@ -11,7 +11,7 @@ _OUT_OF_TIME = frozenset({"CallTimeoutError", "WallTimeoutException", "CpuTimeou
 """Classes of errors of calls that were ended for their time limit; the last two are pynisher's."""
 _IMPORTS = (
     ". Every call ran out of time. If a fresh worker spends it on imports, have them done before its first call: by "
-    "initializer= of the backend."
+    "initializer= of the backend, or by preload= of with_processes()."
 )
 
 
