@@ -43,7 +43,8 @@ new = dump(lambda: value)
 grows, sizes = dump(grow), dump(size)
 data.append(7)
 data_changed = dump(lambda: len(data))
-for order in ([adds, old, again, old], [old, new, old], [new, old, adds], [grows, grows, sizes], [grows, data_changed, sizes]):
+orders = [adds, old, again, old], [old, new, old], [new, old, adds]
+for order in (*orders, [grows, grows, sizes], [grows, data_changed, sizes]):
     print(subprocess.run([sys.executable, "-c", WORKER, *order], capture_output=True, text=True, check=True).stdout)
 """
 WORKER = """
