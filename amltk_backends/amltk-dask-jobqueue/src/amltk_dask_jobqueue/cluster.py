@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import logging
@@ -9,12 +10,14 @@ import os
 import shlex
 import sys
 import sysconfig
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from amltk.checks import did_you_mean
+from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
@@ -101,7 +104,10 @@ def _prepared(
             *(setting("worker_extra_args") or []),
         ],
     }
-    _check_names(system, base, options)
+    texts = {name: setting(name) for name in _check_names(system, base, options)}
+    if texts["job_name"] is None:
+        texts["job_name"] = setting("name")  # so is it called in dask's configuration
+    check_texts(texts)
     if setting("cores") is None or setting("memory") is None:
         msg = (
             f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
@@ -132,11 +138,15 @@ def _as_here() -> list[str]:
         if not any(folder == each or folder.startswith(f"{each}{os.sep}") for each in (*installed, base))
         and not folder.endswith(".zip")
     ]
-    path = shlex.quote(os.pathsep.join(dict.fromkeys(ours)))
-    return [f"cd {shlex.quote(str(Path.cwd()))}", f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}"]
+    here, path = str(Path.cwd()), os.pathsep.join(dict.fromkeys(ours))
+    # Grid Engine and LSF look for their directives in all lines, also in those of quoted text.
+    check_one_line("The name of the current directory", here)
+    check_one_line("sys.path", path)
+    return [f"cd {shlex.quote(here)}", f"export PYTHONPATH={shlex.quote(path)}${{PYTHONPATH:+:$PYTHONPATH}}"]
 
 
-def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> None:
+def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> set[str]:
+    """Refuse options that there are not; return the names of those that there are."""
     known: set[str] = set()
     for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
         known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
@@ -148,6 +158,7 @@ def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any
                 f"{did_you_mean(name, known)} Options that are passed on to it: {', '.join(sorted(known))}."
             )
             raise TypeError(msg)
+    return known
 
 
 def _job_class(base: type[Any], commands: Commands) -> type[Any]:
@@ -163,15 +174,23 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
                 base.submit_command, commands.submit, 1
             )
 
+        @contextlib.contextmanager
+        def job_file(self) -> Iterator[str]:
+            """Write the script to a file that is the user's alone, and new: dask-jobqueue's may be others' by then."""
+            with tempfile.NamedTemporaryFile("w", prefix="amltk-", suffix=".sh") as file:
+                file.write(self.job_script())
+                file.flush()
+                yield file.name
+
         async def _submit_job(self, script_filename: str) -> str:
             self.script = Path(script_filename).name
+            if getattr(self, "use_stdin", False):  # LSF's: dask-jobqueue would have a shell, and hide why it is refused
+                return run(shlex.split(self.submit_command), script=self.job_script())
             return str(await super()._submit_job(script_filename))
 
         @staticmethod
-        async def _call(cmd: list[str], *, shell: bool = False, **_more: Any) -> str:
+        async def _call(cmd: list[str], **_more: Any) -> str:
             """Run a command, in a thread that has nothing else to do; its errors are ones that people understand."""
-            if shell:  # LSF's, which hides why a job is refused
-                return run(["/bin/sh", "-c", cmd[0].removesuffix(" 2> /dev/null")])
             return run(cmd)
 
     return Job
