@@ -23,6 +23,12 @@ from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+# Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know, and
+# could have taken before: so it is made in a folder of the job's own. HTCondor would take `$(...)` for something of its own.
+_OWN_FOLDER = (
+    'DASK_TEMPORARY_DIRECTORY=`mktemp -d "${DASK_TEMPORARY_DIRECTORY:-${TMPDIR:-/tmp}}/amltk-XXXXXXXX"` && '
+    "export DASK_TEMPORARY_DIRECTORY && trap 'rm -rf \"$DASK_TEMPORARY_DIRECTORY\"' EXIT"
+)
 _PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # of compiled code that keeps the lock: see heartbeat_timeout
 
 
@@ -90,6 +96,8 @@ def _prepared(
         value = options.get(name)
         return dask.config.get(f"jobqueue.{section}.{name.replace('_', '-')}", None) if value is None else value
 
+    chosen = setting("local_directory") or dask.config.get("temporary-directory", None)
+    folder_of_workers = [] if chosen else [_OWN_FOLDER]
     mine: dict[str, Any] = {
         "log_directory": str(folder),
         "processes": setting("processes") or 1,  # dask-jobqueue's own choice is one for each core, up to four
@@ -97,7 +105,7 @@ def _prepared(
         "silence_logs": options.get("silence_logs", logging.CRITICAL),
         # Who wants the dashboard has a port for it: two runs can't have the same.
         "scheduler_options": _scheduler(setting("scheduler_options") or {}),
-        "job_script_prologue": [*_as_here(), *(setting("job_script_prologue") or [])],
+        "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
             *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
