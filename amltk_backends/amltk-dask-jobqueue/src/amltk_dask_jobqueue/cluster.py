@@ -108,7 +108,7 @@ def _prepared(
         "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
-            *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
+            *("--nthreads", "1", "--no-dashboard", "--preload-nanny", _OURS, "--preload", _OURS),
             *(setting("worker_extra_args") or []),
         ],
     }
