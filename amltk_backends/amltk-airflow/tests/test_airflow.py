@@ -24,7 +24,7 @@ from amltk import Scheduler
 from amltk.exceptions import BackendError, BatchSystemError, WorkerDied
 from amltk.plugins import plugin_manager
 from amltk.scheduling import ExitState
-from amltk_airflow import _lease, _messages
+from amltk_airflow import _lease, _messages, worker
 from amltk_airflow import executor as module
 from amltk_airflow._signing import Key
 from amltk_airflow._store import Store
@@ -42,7 +42,7 @@ def test_a_call_and_its_run(executor, airflow):
     assert executor.submit(calls.add, 2, y=3).result(SOON) == 5
     [(run_id, run)] = airflow.runs().items()
     assert run_id.startswith("add-")
-    assert set(run["conf"]) == {"call", "folder", "digest", "lease", "versions", "signature"}
+    assert set(run["conf"]) == {"call", "folder", "digest", "lease", "versions", "beat", "signature"}
     assert KEY not in str(run)
 
 
@@ -342,16 +342,116 @@ def test_a_result_that_was_changed_is_not_unpickled(options, store, airflow, unt
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize("change", ["run_id", "digest", "folder", "lease", "signature", "key"])
+@pytest.mark.parametrize("change", ["run_id", "digest", "folder", "lease", "beat", "signature", "key"])
 def test_a_run_that_was_not_started_by_us_is_refused(change, tmp_path, monkeypatch):
     data = pickle.dumps(calls.LeavesAMark(tmp_path / "mark"))
     key = Key("another key" * 10 if change == "key" else KEY, "a test")
     order = _messages.Order.signed(key, "run", "1", tmp_path.as_uri(), data, 30.0)
     conf = dict(vars(order))
     if change in conf:
-        conf[change] = 0.5 if change == "lease" else conf[change].replace(conf[change][-1], "_")
+        conf[change] = 0.5 if change in {"lease", "beat"} else conf[change].replace(conf[change][-1], "_")
     with pytest.raises(CallFailedError, match="nothing of it was unpickled: the signature is not that of this key"):
         Task(conf, "another run" if change == "run_id" else "run")
+
+
+class Recorded:
+    """A session whose leases somebody has kept who may write to the store and has no key."""
+
+    def __init__(self, store, seconds=0.5):
+        self.key, self.folder = Key(KEY, "a test"), Store(f"{store.as_uri()}/session")
+        self.folder.make()
+        self.lease = _lease.Lease(self.folder, self.key, 1000)
+        self.seconds = seconds
+
+    def keep(self):
+        return self.folder.read("lease")
+
+    def renew(self):
+        self.lease.stop()
+        return self.keep()
+
+    def watch(self):
+        """Return a worker's view of the lease, of a call that is ordered now."""
+        order = _messages.Order.signed(self.key, "run", "1", self.folder.url, b"", self.seconds, beat=self.lease.beat)
+        return worker._Lease(self.folder, self.key, order)
+
+
+def test_old_leases_do_not_keep_a_call_alive(store):
+    recorded = Recorded(store)
+    old = [recorded.keep(), recorded.renew(), recorded.renew()]
+    seen = recorded.watch()
+    assert seen.over(first=True) == ""
+    recorded.lease.close()  # the main process is gone
+    end = time.monotonic() + SOON
+    while not (reason := seen.over()):
+        assert time.monotonic() < end
+        recorded.folder.write("lease", old[0])
+        old = [*old[1:], old[0]]
+    assert reason == "the main process gave no sign of life for 0.5 s"
+    recorded.folder.remove_all()
+
+
+def test_a_call_does_not_begin_by_a_lease_that_is_older_than_its_order(store):
+    recorded = Recorded(store)
+    old = recorded.keep()
+    recorded.renew()
+    recorded.lease.close()
+    recorded.folder.write("lease", old)
+    assert recorded.watch().over(first=True) == "the main process gave no sign of life for 0.5 s"
+    assert not list(store.iterdir())  # as nobody else does it
+
+
+def test_a_call_does_not_begin_without_a_lease_that_can_be_read(store, monkeypatch):
+    recorded = Recorded(store)
+    recorded.lease.close()
+    seen = recorded.watch()
+
+    def broken(name):
+        raise OSError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorded.folder, "read", broken)
+        assert seen.over(first=True) == "the main process gave no sign of life for 0.5 s"
+    recorded.folder.remove_all()
+
+
+def test_a_lease_of_another_session_is_refused(store):
+    recorded, other = Recorded(store), f"{store.as_uri()}/other"
+    order = _messages.Order.signed(recorded.key, "run", "1", other, b"", 0.5)
+    recorded.lease.close()
+    reason = worker._Lease(recorded.folder, recorded.key, order).over(first=True)
+    assert reason.startswith("of the lease, the signature is not that of this key")
+    recorded.folder.remove_all()
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_only_their_user_can_read_what_lies_in_the_store(options, store, tmp_path, until, umask):
+    before = os.umask(umask)
+    try:
+        with make(**{**options, "store": (store / "deeper").as_uri()}) as executor:
+            future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
+            until(lambda: list(store.glob("*/*/*.begun")))
+            found = [(path.is_dir(), path.stat().st_mode & 0o777) for path in (store, *store.rglob("*"))]
+            gate = os.open(tmp_path / "gate", os.O_CREAT)
+            os.close(gate)
+            assert future.result(SOON) == "done"
+        assert set(found) == {(True, 0o700), (False, 0o600)}
+        assert len(found) == 6  # the store, one in it, the session; the lease, the call, which process has begun it
+    finally:
+        os.umask(before)
+        (store / "deeper").rmdir()
+
+
+def test_what_a_writer_left_that_was_killed_is_replaced(store):
+    folder = Store(f"{store.as_uri()}/session")
+    folder.make()
+    (store / "elsewhere").write_bytes(b"")
+    (store / "session" / "1.call.part").symlink_to(store / "elsewhere")
+    folder.write("1.call", b"data")
+    assert folder.read("1.call") == b"data"
+    assert (store / "elsewhere").read_bytes() == b""
+    folder.remove_all()
+    (store / "elsewhere").unlink()
 
 
 def test_a_run_that_was_started_by_hand_is_refused():

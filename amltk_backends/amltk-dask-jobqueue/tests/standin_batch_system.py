@@ -116,7 +116,7 @@ def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912
         case "sbatch":
             out = [f"Submitted batch job {submit(home, Path(arguments[-1]).read_text())}"]
         case "bsub":
-            text = sys.stdin.read() if len(arguments) == 0 else Path(arguments[-1]).read_text()
+            text = Path(arguments[-1]).read_text() if arguments and Path(arguments[-1]).exists() else sys.stdin.read()
             out = [f"Job <{submit(home, text)}> is submitted to default queue <normal>."]
         case "msub":
             out = ["", submit(home, Path(arguments[-1]).read_text())]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+import dask
 import pytest
 
+from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.testing import BackendTests
 from amltk_dask_jobqueue import guardian
+from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
@@ -110,7 +114,86 @@ def test_a_guard_that_is_closed_leaves_nothing(nothing_is_left, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["htcondor", "lsf", "moab", "oar", "pbs", "sge", "slurm"])
+SYSTEMS = ["htcondor", "lsf", "moab", "oar", "pbs", "sge", "slurm"]
+NEEDS = {"n_workers": 1, "cores": 1, "memory": "1 GB"}
+
+
+def text_options(name: str) -> list[str]:
+    mine = {"lsf": ["project"], "oar": ["project", "resource_spec"], "htcondor": ["disk"]}.get(name)
+    return ["job_name", *([] if name == "htcondor" else ["queue", "walltime"]), *(mine or [])]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\x00", "\u2028"], ids=ascii)
+def test_an_option_adds_no_line_to_the_job_script(name, line_break):
+    more = f"x{line_break}#more"
+    options = dict.fromkeys([*text_options(name), "python", "log_directory", "local_directory"], more)
+    options |= {"memory": more, "worker_extra_args": ["--resources", more], "shebang": more}
+    options["job_extra_directives"] = {"a": more} if name == "htcondor" else [more]
+    for option, value in options.items():
+        with pytest.raises(ValueError, match=f"{option} must be text of one line, without control characters, got"):
+            Scheduler.with_backend(name, **{**NEEDS, option: value})
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "htcondor"])
+@pytest.mark.parametrize("value", ["short -A other", "x' -q 'y", 'x" -q "y', "-A", "", "$HOME", "`id`"])
+def test_a_name_adds_no_option_to_its_line(name, value):
+    for option in [each for each in text_options(name) if each != "resource_spec"]:
+        with pytest.raises(ValueError, match=f"{option} must be one word without quotes"):
+            Scheduler.with_backend(name, **{**NEEDS, option: value})
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_commands_are_checked(name):
+    for option in ("submit_command", "cancel_command"):
+        for value, why in [("x\ny", "of one line"), ("x 'y", "No closing quotation"), (" ", "a command")]:
+            with pytest.raises(ValueError, match=f"{option} must be .*{why}"):
+                Scheduler.with_backend(name, **{**NEEDS, option: value})
+
+
+def test_values_of_dasks_configuration_are_checked_as_well():
+    for option, name in [("queue", "queue"), ("job_name", "name")]:
+        with (
+            dask.config.set({f"jobqueue.slurm.{name}": "short\n#SBATCH -A other"}),
+            pytest.raises(ValueError, match=f"{option} must be text of one line"),
+        ):
+            Scheduler.with_slurm(**NEEDS)
+
+
+def test_a_folder_adds_no_line_to_the_job_script(tmp_path, monkeypatch):
+    folder = tmp_path / "a\n#$ -q other"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(ValueError, match=r"sys\.path must be text of one line"):
+        Scheduler.with_sge(**NEEDS)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=r"current directory must be text of one line"):
+        Scheduler.with_sge(**NEEDS)
+
+
+def test_lines_that_are_meant_for_the_script_may_be_several():
+    Scheduler.with_slurm(**NEEDS, job_script_prologue=["module load cuda\nexport MODE=full"])
+
+
+def test_a_job_script_is_its_users_alone(tmp_path, monkeypatch):
+    before = os.umask(0)
+    try:
+        options = {"cores": 1, "memory": "1 GB"}
+        cluster = open_cluster(Example(), Commands(Example()), options, tmp_path / "logs", str(tmp_path))
+        try:
+            job = cluster.job_cls("tcp://127.0.0.1:1", name="worker", **options)
+            with job.job_file() as path:
+                assert os.stat(path).st_mode & 0o777 == 0o600
+                with open(path) as file:
+                    assert file.read() == job.job_script()
+        finally:
+            cluster.close()
+    finally:
+        os.umask(before)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_a_scheduler_takes_the_same_options_as_its_executor_and_the_plugin_is_light(name):
     class Suite(BackendTests):
         backend = name

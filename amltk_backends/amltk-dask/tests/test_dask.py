@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import urllib.request
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -359,3 +361,19 @@ def test_without_an_interpreter_nothing_is_started(clean, monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     with pytest.raises(RuntimeError, match=r"multiprocessing\.set_executable\("):
         make()
+
+
+def port_of_pages() -> int:
+    from distributed import Worker
+
+    (worker,) = Worker._instances
+    return worker.http_server.port
+
+
+def test_other_users_of_the_machine_see_no_page():
+    """dask's server of pages stays there without a dashboard; it would show logs, stacks, and names of calls."""
+    with make() as executor:
+        ports = [executor.submit(port_of_pages).result(30), executor._client.cluster.scheduler.http_server.port]
+        for port in ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/sitemap.json", timeout=5) as page:
+                assert json.load(page)["paths"] == ["/sitemap.json"]

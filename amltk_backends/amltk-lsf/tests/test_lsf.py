@@ -80,3 +80,12 @@ def test_why_a_script_is_refused_that_goes_by_stdin(standin, nothing_is_left):
     scheduler = Scheduler.with_lsf(n_workers=1, use_stdin=True, **NEEDS)
     with pytest.raises(BatchSystemError, match="nope: No such queue"):  # dask-jobqueue throws that away
         scheduler.run()
+
+
+def test_no_shell_reads_the_submit_command(standin, nothing_is_left, tmp_path):
+    mark = tmp_path / "mark"
+    scheduler = Scheduler.with_lsf(n_workers=1, use_stdin=True, submit_command=f"bsub ;>{mark} $(>{mark})", **NEEDS)
+    scheduler.on_start(lambda: scheduler.submit(operator.mul, 2, 3))
+    scheduler.run()
+    assert standin.asked("bsub") == [f"bsub ;>{mark} $(>{mark})"]
+    assert not mark.exists()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -460,3 +461,40 @@ def test_the_doctor_prints_the_job_script_and_starts_nothing(standin):
         done = doctor(*wrong)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+def folder_of_worker() -> tuple[str, int]:
+    from distributed import get_worker
+
+    folder = Path(get_worker().local_directory)
+    scratch = folder.parent.parent
+    return str(folder), scratch.stat().st_mode
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_workers_use_no_folder_that_others_could_have_made(
+    standin, tmp_path, monkeypatch, nothing_is_left, until, wait
+):
+    """dask takes the one that is there, whosever it is, and workers import from it."""
+    shared = tmp_path / "shared"
+    trap = shared / "dask-scratch-space"
+    trap.mkdir(parents=True)
+    trap.chmod(0o777)
+    monkeypatch.setenv("TMPDIR", str(shared))
+    scheduler = Scheduler.with_slurm(n_workers=1, **NEEDS)
+    task, found = scheduler.task(folder_of_worker), []
+    scheduler.on_start(task)
+
+    @task.on_result
+    def note(_future, result):
+        found.append(result)
+        if not wait:
+            scheduler.submit(time.sleep, 100)
+            scheduler.stop()
+
+    scheduler.run(wait=wait)
+    [(folder, mode)] = found
+    assert Path(folder).is_relative_to(shared)
+    assert not Path(folder).is_relative_to(trap)
+    assert mode & 0o777 == 0o700
+    until(lambda: [path.name for path in shared.iterdir() if path.name != "dask-scratch-space"] == [])

@@ -36,11 +36,17 @@ class Lease:
         self._lock = threading.Lock()
         self._stopped: set[str] = set()
         self._over = False
+        self._beat = self._written = 0
         self._closed = False
         self._due = threading.Event()
         self._write()
         self._thread = threading.Thread(target=self._keep, name="amltk-airflow: keeps the lease", daemon=True)
         self._thread.start()
+
+    @property
+    def beat(self) -> int:
+        """The number of the one that is in the store: each renewal has a higher one, by which old ones are known."""
+        return self._written
 
     def stop_soon(self, call: str) -> None:
         """Have a call not begin, or end, as soon as possible; this does not wait for the store."""
@@ -81,8 +87,10 @@ class Lease:
 
     def _write(self) -> None:
         with self._lock:
-            told = {"at": time.time(), "stopped": sorted(self._stopped), "over": self._over}
+            self._beat += 1
+            told = {"beat": self._beat, "at": time.time(), "stopped": sorted(self._stopped), "over": self._over}
             self._store.write(_messages.LEASE, _messages.write(self._key, (_messages.LEASE, self._store.url), told))
+            self._written = self._beat
 
     def _keep(self) -> None:
         while True:

@@ -50,6 +50,7 @@ class Order:
         digest: Of the pickled call.
         lease: After so many seconds without a sign of life from the main process, the call ends itself.
         versions: Those of the main process.
+        beat: The number of the lease when the call was ordered: one with a lower number is an old one.
         signature: Over all of these and the id of the run.
     """
 
@@ -58,12 +59,15 @@ class Order:
     digest: str
     lease: float
     versions: dict[str, str]
+    beat: int = 0
     signature: str = ""
 
     @classmethod
-    def signed(cls, key: Key, run_id: str, call: str, folder: str, data: bytes, lease: float) -> Order:
+    def signed(
+        cls, key: Key, run_id: str, call: str, folder: str, data: bytes, lease: float, *, beat: int = 0
+    ) -> Order:
         """Return the order for a run to make a call."""
-        order = cls(call, folder, digest(data), lease, versions())
+        order = cls(call, folder, digest(data), lease, versions(), beat)
         return cls(**{**asdict(order), "signature": key.sign(*order._parts(run_id))})
 
     @classmethod
@@ -80,7 +84,7 @@ class Order:
 
     def _parts(self, run_id: str) -> tuple[str, ...]:
         about = json.dumps(self.versions, sort_keys=True)
-        return "order", run_id, self.call, self.folder, self.digest, repr(float(self.lease)), about
+        return "order", run_id, self.call, self.folder, self.digest, repr(float(self.lease)), about, repr(self.beat)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
-"""The store: a folder, or a bucket, that this program and Airflow's workers see under the same URL."""
+"""The store: a folder, or a bucket, that this program and Airflow's workers see under the same URL.
+
+Of folders and files, whatever the umask is, nobody but their user can read them (modes 0700 and 0600). Who can read
+a bucket is up to that.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import time
+from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from amltk.exceptions import NotSupportedError
 
@@ -47,14 +54,35 @@ class Store:
         return Store(f"{self.url}/{name}")
 
     def make(self) -> None:
-        """Make the folder, and those above it."""
-        self._fs.makedirs(self._root, exist_ok=True)
+        """Make the folder, and those above it.
+
+        Raises:
+            OSError: It can't be made; or it is there, and somebody else's.
+        """
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.makedirs(self._root, exist_ok=True)
+            return
+        folder = Path(self._root)
+        for each in reversed([folder, *folder.parents]):
+            if not each.is_dir():
+                each.mkdir(0o700, exist_ok=True)
+                each.chmod(0o700)
+        folder.chmod(0o700)
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object whole, or not at all; the folder has to be there."""
         part, path = self._path(name + _PART), self._path(name)
-        self._fs.pipe_file(part, data)
-        self._fs.mv(part, path)
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.pipe_file(part, data)
+            self._fs.mv(part, path)
+            return
+        with contextlib.suppress(FileNotFoundError):  # what a process left that was killed meanwhile
+            os.unlink(part)  # noqa: PTH108 - fsspec has paths as text
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+        os.replace(part, path)  # noqa: PTH105 - likewise
 
     def read(self, name: str) -> bytes | None:
         """Return an object; None if it is not there."""

@@ -223,7 +223,7 @@ class AirflowExecutor(Executor):
             if looks := now - self._looked >= self._interval:
                 self._looked = now
                 self._look()
-            self._trigger()
+            self._trigger(self._lease)
             if looks:
                 self._look_for_the_gone(self._lease)
                 self._look_after_health()
@@ -247,7 +247,7 @@ class AirflowExecutor(Executor):
                 output=str(error),
             )
 
-    def _trigger(self) -> None:
+    def _trigger(self, lease: Lease) -> None:
         while True:
             with self._changed:
                 while self._waiting and len(self._calls) < self._max_workers:
@@ -262,10 +262,11 @@ class AirflowExecutor(Executor):
             if due.future.cancelled():
                 self._woken = True
                 return
-            self._ask_to_run(due)
+            self._ask_to_run(due, lease.beat)
 
-    def _ask_to_run(self, call: Call) -> None:
-        order = Order.signed(self._key, call.run_id, call.id, self._store.url, call.data, self._seconds)
+    def _ask_to_run(self, call: Call, beat: int) -> None:
+        where = call.id, self._store.url
+        order = Order.signed(self._key, call.run_id, *where, call.data, self._seconds, beat=beat)
         if not call.sent:
             self._store.write(f"{call.id}.call", call.data)
             call.sent = True

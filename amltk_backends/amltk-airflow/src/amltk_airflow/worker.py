@@ -207,6 +207,8 @@ class _Lease:
         self._key = key
         self._order = order
         self._last: bytes | None = b""
+        self._beat = order.beat - 1
+        self._at: float | None = None
         self._changed = time.monotonic()
 
     def over(self, *, first: bool = False) -> str:
@@ -229,17 +231,19 @@ class _Lease:
                 return f"of the lease, {error}"
             if told["over"] or self._order.call in told["stopped"]:
                 return "the main process does not want it any more"
-            self._last, self._changed = sealed, time.monotonic()
-            if first and abs(time.time() - told["at"]) > seconds:  # or one of the clocks is wrong
-                return self._wait_for_a_sign()
+            self._last = sealed
+            if told["beat"] > self._beat:  # else somebody has kept an old one, and it is no sign of life
+                self._beat, self._at, self._changed = told["beat"], told["at"], time.monotonic()
+        if first and (self._at is None or abs(time.time() - self._at) > seconds):  # or one of the clocks is wrong
+            return self._wait_for_a_sign()
         if time.monotonic() - self._changed > seconds:
             self.orphaned = True
             return f"the main process gave no sign of life for {seconds:g} s"
         return ""
 
     def _wait_for_a_sign(self) -> str:
-        seen = self._last
-        while not (reason := self.over()) and self._last == seen:
+        seen = self._beat
+        while not (reason := self.over()) and self._beat == seen:
             time.sleep(WATCH_SECONDS)
         if self.orphaned:
             self._store.remove_all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
 from amltk.checks import check_int, check_seconds, check_type
+from amltk_dask_jobqueue.option_checks import check_command
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
         for name in ("submit_command", "cancel_command"):
             if (value := more.pop(name, None)) is not None:
                 check_type(name, value, str)
-                if not value.strip():
-                    msg = f"{name} must be a command, as {getattr(system, name)!r} is; got {value!r}."
-                    raise ValueError(msg)
+                check_command(name, value, getattr(system, name))
         if (folder := more.get("log_directory")) is not None:
             check_type("log_directory", folder, str)
         from amltk_dask_jobqueue.cluster import check_options

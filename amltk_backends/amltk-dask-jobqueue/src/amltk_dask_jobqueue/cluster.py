@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import logging
@@ -9,18 +10,26 @@ import os
 import shlex
 import sys
 import sysconfig
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from amltk.checks import did_you_mean
 from amltk.preparation import child_path
+from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+# Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know, and
+# could have taken before: so it is made in a folder of the job's own. HTCondor would take `$(...)` for something of its own.
+_OWN_FOLDER = (
+    'DASK_TEMPORARY_DIRECTORY=`mktemp -d "${DASK_TEMPORARY_DIRECTORY:-${TMPDIR:-/tmp}}/amltk-XXXXXXXX"` && '
+    "export DASK_TEMPORARY_DIRECTORY && trap 'rm -rf \"$DASK_TEMPORARY_DIRECTORY\"' EXIT"
+)
 _PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # of compiled code that keeps the lock: see heartbeat_timeout
 
 
@@ -88,6 +97,8 @@ def _prepared(
         value = options.get(name)
         return dask.config.get(f"jobqueue.{section}.{name.replace('_', '-')}", None) if value is None else value
 
+    chosen = setting("local_directory") or dask.config.get("temporary-directory", None)
+    folder_of_workers = [] if chosen else [_OWN_FOLDER]
     mine: dict[str, Any] = {
         "log_directory": str(folder),
         "processes": setting("processes") or 1,  # dask-jobqueue's own choice is one for each core, up to four
@@ -95,14 +106,17 @@ def _prepared(
         "silence_logs": options.get("silence_logs", logging.CRITICAL),
         # Who wants the dashboard has a port for it: two runs can't have the same.
         "scheduler_options": _scheduler(setting("scheduler_options") or {}),
-        "job_script_prologue": [*_as_here(), *(setting("job_script_prologue") or [])],
+        "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
-            *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
+            *("--nthreads", "1", "--no-dashboard", "--preload-nanny", _OURS, "--preload", _OURS),
             *(setting("worker_extra_args") or []),
         ],
     }
-    _check_names(system, base, options)
+    texts = {name: setting(name) for name in _check_names(system, base, options)}
+    if texts["job_name"] is None:
+        texts["job_name"] = setting("name")  # so is it called in dask's configuration
+    check_texts(texts)
     if setting("cores") is None or setting("memory") is None:
         msg = (
             f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
@@ -133,11 +147,15 @@ def _as_here() -> list[str]:
         if not any(folder == each or folder.startswith(f"{each}{os.sep}") for each in (*installed, base))
         and not folder.endswith(".zip")
     ]
-    path = shlex.quote(os.pathsep.join(dict.fromkeys(ours)))
-    return [f"cd {shlex.quote(str(Path.cwd()))}", f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}"]
+    here, path = str(Path.cwd()), os.pathsep.join(dict.fromkeys(ours))
+    # Grid Engine and LSF look for their directives in all lines, also in those of quoted text.
+    check_one_line("The name of the current directory", here)
+    check_one_line("sys.path", path)
+    return [f"cd {shlex.quote(here)}", f"export PYTHONPATH={shlex.quote(path)}${{PYTHONPATH:+:$PYTHONPATH}}"]
 
 
-def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> None:
+def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> set[str]:
+    """Refuse options that there are not; return the names of those that there are."""
     known: set[str] = set()
     for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
         known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
@@ -149,6 +167,7 @@ def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any
                 f"{did_you_mean(name, known)} Options that are passed on to it: {', '.join(sorted(known))}."
             )
             raise TypeError(msg)
+    return known
 
 
 def _job_class(base: type[Any], commands: Commands) -> type[Any]:
@@ -164,15 +183,23 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
                 base.submit_command, commands.submit, 1
             )
 
+        @contextlib.contextmanager
+        def job_file(self) -> Iterator[str]:
+            """Write the script to a file that is the user's alone, and new: dask-jobqueue's may be others' by then."""
+            with tempfile.NamedTemporaryFile("w", prefix="amltk-", suffix=".sh") as file:
+                file.write(self.job_script())
+                file.flush()
+                yield file.name
+
         async def _submit_job(self, script_filename: str) -> str:
             self.script = Path(script_filename).name
+            if getattr(self, "use_stdin", False):  # LSF's: dask-jobqueue would have a shell, and hide why it is refused
+                return run(shlex.split(self.submit_command), script=self.job_script())
             return str(await super()._submit_job(script_filename))
 
         @staticmethod
-        async def _call(cmd: list[str], *, shell: bool = False, **_more: Any) -> str:
+        async def _call(cmd: list[str], **_more: Any) -> str:
             """Run a command, in a thread that has nothing else to do; its errors are ones that people understand."""
-            if shell:  # LSF's, which hides why a job is refused
-                return run(["/bin/sh", "-c", cmd[0].removesuffix(" 2> /dev/null")])
             return run(cmd)
 
     return Job

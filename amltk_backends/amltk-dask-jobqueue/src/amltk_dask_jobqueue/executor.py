@@ -17,7 +17,7 @@ from distributed import Client
 
 from amltk.checks import check_not_patched
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import NO_PROFILE, DaskExecutor
+from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.supervisor import AUTOPSY_SECONDS, Supervisor
@@ -71,7 +71,8 @@ def open_executor(
         opened.callback(guard.close)
         scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
-        with dask.config.set(NO_PROFILE):
+        pages = {} if "dashboard_address" in (options.get("scheduler_options") or {}) else NO_PAGES
+        with dask.config.set({**NO_PROFILE, **pages}):
             cluster = open_cluster(system, commands, options, guard.folder, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])

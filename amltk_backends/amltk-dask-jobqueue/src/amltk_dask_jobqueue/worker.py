@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -32,6 +33,8 @@ def dask_setup(server: Any) -> None:
     if getattr(server, "nanny", None):
         return  # that one watches
     _scratch.append(server.local_directory)
+    if (own := Path(os.environ.get("DASK_TEMPORARY_DIRECTORY", ""))).name.startswith("amltk-"):  # see the job's script
+        _scratch.append(str(own))
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _asked_to_end)
     task = asyncio.get_running_loop().create_task(_watch(server))

@@ -30,7 +30,7 @@ from amltk.preparation import child_command, preparation, python_executable
 from amltk.program_service import ProgramService
 from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
-from amltk_dask.executor import NO_PROFILE, DaskExecutor
+from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
 
 _MOST_NOTES = 1 << 16
 _TRIES = 3
@@ -270,7 +270,9 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
         "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
         **options.pop("scheduler_kwargs", {}),
     }
+    pages: dict[str, Any] = {}
     if "dashboard_address" not in options:
+        pages = NO_PAGES
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
@@ -280,7 +282,7 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
     with contextlib.ExitStack() as on_error:
         opened = on_error.enter_context(contextlib.ExitStack())
         opened.callback(home.clear)
-        with dask.config.set(NO_PROFILE):
+        with dask.config.set({**NO_PROFILE, **pages}):
             cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
         client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
         executor = DaskExecutor(

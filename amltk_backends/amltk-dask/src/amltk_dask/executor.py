@@ -22,13 +22,16 @@ from amltk_dask._call import Call
 from amltk_dask._errors import Death, Worker
 from amltk_dask._versions import check_fit, what_to_install
 
-__all__ = ["NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
+__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
+
+NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+"""For clusters of ours without a dashboard: the pages that are left show logs and stacks to all users of the machine."""
 
 _log = logging.getLogger("amltk_dask")
 
