@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
+from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
 
 _WAITING = {"Q": "queued", "H": "held", "W": "waiting for its time", "T": "being moved", "S": "suspended"}
 _ALIVE = {"R": "running", "E": "ending", "B": "an array that runs"}
@@ -36,8 +36,9 @@ class PBS(BatchSystem):
             comment = f" ({fields['comment']})" if fields.get("comment") else ""
             if job in ids and state in _WAITING | _ALIVE:
                 words = (_WAITING | _ALIVE)[state]
+                kind = CleanedUp if state == "E" else JobState
                 stuck = state == "H" or (state == "Q" and bool(_FOR_EVER.match(fields.get("comment", ""))))
-                found[job] = JobState(state in _WAITING, f"{state}, {words}{comment}", stuck=stuck)
+                found[job] = kind(state in _WAITING, f"{state}, {words}{comment}", stuck=stuck)
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
