@@ -2,8 +2,8 @@
 
     python standin_batch_system.py COMMAND FOLDER ARGUMENTS...
 
-FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, and `hold`, the reason for which
-they wait; and a folder for each job, named by its id.
+FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, `hold`, the reason for which they wait, and
+`epilog`, while which Slurm cleans up after jobs that ended; and a folder for each job, named by its id.
 """
 
 from __future__ import annotations
@@ -128,16 +128,20 @@ def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912
                 cancel(home, job)
         case "squeue":
             names = {"waiting": "PENDING", "running": "RUNNING"}
+            if (home / "epilog").exists():
+                names |= dict.fromkeys(("cancelled", "timeout", "preempted", "ended"), "COMPLETING")
             known = {job: each for job, each in states.items() if each[0] in names}
             if not known:
                 sys.exit("slurm_load_jobs error: Invalid job id specified")
-            out = [f"{job}:{names[what]}:{why or 'None'}" for job, (what, why) in known.items()]
+            out = [f"{job}:{names[what]}:{why or 'None'}:0:03" for job, (what, why) in known.items()]
         case "scontrol":
             ((job, (what, why)),) = states.items()
             names = {"running": "RUNNING", "waiting": "PENDING"}
             names |= {how: how.upper() for how in ("cancelled", "timeout", "preempted")}
             name = names.get(what) or ("COMPLETED" if why == "0" else "FAILED")
-            out = [f"JobId={job} JobName=dask-worker", f"   JobState={name} Reason=None", f"   ExitCode={why or 0}:0"]
+            if (home / "epilog").exists() and what not in {"running", "waiting"}:
+                name, why = "COMPLETING", "0:15"
+            out = [f"JobId={job} JobName=dask-worker", f"   JobState={name} Reason=None", f"   ExitCode={why if ':' in why else f'{why or 0}:0'}"]
         case "bjobs":
             names = {"waiting": "PEND", "running": "RUN", "unknown": ""}
             for job, (what, why) in states.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import dask
 import pytest
@@ -104,14 +106,43 @@ def test_the_guardian_cancels_what_is_left_and_removes_the_folder(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL], ids=str)
+def test_a_program_that_is_ended_by_a_signal_leaves_no_folder(number, tmp_path, until):
+    """Wherever its folders are: that of the jobs' output, and the one on this machine."""
+    (temporary := tmp_path / "temporary").mkdir()
+    (here := tmp_path / "here").mkdir()
+    program = f"""
+import os, signal
+from pathlib import Path
+from amltk_dask_jobqueue.guard import Guard
+guard = Guard("sh -c 'echo $0 > {tmp_path}/cancelled'", None, ".amltk-example-")
+Path(guard.scratch("amltk-example-"), "file").touch()
+guard.add("7")
+print(len(os.listdir()), len(os.listdir({str(temporary)!r})), flush=True)
+signal.signal({int(number)}, signal.SIG_DFL) if {number != signal.SIGKILL} else None
+os.kill(os.getpid(), {int(number)})
+"""
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=here, env=environ, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (-number, ["1", "1"])
+    until(lambda: [*here.iterdir(), *temporary.iterdir()] == [])
+    assert (tmp_path / "cancelled").read_text() == "7\n"
+
+
 def test_a_guard_that_is_closed_leaves_nothing(nothing_is_left, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     guard = Guard("false", None, ".amltk-example-")
     assert guard.folder.parent == tmp_path
+    scratch = Path(guard.scratch("amltk-example-"))
+    assert scratch.is_dir()
     guard.add("1")
     guard.remove("1")
     guard.close()
     assert list(tmp_path.iterdir()) == []
+    assert not scratch.exists()
+    assert not guard.add("2"), "nobody is there who would cancel it"
 
 
 SYSTEMS = ["htcondor", "lsf", "moab", "oar", "pbs", "sge", "slurm"]

@@ -39,6 +39,7 @@ def test_the_job_script():
         r"#OAR -O \S+/\.amltk-oar-NAME/%jobid%\.out",
     ]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
+    assert "idempotent" not in script, "only jobs of that type are run again"
     assert f"cd {Path.cwd()}\n" in script
     assert "--preload-nanny amltk_dask_jobqueue.worker" in script
 

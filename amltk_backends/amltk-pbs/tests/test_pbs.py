@@ -35,6 +35,9 @@ def test_the_job_script():
     script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS)
     for line in ["#PBS -q short", "#PBS -l select=1:ncpus=1:mem=477MB", "#PBS -l walltime=00:30:00"]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
+    for line in ["#PBS -r n", "#PBS -o /dev/null", "#PBS -e /dev/null"]:
+        assert f"{line}\n" in script
+    assert script.count("#PBS -o ") == script.count("#PBS -e ") == 1, "PBS copies no log into a folder that is gone"
     assert f"cd {Path.cwd()}\n" in script
     assert "--preload-nanny amltk_dask_jobqueue.worker" in script
 
@@ -102,3 +105,25 @@ def test_a_qstat_that_can_not_tell_says_so(said):
 def test_the_log_can_be_read_while_the_job_runs():
     script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS)
     assert re.search(r"exec >> \S+/\.amltk-pbs-NAME/job-\$\{PBS_JOBID:-\$SLURM_JOB_ID\}\.log 2>&1", script)
+
+
+def test_users_directives_come_last_and_their_skips_count(said):
+    options = {"job_extra_directives": ["-r y", "-m n"], "job_directives_skip": ["-N"]}
+    script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS, **options)
+    directives = re.findall("^#PBS (.*)$", script, re.MULTILINE)
+    assert directives.index("-r n") < directives.index("-r y") < directives.index("-m n")
+    assert not [each for each in directives if each.startswith("-N")]
+
+
+@pytest.mark.parametrize(
+    ("state", "comment", "stuck"),
+    [
+        ("Q", "Can Never Run: Insufficient amount of resource: ncpus (R: 99 A: 8 T: 8)", True),
+        ("Q", "can never run: can't fit in the largest placement set", True),
+        ("Q", "Not Running: Can never be too sure", False),
+        ("R", "Can Never Run: said before the node grew", False),
+    ],
+)
+def test_a_job_that_can_never_run_is_stuck(said, state, comment, stuck):
+    commands = said("qstat", f"Job Id: 7.server\n    job_state = {state}\n    comment = {comment}\n")
+    assert SYSTEM.states(commands, ["7"])["7"].stuck is stuck

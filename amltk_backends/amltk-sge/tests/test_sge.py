@@ -33,7 +33,7 @@ def said(tmp_path, monkeypatch):
 
 def test_the_job_script():
     script = plugin_manager().backend("sge").job_script(n_workers=1, **NEEDS)
-    for line in [r"#\$ -q short", r"#\$ -l h_rt=00:30:00", r"#\$ -cwd"]:
+    for line in [r"#\$ -q short", r"#\$ -l h_rt=00:30:00", r"#\$ -cwd", r"#\$ -r n"]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
     assert f"cd {Path.cwd()}\n" in script
     assert "--preload-nanny amltk_dask_jobqueue.worker" in script

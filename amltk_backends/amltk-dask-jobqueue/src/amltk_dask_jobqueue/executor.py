@@ -7,7 +7,6 @@ import functools
 import math
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def open_executor(
         folder = options.get("log_directory")
         guard = Guard(commands.cancel, None if folder is None else Path(folder).absolute(), f".amltk-{system.name}-")
         opened.callback(guard.close)
-        scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
+        scratch = guard.scratch(f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
         pages = {} if "dashboard_address" in (options.get("scheduler_options") or {}) else NO_PAGES
         with dask.config.set({**NO_PROFILE, **pages}):
@@ -103,7 +102,7 @@ def open_executor(
             kill=kill,
             heartbeat_timeout=heartbeat_timeout,
             autopsy=supervisor.autopsy,
-            autopsy_within=AUTOPSY_SECONDS,
+            autopsy_within=2 * AUTOPSY_SECONDS,  # it has an end of its own, with what is known by then
             lose=supervisor.lose,
         )
         executor.supervisor = supervisor

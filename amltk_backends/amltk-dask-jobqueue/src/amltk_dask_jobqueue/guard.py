@@ -14,6 +14,9 @@ from pathlib import Path
 
 from amltk_dask_jobqueue import guardian
 
+GUARDIAN_SECONDS = 3.0
+"""How long the end waits for the guardian, which cancels what is left."""
+
 
 class Guard:
     """Has jobs cancelled if this process dies, and keeps the folder for what they write.
@@ -33,7 +36,7 @@ class Guard:
         own = ""
         if folder is None:
             own = tempfile.mkdtemp(prefix=prefix, dir=_writable())
-        self._own = own
+        self._folders = [own] if own else []
         self.folder = Path(own) if folder is None else folder
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
@@ -45,27 +48,42 @@ class Guard:
             bufsize=0,
         )
 
-    def add(self, job: str) -> None:
-        """Have a job cancelled if this process dies."""
-        self._write(f"+{job}\n")
+    def add(self, job: str) -> bool:
+        """Have a job cancelled if this process dies; return whether the guardian is there to do so."""
+        return self._write(f"+{job}\n")
 
     def remove(self, job: str) -> None:
         """Leave a job alone: it is gone."""
         self._write(f"-{job}\n")
 
+    def scratch(self, prefix: str) -> str:
+        """Return a new folder on this machine, which is removed at the end, even if this process dies."""
+        folder = Path(tempfile.mkdtemp(prefix=prefix)).absolute()
+        self._folders.append(str(folder))
+        self._write(f"{folder}\n")
+        return str(folder)
+
     def close(self) -> None:
         """End the guardian; it cancels what has not been removed."""
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._process.wait()
-        if self._own:
-            shutil.rmtree(self._own, ignore_errors=True)
+        try:
+            self._process.wait(GUARDIAN_SECONDS)
+        except subprocess.TimeoutExpired:  # its command takes long; it removes the folders after that
+            threading.Thread(target=self._process.wait, name="amltk: guardian", daemon=True).start()
+            return
+        for folder in self._folders:  # if somebody has killed it
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str) -> bool:
         assert self._process.stdin is not None
-        with self._lock, contextlib.suppress(OSError, ValueError):  # somebody has killed it
-            self._process.stdin.write(line.encode())
+        try:
+            with self._lock:
+                self._process.stdin.write(line.encode())
+        except (OSError, ValueError):  # somebody has killed it, or it is closed
+            return False
+        return True
 
 
 def _writable() -> Path:

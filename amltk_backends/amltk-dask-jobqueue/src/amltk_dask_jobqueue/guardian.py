@@ -1,7 +1,7 @@
 """A small process that cancels the jobs of a main process that died: `python guardian.py FOLDER COMMAND...`.
 
-It reads lines, `+17` for a job that has been submitted, `-17` for one that is gone. At their end, which comes with that
-of the main process, it cancels the jobs that are left and removes the folder.
+It reads lines, `+17` for a job that has been submitted, `-17` for one that is gone, and absolute paths of further folders. At
+their end, which comes with that of the main process, it cancels the jobs that are left and removes the folders.
 """
 
 import contextlib
@@ -13,20 +13,23 @@ import sys
 
 def main(folder: str, *cancel: str) -> None:
     """Wait for the end of stdin, then cancel what is left."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     jobs: dict[str, None] = {}
+    folders = [folder] if folder else []
     for line in sys.stdin:
         sign, job = line[0], line[1:].strip()
         if sign == "+":
             jobs[job] = None
+        elif sign == "/":
+            folders.append(line.rstrip("\n"))
         else:
             jobs.pop(job, None)
     if jobs:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run([*cancel, *jobs], check=False, capture_output=True, timeout=60)
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
+    for each in folders:
+        shutil.rmtree(each, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -13,25 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any
 
 from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import Death, Worker, what_to_install
+from amltk_dask_jobqueue.background import in_thread
+from amltk_dask_jobqueue.cancelled import CancelledJobs
 from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.job import Ending, Job
 from amltk_dask_jobqueue.logs import exit_code_in, last_lines, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import Commands
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _log = logging.getLogger("amltk_dask_jobqueue")
 
@@ -47,59 +44,12 @@ LOST_SECONDS = 60.0
 """How long a job that runs may be without a worker that was there before."""
 ATTEMPTS = 3
 """So many jobs in a row may end before they have a worker, or not be taken, until no more are submitted."""
-GONE_SECONDS = 25.0
-"""How long it is waited for cancelled jobs to leave the queue."""
+GONE_SECONDS = 20.0
+"""How long the end waits for commands that run, and for cancelled jobs to leave the queue."""
 AUTOPSY_SECONDS = 15.0
 """How long a call whose worker died waits for the batch system's word on it."""
 LOG_SECONDS = 3.0
 """How long it is waited for the log of a job that ended: some systems copy it only then."""
-
-
-class Ending(NamedTuple):
-    """How a job ended.
-
-    Attributes:
-        words: The batch system's; "" if it has none.
-        log: The end of what the job wrote.
-    """
-
-    words: str
-    log: str
-
-
-@dataclass(eq=False)
-class Job:
-    """A job of ours.
-
-    Attributes:
-        name: Of its worker, as dask knows it; with a number behind it if it has several.
-        id: The batch system's.
-        script: The name of the file that was submitted.
-        since: When it was submitted, or lost its last worker, by the monotonic clock.
-        waiting: Whether it has not been started, as far as is known.
-        words: What the batch system said of it last.
-        stuck: Whether it will wait for ever.
-        missing: How often in a row the batch system did not know it.
-        workers: Addresses of those that are connected.
-        nannies: Addresses of what starts them; others when the job has been started again.
-        arrived: Whether one ever was.
-        silent: Whether one of them gives no sign of life.
-        ending: How it ended, once that is known.
-    """
-
-    name: str
-    id: str
-    script: str
-    since: float = field(default_factory=time.monotonic)
-    waiting: bool = True
-    words: str = ""
-    stuck: bool = False
-    missing: int = 0
-    workers: set[str] = field(default_factory=set)
-    nannies: set[str] = field(default_factory=set)
-    arrived: bool = False
-    silent: bool = False
-    ending: Ending | None = None
 
 
 class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
@@ -141,9 +91,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._work = work
         self._release = release
         self._give_up = give_up
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="amltk-dask-jobqueue")
         self._jobs: list[Job] = []
-        self._leaving: list[Job] = []
+        self._cancelled = CancelledJobs(commands, self._forget)
         self._by_name: dict[str, Job] = {}
         self._by_address: dict[str, Job] = {}
         self._here = Path.cwd()
@@ -158,6 +107,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._say_at = NO_WORKER_SECONDS
         self._said = ""
         self._over = False
+        self._ended: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -197,7 +147,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         job = self._job_of(str(state.name))
         if job is None:
             return
-        if job in self._leaving:  # OAR starts a job all the same that is cancelled a moment before
+        if job not in self._jobs:  # OAR starts a job all the same that is cancelled a moment before
             self._send_away(worker)
             return
         nanny = state.nanny or ""
@@ -221,10 +171,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def _send_away(self, worker: str) -> None:
         """Have a worker end, and its job with it."""
-        way = self._cluster.scheduler.remove_worker(worker, stimulus_id=f"{self.name}: cancelled", close=True)
+        self._spawn(self._cluster.scheduler.remove_worker(worker, stimulus_id=f"{self.name}: cancelled", close=True))
+
+    def _spawn(self, way: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(way)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # who waits for it may have left
+        return task
 
     def _job_of(self, worker: str) -> Job | None:
         return self._by_name.get(worker) or self._by_name.get(worker.rpartition("-")[0])
@@ -239,10 +193,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """
         self._submitted += 1
         name = f"{self._commands.system.name}-{self._submitted}"
-        job = Job(name, *await self._in_thread(self._start, name))
-        self._guard.add(job.id)
+        job = Job(name, *await in_thread(self._start, name))
         self._by_name[name] = job
-        self._jobs.append(job)
+        if self._over:
+            self._cancelled.cancel([job])
+        else:
+            self._jobs.append(job)
 
     def _start(self, name: str) -> tuple[str, str]:
         spec = self._cluster.new_spec
@@ -251,49 +207,35 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             asyncio.run(job.start())
         except ValueError as error:  # there is no id in what the command printed
             raise BatchSystemError(str(error), command=self._commands.submit) from error
+        if not self._guard.add(str(job.job_id)) and self._over:  # the command has taken longer than the end waits
+            self._commands.cancel_jobs([str(job.job_id)])
         return str(job.job_id), job.script
 
-    async def _cancel(self, jobs: Iterable[Job]) -> None:
+    def _cancel(self, jobs: Iterable[Job]) -> None:
         jobs = [job for job in jobs if job in self._jobs]
         self._jobs = [job for job in self._jobs if job not in jobs]
-        self._leaving += jobs
-        if jobs:
-            with contextlib.suppress(BatchSystemError):  # whether they go, `end` sees
-                await self._in_thread(self._commands.cancel_jobs, [job.id for job in jobs])
+        self._cancelled.cancel(jobs)
 
     async def watch(self) -> None:
         """Begin to watch over the jobs, and to submit what is missing."""
         self._watching = asyncio.create_task(self._watch())
 
     async def end(self) -> None:
-        """Cancel all jobs, and come back when the batch system has none of them any more."""
+        """Cancel all jobs, and come back when the batch system has none of them any more; it has a bounded time for that."""
+        if self._ended is None:
+            self._ended = asyncio.create_task(self._end())
+        await asyncio.shield(self._ended)
+
+    async def _end(self) -> None:
         self._over = True
         self._changed.set()
+        self._cancel(self._jobs)
+        begun = time.monotonic()
         if self._watching is not None:
-            await self._watching
-        await self._cancel(self._jobs)
-        deadline = time.monotonic() + GONE_SECONDS
-        pause, problem = 0.1, ""
-        while self._leaving:
-            try:
-                states = await self._states(self._leaving)
-            except BatchSystemError as error:
-                problem = f" {error}"
-            else:
-                for job in [job for job in self._leaving if job.id not in states]:
-                    self._leaving.remove(job)
-                    self._forget(job)
-            if not self._leaving:
-                break
-            if time.monotonic() > deadline:
-                ids = ", ".join(job.id for job in self._leaving)
-                _log.warning(
-                    "%s: cancelled jobs are still there after %g s: %s.%s", self.title, GONE_SECONDS, ids, problem
-                )
-                break
-            await asyncio.sleep(pause)
-            pause = min(2.0, pause * 1.5)
-        self._threads.shutdown(wait=False)
+            await asyncio.wait({self._watching}, timeout=GONE_SECONDS / 2)  # a command of it may hang
+        await self._cancelled.wait_until_gone(begun + GONE_SECONDS - time.monotonic())
+        if self._watching is not None:  # what it submits meanwhile, the guardian cancels
+            self._watching.cancel()
 
     # Watching.
 
@@ -301,7 +243,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """Do what has to be done, until it is over."""
         while not self._over:
             try:
-                await self._cancel([job for job in self._jobs if job.silent])
+                self._cancel([job for job in self._jobs if job.silent])
                 await self._look()
                 await self._say_if_nobody_comes()
                 await self._adjust()
@@ -327,19 +269,20 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         for job in [job for job in lost if now - job.since > LOST_SECONDS]:
             _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
             self._lost += 1
-            await self._cancel([job])
+            self._cancel([job])
 
     async def _ask_about(self, jobs: Collection[Job]) -> None:
         states = await self._states(jobs)
         for job in jobs:
             state = states.get(job.id)
-            if state is not None:
+            if state is not None and not (state.ended and not job.workers):
                 job.missing = 0
                 if job.waiting and not state.waiting:
                     job.since = time.monotonic()
                 job.waiting, job.words, job.stuck = state
             elif not job.workers and job in self._jobs:
                 job.missing += 1
+                job.words = job.words if state is None else state.words
                 # Some systems list a job only a moment after they have taken it.
                 if job.words or job.arrived or job.missing > 1:
                     await self._bury(job)
@@ -348,7 +291,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._jobs.remove(job)
         words = ""
         with contextlib.suppress(BatchSystemError):
-            words = await self._in_thread(self._commands.system.ending, self._commands, job.id)
+            words = await in_thread(self._commands.system.ending, self._commands, job.id)
         log = without_chatter(await self._log_of(job))
         how = f"ended as {words}" if words else "is gone, and nothing tells why"
         self._forget(job)
@@ -376,7 +319,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     async def _log_of(self, job: Job) -> str:
         deadline = time.monotonic() + LOG_SECONDS
-        while not (log := await self._in_thread(tail_of_log, self._guard.folder, job.id)):
+        while not (log := await in_thread(tail_of_log, self._guard.folder, job.id)):
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.3)
@@ -421,12 +364,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     async def _give_back(self, surplus: int) -> None:
         waiting = [job for job in reversed(self._jobs) if job.waiting or not job.arrived][:surplus]
-        await self._cancel(waiting)
+        self._cancel(waiting)
         idle: list[Job] = []
         for job in reversed(self._jobs):
             if len(waiting) + len(idle) < surplus and job.workers and all(map(self._release, job.workers)):
                 idle.append(job)
-        await self._cancel(idle)
+        self._cancel(idle)
 
     def _end_with(self, error: BatchSystemError) -> None:
         if not self._over:
@@ -453,7 +396,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._say_at = max(self._say_at, 2 * waited)
         text = f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run."
         for job in [job for job in shown if not job.waiting]:
-            log = last_lines(await self._in_thread(tail_of_log, self._guard.folder, job.id))
+            log = last_lines(await in_thread(tail_of_log, self._guard.folder, job.id))
             text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."
         self._say(text, key=words if stuck else text)
 
@@ -483,28 +426,25 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         job = self._by_address.get(worker.address)
         deadline = time.monotonic() + AUTOPSY_SECONDS
         log = ""
-        while job is not None and job.ending is None and job not in self._leaving and time.monotonic() < deadline:
-            log = await self._in_thread(tail_of_log, self._guard.folder, job.id)
+        while job is not None and job.ending is None and not job.cancelled and time.monotonic() < deadline:
+            log = await in_thread(tail_of_log, self._guard.folder, job.id)
             code = exit_code_in(log, worker.pid)
             if code is not None:
                 memory = f"pid={worker.pid}) exceeded" in log or None
                 return Death(code, memory, without_chatter(log), "")
             if job in self._jobs:
-                with contextlib.suppress(BatchSystemError):
-                    await self._ask_about([job])
+                with contextlib.suppress(BatchSystemError, asyncio.TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(self._spawn(self._ask_about([job]))), deadline - time.monotonic())
             if job.waiting or worker.nanny not in job.nannies:
                 now = f"it is {job.words}" if job.waiting else "it has been started again"
                 words = f"{self.title} has put its job {job.id} back into the queue: {now}."
                 return Death(None, None, without_chatter(log), words)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:
-            return Death(wrote=without_chatter(log))
+            words = "" if job is None or not job.words else f"{self.title}'s job {job.id} is {job.words}."
+            return Death(wrote=without_chatter(log), words=words)
         words, log = job.ending
         return Death(None, "MEMORY" in words.upper() or None, log, words)
 
     async def _states(self, jobs: Iterable[Job]) -> Any:
-        return await self._in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])
-
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
+        return await in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])

@@ -30,6 +30,20 @@ class JobState(NamedTuple):
     words: str
     stuck: bool = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended for good, and the batch system only cleans up after it."""
+        return False
+
+
+class CleanedUp(JobState):
+    """The state of a job that has ended for good, while the batch system cleans up after it."""
+
+    @property
+    def ended(self) -> bool:
+        """True."""
+        return True
+
 
 class BatchSystem(ABC):
     """A batch system: how it is talked to, and what its words mean.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
@@ -35,6 +37,10 @@ class LSF(BatchSystem):
         """Ask `bjobs`, which remembers jobs for an hour, as clusters mostly have it."""
         state, reason = _ask(commands, [job], "exit_reason").get(job, ("", ""))
         return _words(state, reason)
+
+    def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
+        """Have jobs run once: one whose node has failed would run again, when its program may be over."""
+        options["job_extra_directives"] = ["-rn", *(options.get("job_extra_directives") or [])]
 
 
 def _ask(commands: Commands, ids: Sequence[str], reason: str) -> dict[str, tuple[str, str]]:

@@ -16,6 +16,7 @@ _WAITING = {
     *("NotQueued", "Staging", "Migrated", "Blocked"),
 }
 _ALIVE = {"Starting", "Running", "Suspended"}
+_COPIES = ("#PBS -e ", "#PBS -o ")  # lines of dask-jobqueue
 _HELD = re.compile(r"\w*Hold|Deferred")
 
 
@@ -43,7 +44,10 @@ class Moab(BatchSystem):
         return f"{state}{why}"
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Have the output in the folder at once: Torque, which mostly runs the jobs, brings it there at the end."""
+        """Have jobs write into the folder themselves, and run once, as PBS's do: Torque mostly runs them."""
+        options["job_directives_skip"] = [*_COPIES, *(options.get("job_directives_skip") or [])]
+        directives = ["-o /dev/null", "-e /dev/null", "-r n"]
+        options["job_extra_directives"] = [*directives, *(options.get("job_extra_directives") or [])]
         file = f"{shlex.quote(str(folder))}/job-$PBS_JOBID.log"
         redirect = f"{{ : >> {file}; }} 2> /dev/null && exec >> {file} 2>&1"
         options["job_script_prologue"] = [redirect, *options["job_script_prologue"]]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
+from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
 
 _WAITING = {"Waiting", "Hold", "toLaunch", "toAckReservation", "Launching"}
 _ENDED = {"Terminated", "Error"}
@@ -31,7 +31,8 @@ class OAR(BatchSystem):
             state, message = told.get("state", ""), told.get("message") or ""
             if state not in _ENDED:
                 words = f"{state} ({message})" if message else state
-                found[job] = JobState(state in _WAITING, words, stuck=state == "Hold")
+                kind = CleanedUp if state == "Finishing" else JobState
+                found[job] = kind(state in _WAITING, words, stuck=state == "Hold")
         return found
 
     def ending(self, commands: Commands, job: str) -> str:

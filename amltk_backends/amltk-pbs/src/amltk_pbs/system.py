@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
+from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
 
 _WAITING = {"Q": "queued", "H": "held", "W": "waiting for its time", "T": "being moved", "S": "suspended"}
 _ALIVE = {"R": "running", "E": "ending", "B": "an array that runs"}
+_FOR_EVER = re.compile(r"Can Never Run\b", re.IGNORECASE)  # how the comment of the scheduler begins
+_COPIES = ("#PBS -e ", "#PBS -o ")  # lines of dask-jobqueue
 _UNKNOWN = re.compile(r"unknown job|has finished|does not exist|cannot locate", re.IGNORECASE)
 
 
@@ -34,7 +36,9 @@ class PBS(BatchSystem):
             comment = f" ({fields['comment']})" if fields.get("comment") else ""
             if job in ids and state in _WAITING | _ALIVE:
                 words = (_WAITING | _ALIVE)[state]
-                found[job] = JobState(state in _WAITING, f"{state}, {words}{comment}", stuck=state == "H")
+                kind = CleanedUp if state == "E" else JobState
+                stuck = state == "H" or (state == "Q" and bool(_FOR_EVER.match(fields.get("comment", ""))))
+                found[job] = kind(state in _WAITING, f"{state}, {words}{comment}", stuck=stuck)
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
@@ -50,7 +54,14 @@ class PBS(BatchSystem):
         return ", ".join(said)
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Have the output in the folder at once; PBS brings it there when the job has ended."""
+        """Have jobs write into the folder themselves, and run once.
+
+        PBS would copy the output when the job has ended, into a folder that may be gone by then. And it would run a job again
+        whose node has failed, minutes later, when its program may be over.
+        """
+        options["job_directives_skip"] = [*_COPIES, *(options.get("job_directives_skip") or [])]
+        directives = ["-o /dev/null", "-e /dev/null", "-r n"]
+        options["job_extra_directives"] = [*directives, *(options.get("job_extra_directives") or [])]
         file = f"{shlex.quote(str(folder))}/job-${{PBS_JOBID:-$SLURM_JOB_ID}}.log"
         redirect = f"{{ : >> {file}; }} 2> /dev/null && exec >> {file} 2>&1"
         options["job_script_prologue"] = [redirect, *options["job_script_prologue"]]

@@ -6,6 +6,8 @@ import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
@@ -49,6 +51,10 @@ class GridEngine(BatchSystem):
         fields = dict(re.findall(r"^(failed|exit_status)\s+(\S.*?)\s*$", said, re.MULTILINE))
         failed, code = fields.get("failed", "0"), fields.get("exit_status", "0")
         return "exit status 0" if failed == code == "0" else f"failed {failed}, exit status {' '.join(code.split())}"
+
+    def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
+        """Have jobs run once: one whose node has failed would run again, when its program may be over."""
+        options["job_extra_directives"] = ["-r n", *(options.get("job_extra_directives") or [])]
 
 
 def _why(commands: Commands, job: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState
+from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
 
+_LINE = re.compile(r"(\d+):(\w+):(.*?)(?::([\d:-]*\d:\d\d|INVALID))?")  # a reason may have colons of its own
 # Reasons to wait that only a change of the job, or of the cluster, takes away.
 _FOR_EVER = re.compile(r"PartitionConfig|Partition\w*Limit|BadConstraints|Invalid\w+|\w+MaxWallDurationPerJobLimit")
 _FOR_EVER_PER_JOB = re.compile(r"(Assoc|QOS)Max\w+PerJob\w*")
@@ -27,32 +29,40 @@ class Slurm(BatchSystem):
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
         """Ask `squeue`."""
         try:
-            said = commands.ask("squeue", "--noheader", f"--jobs={','.join(ids)}", "--format=%i:%T:%r")
+            said = commands.ask("squeue", "--noheader", f"--jobs={','.join(ids)}", "--format=%i:%T:%r:%M")
         except BatchSystemError as error:
             if "Invalid job id" in error.output:  # it says so if it knows none of them
                 return {}
             raise
         found = {}
-        for line in said.splitlines():
-            job, state, reason = (*line.strip().split(":", 2), "", "")[:3]
+        for line in filter(None, map(_LINE.fullmatch, map(str.strip, said.splitlines()))):
+            job, state, reason, ran = line.groups(default="")
+            if state in _ENDED:
+                continue
             why = "" if reason in {"", "None"} else f" ({reason})"
             stuck = bool(_FOR_EVER.fullmatch(reason) or _FOR_EVER_PER_JOB.fullmatch(reason))
-            found[job] = JobState(state == "PENDING", f"{state}{why}", stuck=state == "PENDING" and stuck)
-        return {job: state for job, state in found.items() if state.words.split()[0] not in _ENDED}
+            waits = state == "PENDING"
+            # One that goes back into the queue has run for no time at all: Slurm has forgotten when it began.
+            ended = state == "COMPLETING" and bool(re.search("[1-9]", ran))
+            found[job] = (CleanedUp if ended else JobState)(waits, f"{state}{why}", stuck=waits and stuck)
+        return found
 
     def ending(self, commands: Commands, job: str) -> str:
         """Ask `scontrol`, which forgets jobs soon after their end, then `sacct`, which not all clusters have."""
         try:
             said = commands.ask("scontrol", "show", "job", job)
         except BatchSystemError:
-            how = ("--noheader", "--allocations", "--parsable2", "--format=State")
-            return commands.ask("sacct", *how, f"--jobs={job}").strip()
+            return _accounted(commands, job)
         fields = dict(re.findall(r"\b(JobState|Reason|ExitCode)=(\S+)", said))
         state, reason, code = (fields.get(key, "") for key in ("JobState", "Reason", "ExitCode"))
-        if state not in _ENDED:
+        if state == "COMPLETING":
+            with contextlib.suppress(BatchSystemError):  # how it ended, only the accounting tells before it has left its nodes
+                if (accounted := _accounted(commands, job)).partition(" ")[0] in _ENDED:
+                    return accounted
+        elif state not in _ENDED:
             return ""
         more = [*([] if reason in {"", "None", "NonZeroExitCode", state} else [reason]), _MEANING.get(state, "")]
-        if state == "FAILED":
+        if state in {"FAILED", "COMPLETING"}:
             more.append(f"exit code {code}")
         more = [each for each in more if each]
         return f"{state} ({', '.join(more)})" if more else state
@@ -62,11 +72,17 @@ class Slurm(BatchSystem):
         options["job_extra_directives"] = ["--no-requeue", *(options.get("job_extra_directives") or [])]
 
 
+def _accounted(commands: Commands, job: str) -> str:
+    how = ("--noheader", "--allocations", "--parsable2", "--format=State")
+    return commands.ask("sacct", *how, f"--jobs={job}").strip()
+
+
 _ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 }
 _MEANING = {
+    "COMPLETING": "its nodes are being cleaned up",
     "CANCELLED": "somebody cancelled it",
     "NODE_FAIL": "its node failed",
     "OUT_OF_MEMORY": "it used more memory than it had asked for",

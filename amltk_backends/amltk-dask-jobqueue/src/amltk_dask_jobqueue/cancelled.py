@@ -1,0 +1,109 @@
+"""Cancels jobs in the background, and waits for their end for a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from amltk.exceptions import BatchSystemError
+from amltk_dask_jobqueue.background import in_thread
+from amltk_dask_jobqueue.job import Job
+from amltk_dask_jobqueue.system import Commands
+
+_log = logging.getLogger("amltk_dask_jobqueue")
+
+CLEAN_UP_SECONDS = 3.0
+"""How long the end waits for jobs of which the batch system only cleans up, which may take minutes."""
+
+
+class CancelledJobs:
+    """Jobs that have been cancelled, and that the batch system may still have.
+
+    Attributes:
+        jobs: They; used on the loop of dask's scheduler only.
+    """
+
+    def __init__(self, commands: Commands, forget: Callable[[Job], None]) -> None:
+        """Cancel nothing yet.
+
+        Args:
+            commands: Of the batch system.
+            forget: Is told of each job that is gone.
+        """
+        self._commands = commands
+        self._forget = forget
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.jobs: list[Job] = []
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """Have jobs cancelled, and return at once: a command may take minutes if a node does not answer."""
+        if not jobs:
+            return
+        self.jobs += [job for job in jobs if job not in self.jobs]
+        for job in jobs:
+            job.cancelled = job.cancelling = True
+        task = asyncio.get_running_loop().create_task(self._run_command(jobs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_command(self, jobs: Sequence[Job]) -> None:
+        refusal = ""
+        try:
+            await in_thread(self._commands.cancel_jobs, [job.id for job in jobs])
+        except BatchSystemError as error:  # as most say if one of the jobs has ended already
+            refusal = str(error)
+        for job in jobs:
+            job.cancelling, job.refusal = False, refusal
+
+    async def wait_until_gone(self, seconds: float) -> None:
+        """Return when the batch system has none of them any more, or after so many seconds; then warn."""
+        begun = time.monotonic()
+        self.cancel([job for job in self.jobs if job.refusal and not job.cancelling])
+        problem = f"{self._commands.system.title} does not answer what became of them."
+        pause = 0.1
+        while self.jobs and (left := begun + seconds - time.monotonic()) > 0:
+            try:
+                asked = in_thread(
+                    self._commands.system.states, self._commands, [job.id for job in self.jobs]
+                )
+                states = await asyncio.wait_for(asked, left)
+            except asyncio.TimeoutError:
+                break
+            except BatchSystemError as error:
+                problem = str(error)
+            else:
+                problem = ""
+                patient = time.monotonic() - begun < CLEAN_UP_SECONDS
+                for job in list(self.jobs):
+                    state = states.get(job.id)
+                    if state is None or (state.ended and not patient):
+                        self.jobs.remove(job)
+                        self._forget(job)
+                    else:
+                        job.words = state.words
+            if self.jobs:
+                await asyncio.sleep(min(pause, max(0.0, begun + seconds - time.monotonic())))
+                pause = min(2.0, pause * 1.5)
+        if self.jobs:
+            self._warn(seconds, problem)
+        elif self._tasks:  # commands whose jobs are gone are about to end
+            left = max(0.0, begun + seconds - time.monotonic())
+            await asyncio.wait(self._tasks, timeout=min(CLEAN_UP_SECONDS, left))
+        for task in self._tasks:  # its command goes on
+            task.cancel()
+
+    def _warn(self, seconds: float, problem: str) -> None:
+        system = self._commands.system
+        told = "; ".join(f"job {job.id}{f' is {job.words}' if job.words else ''}" for job in self.jobs)
+        ids = " ".join(job.id for job in self.jobs if job.cancelling)
+        reasons = [
+            problem,
+            *([f"The command '{self._commands.cancel} {ids}' has not answered yet."] if ids else []),
+            *dict.fromkeys(job.refusal for job in self.jobs if job.refusal and not job.cancelling),
+        ]
+        _log.warning(
+            "%s: cancelled jobs are still there after %.0f s: %s. %s A process that stays behind cancels them once more.",
+            system.title, seconds, told, " ".join(filter(None, reasons)),
+        )  # fmt: skip
