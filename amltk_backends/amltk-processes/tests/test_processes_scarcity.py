@@ -7,12 +7,12 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from calls_for_processes import add, hang
+from calls_for_processes import add, hang, wait_for
 
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _ending, _fork_server
@@ -190,3 +190,76 @@ def test_calls_end_when_the_pool_breaks_for_a_reason_that_nobody_can_say(tmp_pat
             error = call.exception(timeout=30)
             assert isinstance(error, BrokenProcessPool)
             assert "Unspeakable" in str(error)
+
+
+MEGABYTES = 200
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """Less than a quarter of what a large result takes can be had."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (there + (MEGABYTES << 18), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def large_bytes() -> bytes:
+    return bytes(MEGABYTES << 20)
+
+
+def large_buffer() -> tuple[object, ...]:
+    return bytearray(10), LargeBuffer(bytearray(MEGABYTES << 20))
+
+
+class LargeBuffer:
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, _: object) -> tuple[object, ...]:
+        import pickle
+
+        return LargeBuffer, (pickle.PickleBuffer(self.data),)
+
+
+@pytest.mark.parametrize("large", [large_bytes, large_buffer])
+def test_a_result_larger_than_free_memory_fails_its_call_alone(tmp_path: Path, until, large: Callable[[], object]) -> None:
+    with ProcessPoolExecutor(2) as executor:
+        innocent = executor.submit(wait_for, tmp_path / "gate", "x")
+        until((tmp_path / "began-x").exists)
+        with little_memory():
+            calls = [executor.submit(large), executor.submit(add, 1), executor.submit(large), executor.submit(add, 2)]
+            errors = [call.exception(timeout=60) for call in calls]
+        (tmp_path / "gate").touch()
+        assert isinstance(innocent.result(), int)
+        for error in (errors[0], errors[2]):
+            assert isinstance(error, MemoryError)
+            assert large.__name__ in str(error)
+        assert [calls[1].result(), calls[3].result()] == [2, 3]
+        assert executor.submit(large).exception() is None
+
+
+def limit_memory() -> None:
+    there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (there + (MEGABYTES << 18), resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("large", [large_bytes, large_buffer])
+def test_an_argument_larger_than_a_workers_memory_fails_its_call_alone(large: Callable[[], object]) -> None:
+    with ProcessPoolExecutor(1, initializer=limit_memory) as executor:
+        worker = executor.submit(os.getpid).result()
+        error = executor.submit(id, large()).exception(timeout=60)
+        assert isinstance(error, MemoryError)
+        assert "not enough memory in the worker process" in str(error)
+        assert executor.submit(os.getpid).result() == worker
+
+
+def test_a_function_larger_than_a_workers_memory_fails_its_calls_alone() -> None:
+    data = large_bytes()
+    with ProcessPoolExecutor(1, initializer=limit_memory) as executor:
+        for _ in range(2):
+            assert isinstance(executor.submit(lambda: len(data)).exception(timeout=60), MemoryError)
+        assert executor.submit(add, 1).result() == 2

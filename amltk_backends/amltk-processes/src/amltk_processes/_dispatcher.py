@@ -381,7 +381,7 @@ class Dispatcher:
             self._on_answer(link, *answer)
 
     def _on_answer(
-        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory] | None
     ) -> None:
         if kind == ALIVE:
             self._dead_on_arrival = 0
@@ -389,11 +389,15 @@ class Dispatcher:
             return
         if kind == LOG:
             logging_call = link.calls.get(number)
-            self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
+            if buffers is not None:  # else there was no memory for it
+                self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
+            if buffers is None:
+                msg = f"There is not enough memory in the main process for what {name_of(call.fn)} returned."
+                raise MemoryError(msg)  # noqa: TRY301 - as if `loads` had raised it
             outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
