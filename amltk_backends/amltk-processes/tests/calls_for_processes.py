@@ -37,6 +37,15 @@ def wait_for(gate: Path, name: str = "") -> int:
     return os.getpid()
 
 
+def hang(folder: Path, deaf: bool = False) -> None:
+    """Note the own process id, and never end."""
+    if deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "began").touch()
+    time.sleep(600)
+
+
 def family(folder: Path, deaf: bool = False) -> None:
     """Have a child, a grandchild, and a great-grandchild in a session of its own; write down their ids; never end."""
     if deaf:

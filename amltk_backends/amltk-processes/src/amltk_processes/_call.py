@@ -131,7 +131,10 @@ class Call(NamedTuple):
 
     def describe(self) -> str:
         """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
-        return describe_call(self.fn, self.args, self.kwargs)
+        try:
+            return describe_call(self.fn, self.args, self.kwargs)
+        except BaseException:  # what is the user's may raise anything
+            return "A call"
 
     def begin(self) -> bool:
         """Mark the future as running; False if nobody wants its result any more."""

@@ -30,6 +30,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,7 @@ from amltk.deaths import how_it_died
 from amltk.exceptions import add_note
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._errors import broken, died, killed
+from amltk_processes._errors import MakesError, broken, died, killed
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._limits import LONGEST, Limits
@@ -278,6 +279,7 @@ class Dispatcher:
             return
         self._start_workers()
         self._share_out()
+        _load_what_ends_workers()
         idle = sum(link.is_idle() for link in self.links)
         while idle and not self._queue and (back := self._take_from_busiest()):
             self.requeue(back)
@@ -379,7 +381,7 @@ class Dispatcher:
             self._on_answer(link, *answer)
 
     def _on_answer(
-        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory]
+        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory] | None
     ) -> None:
         if kind == ALIVE:
             self._dead_on_arrival = 0
@@ -387,16 +389,21 @@ class Dispatcher:
             return
         if kind == LOG:
             logging_call = link.calls.get(number)
-            self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
+            if buffers is not None:  # else there was no memory for it
+                self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
         call = link.answered(number, microseconds)
         outcome: Any
         try:
+            if buffers is None:
+                msg = f"There is not enough memory in the main process for what {name_of(call.fn)} returned."
+                raise MemoryError(msg)  # noqa: TRY301 - as if `loads` had raised it
             outcome = loads(data, buffers)
             if kind == ERROR:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
-            add_note(error, f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
+            with contextlib.suppress(BaseException):  # what is the user's may raise anything
+                add_note(error, f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
             kind, outcome = ERROR, error
         if call is self._first_call:
             if kind == ERROR:
@@ -470,11 +477,17 @@ class Dispatcher:
         self.requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
         for call in link.calls.values():
-            error = died(call, link.pid, how, report)
-            self.fail(call, error)
+            self.fail(call, died, link.pid, how, report)
 
-    def fail(self, call: Call, error: BaseException) -> None:
-        """End a call, and the pool with it if it was the initializer's."""
+    def fail(self, call: Call, make: MakesError, *args: Any, **more: Any) -> None:
+        """End a call with the error that `make` makes of it, and the pool with it if it was the initializer's.
+
+        It ends in any case: if its error can't be made, what was raised then is its error.
+        """
+        try:
+            error = make(call, *args, **more)
+        except BaseException as failure:
+            error = failure
         if call is self._first_call:
             self._failure = error
         else:
@@ -509,7 +522,7 @@ class Dispatcher:
             unfinished += [(call, None) for call in self._queue if call.begin()]
             for call, pid in unfinished:
                 if call is not self._first_call:
-                    call.fail(killed(call, pid) if self._failure is None else broken(self._failure))
+                    self.fail(call, killed, pid) if self._failure is None else call.fail(broken(self._failure))
             self._queue.clear()
             self._logs.close()
             self._selector.close()
@@ -519,6 +532,13 @@ class Dispatcher:
                 self._ended = True
             for over in self._limits.orders:
                 over.set()
+
+
+def _load_what_ends_workers() -> None:
+    """Load it while the first worker starts: there may be no descriptor to load it with when it is needed."""
+    if "amltk_processes._ending" not in sys.modules:
+        with contextlib.suppress(OSError, ImportError):
+            import amltk_processes._ending  # noqa: F401
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

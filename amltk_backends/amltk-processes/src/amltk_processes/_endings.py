@@ -5,7 +5,7 @@
       begin(link, grace, then) ──────────────────────────────> end_process_trees
         │  (or started(link), if the worker is just starting)     │ the worker, its children and grandchildren
       settle() <──────────────────────────── wakes it ────────────┘ are gone
-        └─> then()
+        └─> then(gone)
 
 Such a worker is given nothing more, and what it still says is not heard. It keeps its place until
 it is dead, so that there are never more workers than asked for.
@@ -14,6 +14,9 @@ it is dead, so that there are never more workers than asked for.
 from __future__ import annotations
 
 import collections
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,7 +26,7 @@ from amltk_processes._link import Link
 
 class _Ending(NamedTuple):
     grace: float
-    then: Callable[[], None]
+    then: Callable[[bool], None]
 
 
 class Endings:
@@ -34,16 +37,16 @@ class Endings:
         self._wake = wake
         self._under_way: dict[Link, _Ending] = {}
         self._threads: dict[Link, threading.Thread] = {}
-        self._gone: collections.deque[Link] = collections.deque()
+        self._over: collections.deque[tuple[Link, bool]] = collections.deque()
         self._watched: list[tuple[set[Link], threading.Event]] = []
 
-    def begin(self, link: Link, grace: float, then: Callable[[], None]) -> None:
+    def begin(self, link: Link, grace: float, then: Callable[[bool], None]) -> None:
         """End a worker with all that it started, whose link is closed.
 
         Args:
             link: The way to it.
             grace: Seconds between SIGTERM and SIGKILL; with 0, SIGKILL comes at once.
-            then: Called when nothing of it is left.
+            then: Called at the end with whether nothing of it is left, which is all but certain.
         """
         self._under_way[link] = _Ending(grace, then)
         if link.pid is not None:
@@ -65,35 +68,40 @@ class Endings:
             self._end(link, ending.grace)
 
     def _end(self, link: Link, grace: float) -> None:
-        from amltk_processes._ending import end_process_trees
-
         assert link.pid is not None
+        gone = False
         try:
-            end_process_trees([link.pid], grace)
+            from amltk_processes._ending import end_process_trees  # it is loaded: see `Dispatcher._start_workers`
+
+            gone = end_process_trees([link.pid], grace)
+        except BaseException:  # memory ran out, say; this takes nothing, and the fork server ends what is left
+            with contextlib.suppress(OSError):
+                os.killpg(link.pid, signal.SIGKILL)
         finally:
-            self._gone.append(link)
+            self._over.append((link, gone))
             self._wake()
 
     def settle(self) -> None:
         """Do what was to be done after those endings that are over."""
-        while self._gone:
-            self.finish(self._gone.popleft())
+        while self._over:
+            self.finish(*self._over.popleft())
 
-    def finish(self, link: Link) -> None:
-        """Take an ending as over."""
+    def finish(self, link: Link, gone: bool = True) -> None:
+        """Take an ending as over; `gone` is whether nothing of the worker is left."""
         ending = self._under_way.pop(link, None)
         if ending is None:
             return
         if thread := self._threads.pop(link, None):
             thread.join()
-        ending.then()
+        ending.then(gone)
         self._tell()
 
     def finish_all(self) -> None:
         """Wait for all, and take them as over."""
+        for thread in list(self._threads.values()):
+            thread.join()
+        self.settle()
         for link in list(self._under_way):
-            if thread := self._threads.get(link):
-                thread.join()
             self.finish(link)
 
     def watch(self, over: threading.Event) -> None:

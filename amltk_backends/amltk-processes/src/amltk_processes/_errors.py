@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import textwrap
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
 from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost
@@ -13,6 +14,9 @@ from amltk_processes._fork_server import Report
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
 _AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
+MakesError = Callable[..., BaseException]
+"""One of the functions here that take a call, the id of its worker's process, and whether that is gone."""
+
 
 class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
     """The pool can't go on: its initializer failed, or no process can be started. The cause is chained."""
@@ -20,7 +24,11 @@ class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
-    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {cause}")
+    try:
+        text = f"{type(cause).__name__}: {cause}"
+    except BaseException:  # raised by the exception's own `__str__`
+        text = type(cause).__name__
+    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {text}")
     error.__cause__ = cause
     return error
 
@@ -44,28 +52,33 @@ def died(call: Call, pid: int | None, how: str, report: Report | None) -> Worker
     )
 
 
-def timed_out(call: Call, pid: int | None) -> CallTimeoutError:
+def _ended(gone: bool) -> str:
+    return "was ended, with all that it had started" if gone else "was to be ended, but may still be there"
+
+
+def timed_out(call: Call, pid: int | None, *, gone: bool = True) -> CallTimeoutError:
     """Return the error of a call that took longer than it was allowed."""
     assert call.timeout is not None
     message = (
-        f"{call.describe()} took longer than its limit of {call.timeout:g} s and was ended, in process {pid} on "
-        f"{platform.node()}, with all that it had started. Give it more time, or less to do. {_AGAIN_LATE}"
+        f"{call.describe()} took longer than its limit of {call.timeout:g} s: its worker, process {pid} on "
+        f"{platform.node()}, {_ended(gone)}. Give it more time, or less to do. {_AGAIN_LATE}"
     )
     return CallTimeoutError(message, timeout=call.timeout, pid=pid)
 
 
-def lost(call: Call, pid: int | None, *, timeout: float) -> WorkerLost:
+def lost(call: Call, pid: int | None, *, timeout: float, gone: bool = True) -> WorkerLost:
     """Return the error of a call whose worker gave no sign of life for `timeout` seconds."""
     message = (
         f"{call.describe()} is lost: its worker, process {pid} on {platform.node()}, gave no sign of life for "
-        f"{timeout:g} s and was ended, with all that it had started. Somebody stopped it, or compiled code kept the "
+        f"{timeout:g} s and {_ended(gone)}. Somebody stopped it, or compiled code kept the "
         f"interpreter's lock for so long; if that is usual, have a longer heartbeat_timeout. {_AGAIN}"
     )
     return WorkerLost(message, pid=pid)
 
 
-def killed(call: Call, pid: int | None) -> WorkerDied:
+def killed(call: Call, pid: int | None, *, gone: bool = True) -> WorkerDied:
     """Return the error of a call that was ended on purpose, together with all others."""
     where = f", in process {pid} on {platform.node()}" if pid else ""
-    message = f"{call.describe()} was ended by kill_calls() or kill_workers(){where}, with all that it had started."
+    so = ", with all that it had started" if gone else "; that process may still be there"
+    message = f"{call.describe()} was ended by kill_calls() or kill_workers(){where}{so}."
     return WorkerDied(message, pid=pid)

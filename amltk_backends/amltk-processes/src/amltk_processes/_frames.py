@@ -34,7 +34,8 @@ _MAPPED = 1 << 25
 MOST_FUNCTIONS = 256
 
 Memory = bytes | bytearray | memoryview
-Frame = tuple[int, int, int, memoryview, Sequence[Memory]]
+# Without buffers (None), it is one for which there was no memory: its data is lost.
+Frame = tuple[int, int, int, memoryview, Sequence[Memory] | None]
 
 
 def pack(kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory] = ()) -> list[Memory]:
@@ -91,6 +92,7 @@ class FrameReader:
         self._rest = b""  # the beginning of a small frame, or of the head of a large one
         self._large: Frame | None = None
         self._missing: collections.deque[memoryview] = collections.deque()  # where what is left of it goes
+        self._to_drop = 0  # bytes left of one for which there is no memory
 
     def read(self) -> list[Frame] | None:
         """Read once, and return the frames that are complete now; None at the end of the file.
@@ -98,6 +100,8 @@ class FrameReader:
         Raises:
             OSError: The connection is broken, or does not block and nothing is there.
         """
+        if self._to_drop:
+            return self._drop()
         if self._missing:
             return self._read_large()
         received = self._connection.recv(CHUNK)
@@ -119,13 +123,19 @@ class FrameReader:
                 break
             sizes = struct.unpack_from(f"<{count}Q", data, start)
             at = self._begin_large((kind, number, tag), (length, *sizes), view, sizes_end)
-            if not self._missing:
+            if not self._missing and not self._to_drop:
                 frames += self._end_large()
         self._rest = data[at:]
         return frames
 
     def _begin_large(self, head: tuple[int, int, int], sizes: tuple[int, ...], view: memoryview, at: int) -> int:
-        parts = [_allocate(size) for size in sizes]
+        try:
+            parts = [_allocate(size) for size in sizes]
+        except (MemoryError, OSError):  # of `mmap`, it is this one
+            self._large = (*head, memoryview(b""), None)
+            dropped = min(sum(sizes), len(view) - at)
+            self._to_drop = sum(sizes) - dropped
+            return at + dropped
         self._large = (*head, memoryview(parts[0]), parts[1:])
         self._missing.extend(memoryview(part) for part in parts if part)
         while self._missing and at < len(view):
@@ -141,6 +151,13 @@ class FrameReader:
             return None
         self._received(length)
         return [] if self._missing else self._end_large()
+
+    def _drop(self) -> list[Frame] | None:
+        dropped = len(self._connection.recv(min(CHUNK, self._to_drop)))
+        if not dropped:
+            return None
+        self._to_drop -= dropped
+        return [] if self._to_drop else self._end_large()
 
     def _received(self, length: int) -> None:
         rest = self._missing[0][length:]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._endings import Endings
-from amltk_processes._errors import killed, lost, timed_out
+from amltk_processes._errors import MakesError, killed, lost, timed_out
 from amltk_processes._link import LOOKS, Link
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class Limits:
         return link.running()
 
     def _end(
-        self, link: Link, call: Call | None, grace: float, error: Callable[[Call, int | None], BaseException] | None
+        self, link: Link, call: Call | None, grace: float, error: MakesError | None
     ) -> None:
         """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
 
-        def then() -> None:
+        def then(gone: bool) -> None:
             if call is not None and error is not None:
-                self._dispatcher.fail(call, error(call, link.pid))
+                self._dispatcher.fail(call, error, link.pid, gone=gone)
 
         self._dispatcher.stop_listening(link)
         link.doom()

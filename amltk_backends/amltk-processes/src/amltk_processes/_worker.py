@@ -43,18 +43,27 @@ if TYPE_CHECKING:
 class _Function:
     """A function as it came, unpickled by the first call that needs it, so that a failure is that call's."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: memoryview, buffers: Sequence[Memory] | None) -> None:
         self._data: memoryview | None = data
+        self._buffers = buffers
         self._function: Callable[..., Any]
 
     def get(self) -> Callable[..., Any]:
         if self._data is not None:
+            _check_memory(self._buffers)
             self._function = loads(self._data)
             self._data = None
         return self._function
 
 
-Call = tuple[int, _Function | None, memoryview, Sequence[Memory]]
+Call = tuple[int, _Function | None, memoryview, Sequence[Memory] | None]
+
+
+def _check_memory(buffers: Sequence[Memory] | None) -> Sequence[Memory]:
+    if buffers is None:
+        msg = "There is not enough memory in the worker process for what the call was sent with."
+        raise MemoryError(msg)
+    return buffers
 
 
 def work(connection: socket.socket, tokens: int, levels: Levels | None = None) -> None:
@@ -161,7 +170,7 @@ class _Calls:
                 if kind == FUNCTION:
                     if len(self._functions) >= MOST_FUNCTIONS:
                         self._functions.clear()
-                    self._functions[tag] = _Function(data)
+                    self._functions[tag] = _Function(data, buffers)
                 elif kind == BEAT:
                     beat = functools.partial(_beat, self._writer, tag / 1e6)
                     threading.Thread(target=beat, name="amltk-processes: heartbeat", daemon=True).start()
@@ -173,7 +182,7 @@ def _answer(
     number: int,
     function: _Function | None,
     data: memoryview,
-    arrived: Sequence[Memory],
+    arrived: Sequence[Memory] | None,
 ) -> None:
     started = time.perf_counter()
     buffers: list[memoryview] = []
@@ -198,9 +207,12 @@ def _answer(
     writer.send(pack(kind, number, microseconds, answer, buffers))
 
 
-def _run(function: _Function | None, data: memoryview, arrived: Sequence[Memory], buffers: list[memoryview]) -> bytes:
+def _run(
+    function: _Function | None, data: memoryview, arrived: Sequence[Memory] | None, buffers: list[memoryview]
+) -> bytes:
     """Return the pickled result; `buffers` gets what is large of it."""
     try:
+        arrived = _check_memory(arrived)
         if function is None:
             fn, args, kwargs = loads(data, arrived)
         else:

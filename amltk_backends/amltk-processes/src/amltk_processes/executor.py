@@ -106,7 +106,7 @@ class ProcessPoolExecutor(Executor):
             max_workers,
             first,
             max_tasks_per_child,
-            heartbeat_timeout=heartbeat_timeout,
+            heartbeat_timeout=None if heartbeat_timeout is None else float(heartbeat_timeout),
             start_method=start_method,
             forward_logs=forward_logs,
             preload=preload,
@@ -149,7 +149,7 @@ class ProcessPoolExecutor(Executor):
             BrokenProcessPool: The initializer failed, or no process can be started.
         """
         check_seconds("timeout", timeout, zero=False)
-        return self._submit(timeout, fn, args, kwargs)
+        return self._submit(float(timeout), fn, args, kwargs)
 
     def map(
         self,

@@ -178,6 +178,7 @@ class Task(Emitter, Generic[P, R]):
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         check_seconds("timeout", seconds, or_none=True, zero=False)
+        seconds = None if seconds is None else float(seconds)  # it may be any real number, and is shown
         if seconds is not None and not self.scheduler.enforces_timeouts:
             msg = (
                 f"{self.scheduler.executor_label} cannot end a call that takes too long, as timeout={seconds:g} "

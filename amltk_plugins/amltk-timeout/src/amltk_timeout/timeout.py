@@ -52,7 +52,7 @@ class Timeout(TaskPlugin):
             ValueError: It is not above 0, or infinite.
         """
         check_seconds("seconds", seconds, zero=False)
-        self.seconds = seconds
+        self.seconds = float(seconds)
 
     def attach_task(self, task: Task[..., Any]) -> None:
         """Set the task's limit.
