@@ -22,13 +22,15 @@ from amltk_dask._call import Call
 from amltk_dask._errors import Death, Worker
 from amltk_dask._versions import check_fit, what_to_install
 
-__all__ = ["NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
+__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
+NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+"""For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
 _log = logging.getLogger("amltk_dask")
 
@@ -325,7 +327,7 @@ class DaskExecutor(Executor):
                 self._spawn(self._bury(worker, calls))
 
     def _take_from(self, worker: Worker) -> list[Call]:
-        running = self._running.pop(worker)
+        running = self._running.pop(worker, {})  # killed, and now gone
         for task in running.values():
             task.cancel()
         return list(running)
