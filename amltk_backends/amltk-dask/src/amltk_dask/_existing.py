@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import Any
 
-from distributed import Client
+from distributed import Client, Security
 
 from amltk_dask import _worker
 from amltk_dask._errors import Worker
@@ -16,7 +16,12 @@ _log = logging.getLogger("amltk_dask")
 
 
 def open_existing(
-    address: str | None, client: Client | None, *, allowed_failures: int, heartbeat_timeout: float | None
+    address: str | None,
+    client: Client | None,
+    *,
+    allowed_failures: int,
+    heartbeat_timeout: float | None,
+    security: Security | None = None,
 ) -> DaskExecutor:
     """Return an executor for a cluster, by a client of its own.
 
@@ -25,12 +30,13 @@ def open_existing(
         client: One that is connected to it, instead.
         allowed_failures: As for `DaskExecutor`.
         heartbeat_timeout: As for `DaskExecutor`.
+        security: With which the scheduler at `address` is reached; by default as dask's configuration says.
 
     Raises:
         OSError: There is no scheduler.
         NotSupportedError: Its workers have other versions than this process.
     """
-    options: dict[str, Any] = {"address": address}
+    options: dict[str, Any] = {"address": address, "security": security}
     if client is not None:
         options = {"address": client.scheduler.address, "security": client.security}
     own = Client.__new__(Client)

@@ -31,6 +31,7 @@ from amltk.program_service import ProgramService
 from amltk_dask import _guard
 from amltk_dask._errors import Death, Worker
 from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
+from amltk_dask.tls import security_of
 
 _MOST_NOTES = 1 << 16
 _TRIES = 3
@@ -256,8 +257,16 @@ def _check_limit(n_workers: int) -> None:
         raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: {text} ('ulimit -n'); raise it, or have fewer.")
 
 
-def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **options: Any) -> DaskExecutor:
+def open_local(
+    *, allowed_failures: int, heartbeat_timeout: float | None, security: Any = None, **options: Any
+) -> DaskExecutor:
     """Return an executor with a cluster of its own; `options` are those of `LocalCluster`.
+
+    Args:
+        allowed_failures: As for `DaskExecutor`.
+        heartbeat_timeout: As for `DaskExecutor`.
+        security: None or True: TLS, with a certificate of this run. False: plain TCP. Or what dask's `Security` says.
+        options: Of the cluster.
 
     Raises:
         OSError: The limit of open files is too low for so many workers; dask would wait for them for ever.
@@ -270,19 +279,20 @@ def open_local(*, allowed_failures: int, heartbeat_timeout: float | None, **opti
         "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
         **options.pop("scheduler_kwargs", {}),
     }
-    pages: dict[str, Any] = {}
+    config = dict(NO_PROFILE)
     if "dashboard_address" not in options:
-        pages = NO_PAGES
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
+        config |= NO_PAGES
     if options.get("n_workers") is None:
         options["n_workers"] = max(1, cpu_count() // (options.get("threads_per_worker") or 1))
     options = {"threads_per_worker": 1, **options, "scheduler_kwargs": at_scheduler, "silence_logs": False}
     with contextlib.ExitStack() as on_error:
         opened = on_error.enter_context(contextlib.ExitStack())
         opened.callback(home.clear)
-        with dask.config.set({**NO_PROFILE, **pages}):
+        options["security"] = security_of(security, home.scratch)
+        with dask.config.set(config):
             cluster = opened.enter_context(LocalCluster(worker_class=Process, processes=True, home=home, **options))
         client = opened.enter_context(Client(cluster, set_as_default=False, direct_to_workers=True))
         executor = DaskExecutor(

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
+NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+"""For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
 NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: the pages that are left show logs and stacks to all users of the machine."""
@@ -328,7 +330,7 @@ class DaskExecutor(Executor):
                 self._spawn(self._bury(worker, calls))
 
     def _take_from(self, worker: Worker) -> list[Call]:
-        running = self._running.pop(worker)
+        running = self._running.pop(worker, {})  # killed, and now gone
         for task in running.values():
             task.cancel()
         return list(running)

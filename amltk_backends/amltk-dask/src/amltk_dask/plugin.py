@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from amltk.backend import Backend, Capabilities
 from amltk.checks import check_int, check_not_patched, check_seconds, check_type, did_you_mean
 from amltk.hookspecs import hookimpl
+from amltk_dask.tls import check_security
 
 if TYPE_CHECKING:
     from amltk_dask.executor import DaskExecutor
@@ -23,6 +24,7 @@ def dask(
     client: Any = None,
     allowed_failures: int = 0,
     heartbeat_timeout: float | None = None,
+    security: Any = None,
     **options: Any,
 ) -> Executor:
     """Run calls with dask: in a cluster of this machine that is made for the run, or in one that exists.
@@ -39,6 +41,8 @@ def dask(
         allowed_failures: How often a call is run again whose worker died. dask's own default is 3.
         heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
             `WorkerLost`, and it is ended where that can be done. None: they are waited for.
+        security: By default a cluster that is made speaks TLS, with a certificate of its own, and refuses everybody
+            who does not have it; False for plain TCP. With `address`, the `distributed.Security` of that cluster.
         options: What else `distributed.LocalCluster` takes: `threads_per_worker`, `memory_limit`,
             `env`, `local_directory`, `dashboard_address` (by default there is no dashboard) and others.
     """
@@ -46,11 +50,21 @@ def dask(
     if address is not None or client is not None:
         from amltk_dask._existing import open_existing
 
-        return open_existing(address, client, allowed_failures=allowed_failures, heartbeat_timeout=heartbeat_timeout)
+        return open_existing(
+            address,
+            client,
+            security=security or None,
+            allowed_failures=allowed_failures,
+            heartbeat_timeout=heartbeat_timeout,
+        )
     from amltk_dask._local import open_local  # dask is imported when it is used
 
     return open_local(
-        n_workers=n_workers, allowed_failures=allowed_failures, heartbeat_timeout=heartbeat_timeout, **options
+        n_workers=n_workers,
+        allowed_failures=allowed_failures,
+        heartbeat_timeout=heartbeat_timeout,
+        security=security,
+        **options,
     )
 
 
@@ -64,6 +78,7 @@ def _check(
     client: Any = None,
     allowed_failures: int = 0,
     heartbeat_timeout: float | None = None,
+    security: Any = None,
     **options: Any,
 ) -> None:
     check_int("n_workers", n_workers, at_least=1, or_none=True)
@@ -83,8 +98,15 @@ def _check(
         if given:
             msg = f"{given[0]}= is for a cluster that is made for the run, not for one that exists: leave it out."
             raise TypeError(msg)
+        if security is not None and client is not None:
+            msg = f"security= is that of the client, which has it already: leave it out; got {security!r}."
+            raise TypeError(msg)
+        if security is True:
+            msg = "security=True is a new certificate, which a cluster that exists does not know; pass its Security."
+            raise ValueError(msg)
     elif options:
         _check_options(options)
+    check_security(security, options.get("protocol"), options.get("host"))
 
 
 def _check_options(options: dict[str, Any]) -> None:

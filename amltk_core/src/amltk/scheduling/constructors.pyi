@@ -26,6 +26,7 @@ class Constructors:
         client: Any = None,
         allowed_failures: int = 0,
         heartbeat_timeout: float | None = None,
+        security: Any = None,
         **options: Any,
     ) -> Self: ...
     @classmethod

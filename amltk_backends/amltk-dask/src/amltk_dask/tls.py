@@ -1,0 +1,110 @@
+"""TLS for a cluster that is made for a run: a certificate that only this run has.
+
+One self-signed certificate is certificate authority and identity of every side. Who has its key belongs to the run; all
+others are refused in the handshake, before dask reads a byte of theirs. The key lies in one file that only its owner
+can read: it is in no argument, environment variable or log, and goes with the folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amltk.checks import check_type
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+_DAY = datetime.timedelta(days=1)
+_LIFETIME = 3650 * _DAY  # a run never outlives its certificate
+
+
+def check_security(security: Any, protocol: Any = None, host: Any = None) -> None:
+    """Refuse a value that is no security, or that other options take away.
+
+    Args:
+        security: As the user gave it: None, True, False or a `Security` of dask.
+        protocol: What else the user gave, as in "tcp://".
+        host: What else the user gave, which may begin with a protocol.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: The cluster is to have a certificate, and a protocol that does not use it.
+    """
+    if security is None or security is True:
+        if protocol is None and "://" in str(host):
+            protocol = host
+        if protocol is not None and str(protocol).partition("://")[0] != "tls":
+            msg = f"{protocol!r} is not encrypted: leave it out, or allow that with security=False."
+            raise ValueError(msg)
+    elif security is not False:
+        from distributed import Security  # dask is imported when it is used
+
+        check_type("security", security, Security)
+
+
+def security_of(security: Any, folder: str | Path) -> Security | None:
+    """Return what a cluster of ours is secured with.
+
+    Args:
+        security: As the user gave it. None and True: a certificate for this run. False: nothing.
+        folder: Where the certificate lies, if one is made.
+    """
+    if security is None or security is True:
+        return make_security(Path(folder) / "tls.pem")
+    return security or None
+
+
+def make_security(file: Path) -> Security:
+    """Make a key and a certificate, and write both to `file`.
+
+    `Security.temporary()` of dask takes up to half a second for an RSA key, and its certificate is not yet valid on
+    machines whose clocks are late.
+    """
+    write_certificate(file)
+    return security_from(file)
+
+
+def security_from(file: Path) -> Security:
+    """Return the `Security` of a cluster all of whose sides have this file."""
+    from distributed import Security
+
+    path = str(file)
+    names = [f"tls_{role}_{part}" for role in ("client", "scheduler", "worker") for part in ("cert", "key")]
+    return Security(require_encryption=True, tls_ca_file=path, **dict.fromkeys(names, path))
+
+
+def write_certificate(file: Path) -> None:
+    """Write a new key, and the certificate that it signs, as PEM, readable for the owner alone."""
+    from cryptography import x509  # not before a run begins: it takes its time to import
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "amltk: one run")])
+    now = datetime.datetime.now(datetime.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    # Python 3.13 and later ask for the extensions, and older versions of dask leave it to them.
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)  # clocks of other machines may be late
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:  # noqa: PTH123 - the mode
+        target.write(text)
