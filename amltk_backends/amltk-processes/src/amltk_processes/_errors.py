@@ -6,7 +6,7 @@ import platform
 import textwrap
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost
+from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost, text_of
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
@@ -20,7 +20,7 @@ class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
-    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {cause}")
+    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {text_of(cause)}")
     error.__cause__ = cause
     return error
 

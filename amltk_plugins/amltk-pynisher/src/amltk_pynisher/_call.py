@@ -43,7 +43,7 @@ from typing import Any
 
 from pynisher import CpuTimeoutException, MemoryLimitException, WallTimeoutException
 
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, add_note
 from amltk.remote import loads
 from amltk_pynisher import _child, _forking, _records
 from amltk_pynisher._handover import Settings, draw_seeds
@@ -101,7 +101,7 @@ class LimitedFunction:
             if not succeeded:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
-            error.add_note(f"Raised while what came of {self.__qualname__} was unpickled.")
+            add_note(error, f"Raised while what came of {self.__qualname__} was unpickled.")
             raise
         if succeeded:
             return outcome
