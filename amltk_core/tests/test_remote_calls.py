@@ -93,8 +93,17 @@ def test_what_the_user_raises_while_the_result_is_unpickled_arrives(error):
     assert arrived.__notes__ == ["Raised while what Breaks returned was unpickled in the main process."]
 
 
+def test_an_exception_whose_class_refuses_its_notes_and_its_reduction_arrives():
+    assert type(load_exception(dump_exception(Unspeakable(), pickle.dumps))) is Unspeakable
+
+
 def test_an_exception_of_which_nothing_can_be_said_arrives_as_its_name():
-    arrived = load_exception(dump_exception(Unspeakable(), pickle.dumps))
+    def dumps(value: object) -> bytes:
+        if getattr(value, "type_name", "").endswith("Unspeakable"):
+            raise MemoryError
+        return pickle.dumps(value)
+
+    arrived = load_exception(dump_exception(Unspeakable(), dumps))
     assert type(arrived) is RuntimeError
     assert str(arrived).startswith("Unspeakable, which cannot be sent: ")
 

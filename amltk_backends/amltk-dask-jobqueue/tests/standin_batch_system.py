@@ -141,7 +141,11 @@ def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912
             name = names.get(what) or ("COMPLETED" if why == "0" else "FAILED")
             if (home / "epilog").exists() and what not in {"running", "waiting"}:
                 name, why = "COMPLETING", "0:15"
-            out = [f"JobId={job} JobName=dask-worker", f"   JobState={name} Reason=None", f"   ExitCode={why if ':' in why else f'{why or 0}:0'}"]
+            out = [
+                f"JobId={job} JobName=dask-worker",
+                f"   JobState={name} Reason=None",
+                f"   ExitCode={why if ':' in why else f'{why or 0}:0'}",
+            ]
         case "bjobs":
             names = {"waiting": "PEND", "running": "RUN", "unknown": ""}
             for job, (what, why) in states.items():

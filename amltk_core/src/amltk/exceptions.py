@@ -27,6 +27,7 @@ Bad arguments raise the ordinary `TypeError` and `ValueError`.
 from __future__ import annotations
 
 import signal
+from typing import Any, Literal
 
 
 class AmltkError(Exception):
@@ -182,5 +183,40 @@ class RemoteError(AmltkError):
 
 def add_note(error: BaseException, note: str) -> None:
     """Add a note to `error`, also if its class lets no attribute be set, as an exception that is a frozen dataclass."""
-    notes = vars(error).get("__notes__")
-    vars(error)["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
+    attributes = attributes_of(error)
+    notes = attributes.get("__notes__")
+    attributes["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
+
+
+# The users' classes may hide or guard these, with a property or a `__setattr__` of their own; Python's own are below.
+
+
+def attributes_of(error: BaseException) -> dict[str, Any]:
+    """Return the dictionary of the attributes of `error`, whatever its class does."""
+    attributes: dict[str, Any] = BaseException.__dict__["__dict__"].__get__(error)
+    return attributes
+
+
+def part_of(
+    error: BaseException, name: Literal["__traceback__", "__cause__", "__context__", "__suppress_context__"]
+) -> Any:
+    """Return what Python keeps with an exception, whatever its class does."""
+    return BaseException.__dict__[name].__get__(error)
+
+
+def notes_of(error: BaseException) -> tuple[str, ...]:
+    """Return the notes of `error`, whatever its class does."""
+    notes = attributes_of(error).get("__notes__")
+    return tuple(note for note in notes if isinstance(note, str)) if isinstance(notes, (list, tuple)) else ()
+
+
+NO_TEXT = "<its text cannot be had: "
+"""How the text of an exception begins that has none: its own `__str__` raises."""
+
+
+def text_of(error: BaseException) -> str:
+    """Return what `error` says, whatever its class does."""
+    try:
+        return str(error)
+    except Exception as failure:  # an exception whose own __str__ raises
+        return f"{NO_TEXT}{type(failure).__name__}>"

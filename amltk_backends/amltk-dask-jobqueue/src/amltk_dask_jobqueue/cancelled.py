@@ -65,11 +65,9 @@ class CancelledJobs:
         pause = 0.1
         while self.jobs and (left := begun + seconds - time.monotonic()) > 0:
             try:
-                asked = in_thread(
-                    self._commands.system.states, self._commands, [job.id for job in self.jobs]
-                )
+                asked = in_thread(self._commands.system.states, self._commands, [job.id for job in self.jobs])
                 states = await asyncio.wait_for(asked, left)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 break
             except BatchSystemError as error:
                 problem = str(error)

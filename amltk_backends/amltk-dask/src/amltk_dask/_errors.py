@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 from typing import NamedTuple
 
 from amltk.deaths import how_it_died
-from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
+from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost, text_of
 from amltk_dask._call import Call
 
 _OTHERS = "All other calls go on."
@@ -55,7 +55,7 @@ def broken(cause: BaseException) -> BaseException:
     """Return the error of a call that a broken executor has or is given; one for each, for tracebacks grow on it."""
     if isinstance(cause, BatchSystemError):
         return BatchSystemError(str(cause), command=cause.command, output=cause.output)
-    error = BrokenExecutor(f"No call can run any more: {type(cause).__name__}: {cause}")
+    error = BrokenExecutor(f"No call can run any more: {type(cause).__name__}: {text_of(cause)}")
     error.__cause__ = cause
     return error
 

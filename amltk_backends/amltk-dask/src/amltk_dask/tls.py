@@ -106,5 +106,5 @@ def write_certificate(file: Path) -> None:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + certificate.public_bytes(serialization.Encoding.PEM)
-    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:  # noqa: PTH123 - the mode
+    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
         target.write(text)

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from amltk.deaths import how_it_died
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, text_of
 from amltk_loky._call import Call
 from amltk_loky._pool import Death
 
@@ -33,7 +33,9 @@ _AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken executor has or is given; one for each, for tracebacks grow on it."""
-    message = f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {cause}"
+    message = (
+        f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {text_of(cause)}"
+    )
     error = BrokenProcessPool(message)
     error.__cause__ = cause
     return error

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost
+from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost, text_of
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
@@ -24,10 +24,7 @@ class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
-    try:
-        text = f"{type(cause).__name__}: {cause}"
-    except BaseException:  # raised by the exception's own `__str__`
-        text = type(cause).__name__
+    text = f"{type(cause).__name__}: {text_of(cause)}"
     error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {text}")
     error.__cause__ = cause
     return error

@@ -26,7 +26,7 @@ import ray
 from ray import exceptions
 
 from amltk.deaths import MemoryKills
-from amltk.exceptions import NotSupportedError
+from amltk.exceptions import NotSupportedError, text_of
 from amltk.remote import dump_call
 from amltk_ray import _errors, _local, _worker
 from amltk_ray._call import Call
@@ -262,7 +262,7 @@ class RayExecutor(Executor):
             self._ended(call, call.fail, failure)
 
     def _bury(self, call: Call, error: BaseException) -> None:
-        death, host, said = Death(), "", str(error)
+        death, host, said = Death(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
             pid = self._local.pid(call.ref.task_id().hex())

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any, ParamSpec, TypeVar
 
+from amltk.exceptions import text_of
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -48,6 +50,6 @@ class PreparedThreads(ThreadPoolExecutor):
     def _check(self) -> None:
         if self._failures:
             first = self._failures[0]  # for all calls the same, so that a run sees that it is one breakdown
-            said = f"{type(first).__name__}: {first}"
+            said = f"{type(first).__name__}: {text_of(first)}"
             msg = f"The thread pool is broken and takes no more calls: its initializer raised {said}"
             raise BrokenThreadPool(msg) from first

@@ -16,10 +16,10 @@ import traceback
 from dataclasses import dataclass
 
 from amltk.calls import describe_value
-from amltk.exceptions import RemoteError, add_note
+from amltk.exceptions import RemoteError, add_note, attributes_of, notes_of, part_of, text_of
 from amltk.remote import pickling
 from amltk.remote.pickling import Dumps, Loads
-from amltk.remote.rebuilding import Pickling, made, recipe_of, set_attribute, text_of
+from amltk.remote.rebuilding import Pickling, made, recipe_of, set_attribute
 
 _REMOTE_NOTE = "Remote traceback"
 
@@ -55,7 +55,7 @@ class PackedException:
 
     def _unpack_alone(self, loads: Loads) -> BaseException:
         error = self._rebuild(loads)
-        vars(error).pop("__notes__", None)
+        attributes_of(error).pop("__notes__", None)
         for note in self.notes:
             add_note(error, note)
         if self.lost:
@@ -68,7 +68,7 @@ class PackedException:
     def _rebuild(self, loads: Loads) -> BaseException:
         try:
             if self.recipe is not None:
-                return made(loads(self.recipe), [member._unpack_alone(loads) for member in self.members])
+                return made(loads(self.recipe), [member._unpack_alone(loads) for member in self.members], self.text)
         except (Exception, SystemExit):  # noqa: S110 - what is missing here, or a constructor that refuses
             pass
         return RemoteError(self.text, self.type_name)
@@ -90,7 +90,7 @@ def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loa
         The description. Values in it that cannot be pickled are replaced by text.
     """
     # One that comes from a process of this one already says where it was raised.
-    said = any(note.startswith(_REMOTE_NOTE) for note in _notes(error))
+    said = any(note.startswith(_REMOTE_NOTE) for note in notes_of(error))
     tail = "" if said else _formatted(error)
     return _pack(error, Pickling(dumps, loads), tail, set())
 
@@ -137,21 +137,18 @@ def _pack(error: BaseException, pickling: Pickling, formatted: str, seen: set[in
         where=f"process {os.getpid()} on {platform.node()}" if formatted else "",
         recipe=recipe,
         lost=lost,
-        notes=_notes(error),
-        cause=chained(error.__cause__),
-        context=chained(error.__context__),
-        suppress_context=error.__suppress_context__,
+        notes=notes_of(error),
+        cause=chained(part_of(error, "__cause__")),
+        context=chained(part_of(error, "__context__")),
+        suppress_context=part_of(error, "__suppress_context__"),
         members=tuple(_pack(member, pickling, "", seen) for member in members),
     )
-
-
-def _notes(error: BaseException) -> tuple[str, ...]:
-    notes = getattr(error, "__notes__", ())
-    return tuple(map(str, notes)) if isinstance(notes, (list, tuple)) else ()  # anything may have been put there
 
 
 def _formatted(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # an attribute of the user's class raises
-        return "".join([*traceback.format_tb(error.__traceback__), f"{type(error).__qualname__}: {text_of(error)}"])
+        return "".join(
+            [*traceback.format_tb(part_of(error, "__traceback__")), f"{type(error).__qualname__}: {text_of(error)}"]
+        )

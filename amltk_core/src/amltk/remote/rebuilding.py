@@ -14,6 +14,7 @@ from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
 from amltk.calls import describe_value
+from amltk.exceptions import NO_TEXT, attributes_of, text_of
 from amltk.remote.pickling import Dumps, Loads
 
 # What cannot be pickled as a whole is taken apart, if it has so few parts, so many levels deep.
@@ -76,7 +77,7 @@ class _Parts(NamedTuple):
         error = _new(self.cls, (self.args[0], members) if members else self.args)
         if not members:  # an ExceptionGroup checks its members, so it can't be made of arguments alone
             set_attribute(error, "args", self.args)
-        vars(error).update(self.attributes)
+        attributes_of(error).update(self.attributes)
         for name, value in self.slots.items():
             with contextlib.suppress(AttributeError, TypeError):  # in C, some are set by the constructor alone
                 set_attribute(error, name, value)
@@ -97,14 +98,15 @@ class _Reduced(NamedTuple):
         return error
 
 
-def made(recipe: _Parts | _Reduced, members: Sequence[BaseException]) -> BaseException:
-    """Make an exception by a recipe; `members` are those of a group.
+def made(recipe: _Parts | _Reduced, members: Sequence[BaseException], text: str) -> BaseException:
+    """Make an exception by a recipe; `members` are those of a group, `text` is what the original said.
 
     Raises:
         Exception: The class is another one here, or can't do without what was lost.
     """
     error = recipe.make(members)
-    str(error)  # a class may compute its text from what could not be sent
+    if not text.startswith(NO_TEXT):
+        str(error)  # a class may compute its text from what could not be sent
     return error
 
 
@@ -119,7 +121,10 @@ def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
 
 def set_attribute(error: BaseException, name: str, value: object) -> None:
     """Set an attribute also where the class refuses it, as a frozen dataclass does."""
-    object.__setattr__(error, name, value)
+    if name in BaseException.__dict__:  # the class may have a property of this name
+        BaseException.__dict__[name].__set__(error, value)
+    else:
+        object.__setattr__(error, name, value)
 
 
 def recipe_of(
@@ -128,15 +133,16 @@ def recipe_of(
     """Return how to make `error` anew, pickled, and what is lost then; None if there is no way."""
     own = any(name in vars(cls) for cls in type(error).__mro__ if cls.__module__ != "builtins" for name in _OWN_WAYS)
     ways = (_reduced, _parts) if own and not members else (_parts, _reduced)
+    text = text_of(error)
     second_best: tuple[bytes | None, tuple[str, ...]] = None, ()
     for way in ways:
         lost: list[str] = []
         try:
             recipe = pickling.dumps(way(error, pickling, lost))
-            copy = made(pickling.loads(recipe), members)
+            copy = made(pickling.loads(recipe), members, text)
             if type(copy) is not type(error):
                 continue
-            same_text = text_of(copy) == text_of(error)
+            same_text = text_of(copy) == text
             if not lost and same_text and _is_like(copy, error):
                 return recipe, ()
         except (Exception, SystemExit):  # noqa: S112 - a constructor that takes other arguments, say
@@ -174,7 +180,7 @@ def _args(error: BaseException) -> tuple[Any, ...]:
 
 
 def _attributes(error: BaseException) -> dict[str, Any]:
-    return {name: value for name, value in vars(error).items() if name != "__notes__"}
+    return {name: value for name, value in attributes_of(error).items() if name != "__notes__"}
 
 
 def _slots(error: BaseException) -> dict[str, Any]:
@@ -216,11 +222,3 @@ def _are_alike(left: Any, right: Any) -> bool:
     if kind in (list, tuple):
         return len(left) == len(right) and all(map(_are_alike, left, right))
     return True
-
-
-def text_of(error: BaseException) -> str:
-    """Return what `error` says, whatever its class does."""
-    try:
-        return str(error)
-    except Exception as failure:  # an exception whose own __str__ raises
-        return f"<its text cannot be had: {type(failure).__name__}>"

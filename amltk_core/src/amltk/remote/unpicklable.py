@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
-from amltk.exceptions import add_note
+from amltk.exceptions import add_note, text_of
 
 _MOST_SECONDS = 2.0
 _MOST_PARTS_ALONE = 8  # more are tested together first
@@ -76,7 +76,7 @@ def _unpicklable(error: BaseException, what: str, instead: str) -> BaseException
     if isinstance(error, RecursionError):
         return pickle.PicklingError(f"Cannot pickle {what}: it is nested too deeply. {instead}")
     if isinstance(error, (pickle.PicklingError, TypeError, AttributeError)):
-        return pickle.PicklingError(f"Cannot pickle {what}: {_cut(str(error))}. {instead}")
+        return pickle.PicklingError(f"Cannot pickle {what}: {_cut(text_of(error))}. {instead}")
     add_note(error, f"Raised while {what} was pickled.")
     return error
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from amltk import events
 from amltk.events import Event, Handler
-from amltk.exceptions import SchedulerNotRunningError, add_note
+from amltk.exceptions import SchedulerNotRunningError, add_note, part_of
 from amltk.scheduling.policy import Action
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Callbacks:
         elif isinstance(error, SystemExit):
             self.run.fail(error)
         elif self.run.apply_policy(error) is Action.IGNORE:
-            logger.error("%s raised; the run goes on, as on_exception= says.", who, exc_info=error)
+            exc_info = type(error), error, part_of(error, "__traceback__")  # an exception may be false
+            logger.error("%s raised; the run goes on, as on_exception= says.", who, exc_info=exc_info)
 
     def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
         """Say which callback holds everything up: whoever looks at the run sees that it stands still, but not why."""

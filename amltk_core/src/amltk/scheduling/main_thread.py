@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from amltk.exceptions import NotSupportedError, WorkerDied
+from amltk.exceptions import NotSupportedError, WorkerDied, add_note, text_of
 
 _HELP = (
     "the main thread of the program has ended, and Python then lets the threads and processes of concurrent.futures "
@@ -40,5 +40,5 @@ def check_main_thread(label: str, cause: BaseException | None = None) -> None:
 
 def explain(error: BaseException) -> None:
     """Add why an executor takes no calls to what it raised, if that is for the end of the main thread."""
-    if main_thread_has_ended() and isinstance(error, (RuntimeError, WorkerDied)) and "shutdown" in str(error):
-        error.add_note(f"Note that {_HELP}")
+    if main_thread_has_ended() and isinstance(error, (RuntimeError, WorkerDied)) and "shutdown" in text_of(error):
+        add_note(error, f"Note that {_HELP}")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
-from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note
+from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
 from amltk.scheduling.callbacks import Callbacks, Timer
@@ -474,20 +474,28 @@ class Run:
             return
         try:
             result = source.result()
-        except BaseException as error:
-            if not source.cancelled():
-                if error is not source.exception():
-                    raise  # not what the call raised, but a second Ctrl-C just now
-                _forget_us(error)
-            if source.cancelled() or (self._killing and isinstance(error, (BrokenExecutor, WorkerDied))):
+        except BaseException as raised:
+            if source.cancelled():
                 self._tell_cancelled(future)
-            elif not runs_again(self, future, error):
-                self._tell_exception(future, error)
+                return
+            error = source.exception()
+            if error is None or (raised is not error and isinstance(raised, KeyboardInterrupt)):
+                raise  # not what the call raised, but a second Ctrl-C just now
+            _forget_us(error)
+            self._deliver_exception(future, error)
         else:
-            if is_unawaited(result):
+            if result is None and (error := source.exception()) is not None:
+                self._deliver_exception(future, error)  # one that is false, which `result()` overlooks
+            elif is_unawaited(result):
                 self._deliver_unawaited(future, result)
             else:
                 self._tell_result(future, result)
+
+    def _deliver_exception(self, future: CallFuture[Any], error: BaseException) -> None:
+        if self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
+            self._tell_cancelled(future)
+        elif not runs_again(self, future, error):
+            self._tell_exception(future, error)
 
     def _deliver_unawaited(self, future: CallFuture[Any], result: object) -> None:
         error = unawaited_result(name_of(future.function), result)
@@ -568,14 +576,14 @@ async def _keep_up_to_date(view: View) -> None:
 
 def _forget_us(error: BaseException) -> None:
     """Cut off what raising it here has added to its traceback: frames of ours would keep the call alive."""
-    added = error.__traceback__
+    added = part_of(error, "__traceback__")
     while added is not None and added.tb_frame.f_code.co_filename in (__file__, _base.__file__):
         added = added.tb_next
-    error.with_traceback(added)  # an exception that is a frozen dataclass lets nothing be assigned
+    BaseException.with_traceback(error, added)  # an exception that is a frozen dataclass lets nothing be assigned
 
 
 def _add_note(error: BaseException, note: str) -> None:
-    if note not in getattr(error, "__notes__", ()):  # one exception may end several calls
+    if note not in notes_of(error):  # one exception may end several calls
         add_note(error, note)
 
 
@@ -591,7 +599,10 @@ def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
 
 def _same_breakdown(error: BaseException, known: BaseException) -> bool:
     """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
-    return isinstance(error, BrokenExecutor) and error.__cause__ is not None and error.__cause__ is known.__cause__
+    if not isinstance(error, BrokenExecutor):
+        return False
+    cause = part_of(error, "__cause__")
+    return cause is not None and cause is part_of(known, "__cause__")
 
 
 def _as_one(errors: list[BaseException]) -> BaseException:

@@ -41,7 +41,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, add_note
 from amltk.forks import fork
 from amltk.preparation import child_command, preparation
 from amltk.remote import loads
@@ -100,7 +100,7 @@ class LimitedFunction:
             if not succeeded:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
-            error.add_note(f"Raised while what came of {self.__qualname__} was unpickled.")
+            add_note(error, f"Raised while what came of {self.__qualname__} was unpickled.")
             raise
         if succeeded:
             return outcome

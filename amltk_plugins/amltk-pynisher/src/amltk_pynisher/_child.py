@@ -184,10 +184,12 @@ def _send(frames: FrameSender, succeeded: bool, value: Any) -> None:
         try:
             data = dumps(value)
         except Exception as error:
+            from amltk.exceptions import text_of  # only a call that fails pays for it
+
             succeeded = False
             value = pickle.PicklingError(
                 f"What the call returned, of type {type(value).__qualname__}, cannot be pickled, and so it "
-                f"cannot leave the process in which the call was limited: {error}"
+                f"cannot leave the process in which the call was limited: {text_of(error)}"
             )
             value.__cause__ = error
     if not succeeded:

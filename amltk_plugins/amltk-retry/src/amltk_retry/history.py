@@ -7,7 +7,7 @@ import traceback
 from datetime import datetime
 from typing import NamedTuple
 
-from amltk.exceptions import WorkerDied, add_note
+from amltk.exceptions import WorkerDied, add_note, text_of
 
 
 class Attempt(NamedTuple):
@@ -54,7 +54,10 @@ class History:
 
     def add(self, error: BaseException) -> None:
         """Remember an attempt that failed with `error` just now."""
-        text = traceback.format_exception_only(error)[0]  # copes with exceptions that can't say what they are
+        try:
+            text = traceback.format_exception_only(error)[0]
+        except Exception:  # a class that hides its notes, say
+            text = f"{type(error).__qualname__}: {text_of(error)}"
         pid = getattr(error, "pid", None)
         self.attempts.append(
             Attempt(

@@ -11,7 +11,7 @@ from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from amltk import Event, Task, TaskPlugin
 from amltk.checks import check_int, check_seconds
-from amltk.exceptions import WorkerDied
+from amltk.exceptions import WorkerDied, part_of
 from amltk_retry.history import Attempt, History
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Retry(TaskPlugin):
     def _delay(self, future: CallFuture[Any], error: BaseException, number: int) -> float:
         state = RetryCallState(Retrying(wait=self._wait), future.function, future.args, dict(future.kwargs))
         state.attempt_number = number
-        state.set_exception((type(error), error, error.__traceback__))
+        state.set_exception((type(error), error, part_of(error, "__traceback__")))
         delay = self._wait(state)
         check_seconds("what wait= of Retry returned", delay)
         return delay
