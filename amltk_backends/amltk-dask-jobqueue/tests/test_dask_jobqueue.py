@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import dask
 import pytest
@@ -127,7 +128,7 @@ def text_options(name: str) -> list[str]:
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\x00", "\u2028"], ids=ascii)
 def test_an_option_adds_no_line_to_the_job_script(name, line_break):
     more = f"x{line_break}#more"
-    options = {option: more for option in [*text_options(name), "python", "log_directory", "local_directory"]}
+    options = dict.fromkeys([*text_options(name), "python", "log_directory", "local_directory"], more)
     options |= {"memory": more, "worker_extra_args": ["--resources", more], "shebang": more}
     options["job_extra_directives"] = {"a": more} if name == "htcondor" else [more]
     for option, value in options.items():
@@ -183,14 +184,13 @@ def test_a_job_script_is_its_users_alone(tmp_path, monkeypatch):
         try:
             job = cluster.job_cls("tcp://127.0.0.1:1", name="worker", **options)
             with job.job_file() as path:
-                assert os.stat(path).st_mode & 0o777 == 0o600
-                with open(path) as file:
-                    assert file.read() == job.job_script()
+                assert Path(path).stat().st_mode & 0o777 == 0o600
+                assert Path(path).read_text() == job.job_script()
         finally:
             cluster.close()
     finally:
         os.umask(before)
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
