@@ -180,8 +180,8 @@ def _check_token(address: str) -> None:
     here = "the one that this program has is not it" if has_one else "there is none here"
     msg = (
         f"The cluster of Ray at {address} asks for a token, and {here}. Set RAY_AUTH_MODE=token and "
-        "RAY_AUTH_TOKEN_PATH, the path of a file with it, in the environment of this program. On the head, the token is "
-        "in ~/.ray/auth_token, and `ray get-auth-token` prints it."
+        "RAY_AUTH_TOKEN_PATH, the path of a file with it, in the environment of this program. On the head, the token "
+        "is in ~/.ray/auth_token, and `ray get-auth-token` prints it."
     )
     raise ConnectionError(msg)
 
