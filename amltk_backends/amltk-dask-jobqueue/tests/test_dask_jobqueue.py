@@ -214,14 +214,13 @@ def test_a_job_script_is_its_users_alone(tmp_path, monkeypatch):
         try:
             job = cluster.job_cls("tcp://127.0.0.1:1", name="worker", **options)
             with job.job_file() as path:
-                assert os.stat(path).st_mode & 0o777 == 0o600
-                with open(path) as file:
-                    assert file.read() == job.job_script()
+                assert Path(path).stat().st_mode & 0o777 == 0o600
+                assert Path(path).read_text() == job.job_script()
         finally:
             cluster.close()
     finally:
         os.umask(before)
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

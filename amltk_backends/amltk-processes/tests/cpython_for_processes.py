@@ -72,13 +72,15 @@ def main(name: str, method: str) -> None:
         module.assert_python_ok = run_ours
     from test import support
 
-    support.use_resources = []  # none of those that take long
+    support.use_resources = ["walltime"]
     support.verbose = 0
     suite = unittest.TestSuite()
     mixin = getattr(util, f"ProcessPool{method}Mixin")
     for tests in vars(module).values():
         if isinstance(tests, type) and issubclass(tests, unittest.TestCase) and issubclass(tests, mixin):
             suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(tests))
+    if name == "test_init" and method != "Fork":  # the one class that is not made from a mixin: a method for each
+        suite.addTest(module.FailingInitializerResourcesTest(f"test_{method.lower()}"))
     suite.run(Outcomes(method))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import calls_for_ray as calls
 import psutil
 import pytest
+import ray
 
 from amltk import Scheduler
 from amltk.exceptions import NotSupportedError, WorkerDied
@@ -275,8 +276,8 @@ def test_ray_that_does_not_start_is_said_with_its_words(alone, clean):
 # Clusters that exist
 
 
-def script(code: str, folder: Path, **environment: str) -> str:
-    """Run a program, and return what it printed."""
+def script(code: str, folder: Path, **environment: str | None) -> str:
+    """Run a program, with these variables, or without those of None, and return what it printed."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(code), encoding="utf-8")
     done = subprocess.run(
@@ -285,7 +286,7 @@ def script(code: str, folder: Path, **environment: str) -> str:
         text=True,
         timeout=50,
         check=False,
-        env={**os.environ, **environment},
+        env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -343,9 +344,9 @@ PREAMBLE = """
     """
 
 
-def in_cluster(existing: LocalCluster, code: str, folder: Path) -> str:
+def in_cluster(existing: LocalCluster, code: str, folder: Path, **more: str | None) -> str:
     preamble = PREAMBLE.format(tests=str(Path(__file__).parent), address=existing.address, folder=str(folder))
-    environment = {**existing.environment, **ON_LOOPBACK}
+    environment = {**existing.environment, **ON_LOOPBACK, **more}
     return script(textwrap.dedent(preamble) + textwrap.dedent(code), folder, **environment)
 
 
@@ -438,6 +439,38 @@ def test_a_connection_that_is_there_is_used_and_stays(existing, alone, tmp_path)
     assert ended == "1 True True"
     assert result == "1"
     assert "by ray.init(), and a connection to 10.0.0.1:6379 was asked for" in refused
+
+
+@pytest.mark.parametrize("token", ["none", "another", "in a file"])
+def test_a_cluster_that_asks_for_a_token(existing, alone, tmp_path, monkeypatch, token):
+    """Of Ray's own, the program would wait for minutes, and then not hear of the token."""
+    if not hasattr(ray.exceptions, "AuthenticationError"):
+        pytest.skip("this Ray has no tokens")
+    code = """
+        scheduler = Scheduler.with_ray(address=address)
+        task = scheduler.task(abs)
+        scheduler.on_start(lambda: task(-1))
+        task.on_result(lambda _, result: print("result", result))
+        try:
+            scheduler.run()
+        except ConnectionError as error:
+            print(error)
+        print(os.environ.get("RAY_AUTH_MODE"))
+        """
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+    if token == "in a file":
+        (home / ".ray" / "auth_token").write_text(existing.environment["RAY_AUTH_TOKEN"])
+    more = {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": None, "HOME": str(home)}
+    if token == "another":
+        more |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    said = in_cluster(existing, code, tmp_path, **more)
+    if token == "in a file":
+        assert said == "result 1\nNone\n"
+        return
+    here = {"none": "there is none here", "another": "the one that this program has is not it"}[token]
+    assert f"The cluster of Ray at {existing.address} asks for a token, and {here}." in said
+    assert "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" in said
 
 
 def test_an_address_where_nothing_is_is_said(alone, tmp_path):

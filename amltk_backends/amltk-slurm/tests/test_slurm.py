@@ -472,9 +472,7 @@ def folder_of_worker() -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_workers_use_no_folder_that_others_could_have_made(
-    standin, tmp_path, monkeypatch, nothing_is_left, until, wait
-):
+def test_workers_use_no_folder_that_others_have_made(standin, tmp_path, monkeypatch, nothing_is_left, until, wait):
     """dask takes the one that is there, whosever it is, and workers import from it."""
     shared = tmp_path / "shared"
     trap = shared / "dask-scratch-space"

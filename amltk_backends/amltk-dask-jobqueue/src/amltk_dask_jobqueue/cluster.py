@@ -24,8 +24,8 @@ from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
-# Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know, and
-# could have taken before: so it is made in a folder of the job's own. HTCondor would take `$(...)` for something of its own.
+# Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
+# could have taken before: so it is made in a folder of the job's own. HTCondor reads `$(...)` as a macro of its own.
 _OWN_FOLDER = (
     'DASK_TEMPORARY_DIRECTORY=`mktemp -d "${DASK_TEMPORARY_DIRECTORY:-${TMPDIR:-/tmp}}/amltk-XXXXXXXX"` && '
     "export DASK_TEMPORARY_DIRECTORY && trap 'rm -rf \"$DASK_TEMPORARY_DIRECTORY\"' EXIT"

@@ -1,7 +1,8 @@
 """Refuses options that would add lines to a job script, or options to a line of it.
 
-A job script is text, and dask-jobqueue puts the options into it as they are. A value often comes from elsewhere: a file
-of settings, a form, an environment variable. So one that breaks its line, or its word, is refused before anything starts.
+A job script is text, and dask-jobqueue puts the options into it as they are. A value often comes from elsewhere: a
+file of settings, a form, an environment variable. So one that breaks its line, or its word, is refused before anything
+starts.
 """
 
 from __future__ import annotations

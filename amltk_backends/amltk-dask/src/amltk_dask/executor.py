@@ -33,7 +33,7 @@ NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.ro
 """For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
 NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-"""For clusters of ours without a dashboard: the pages that are left show logs and stacks to all users of the machine."""
+"""For clusters of ours without a dashboard: what is left of it shows logs and stacks to all users of the machine."""
 
 _log = logging.getLogger("amltk_dask")
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 from amltk.cpus import cpu_count
@@ -82,6 +82,7 @@ class Connection:
                 self._silenced.close()
             if self.local is not None:
                 self.local.close()
+            if self.ours:
                 _read_environment_anew()
 
 
@@ -124,6 +125,7 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
         elif address is not None:
             _check_that_somebody_answers(address)
             with _left_as_it_was():
+                _check_token(address)
                 ray.init(address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
             opened = Connection(address, None, ours=True, job_env=runtime_env)
         else:
@@ -141,6 +143,47 @@ def _check_that_somebody_answers(address: str) -> None:
     except OSError as error:  # Ray would try for minutes
         msg = f"No cluster of Ray answers at {address}: {error}. `ray start --head` prints the address."
         raise ConnectionError(msg) from error
+
+
+def _check_token(address: str) -> None:
+    """Refuse a cluster that asks for a token which is not here; Ray would try for minutes, and not say why.
+
+    Where no variable says whether there are tokens, and a file has one, that is used.
+    """
+    refusal = getattr(ray.exceptions, "AuthenticationError", None)
+    if refusal is None:  # Ray before 2.52 has no tokens
+        return
+    _raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
+    if address == "auto":
+        found = services.find_gcs_addresses()
+        if len(found) != 1:
+            return
+        (address,) = found
+
+    def refused() -> bool:
+        try:
+            _raylet.GcsClient(address=address)
+        except refusal:
+            return True
+        except Exception:  # `ray.init` tells of it
+            return False
+        return False
+
+    if not refused():
+        return
+    has_one = _raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    if has_one and os.environ.get("RAY_AUTH_MODE") is None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        _read_environment_anew()
+        if not refused():
+            return
+    here = "the one that this program has is not it" if has_one else "there is none here"
+    msg = (
+        f"The cluster of Ray at {address} asks for a token, and {here}. Set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN_PATH, the path of a file with it, in the environment of this program. On the head, the token "
+        "is in ~/.ray/auth_token, and `ray get-auth-token` prints it."
+    )
+    raise ConnectionError(msg)
 
 
 def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] | None) -> Connection:
