@@ -274,7 +274,7 @@ class Dispatcher:
             if link.is_stuck():
                 self.requeue(link.take_back())
             elif link.is_idle() and link.tasks_left == 0:
-                self._remove(link)
+                self._retire(link)
         if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self.links):
             return
         self._start_workers()
@@ -370,7 +370,8 @@ class Dispatcher:
         if events & selectors.EVENT_READ:
             answers = link.receive()
             if answers is None:
-                self.stop_listening(link)  # soon the fork server will tell how it died
+                self.stop_listening(link)  # soon the fork server will tell how it died, or else it is ended
+                self._limits.should_end(link)
             else:
                 for answer in answers:
                     self._on_answer(link, *answer)
@@ -498,6 +499,12 @@ class Dispatcher:
         if link.open:
             self._selector.unregister(link.connection)
             link.open = False
+
+    def _retire(self, link: Link) -> None:
+        """Have a worker end that gets no more calls. It keeps its place until it has ended."""
+        self.stop_listening(link)
+        link.doom()
+        self._limits.should_end(link)
 
     def _remove(self, link: Link) -> None:
         self.links.remove(link)
