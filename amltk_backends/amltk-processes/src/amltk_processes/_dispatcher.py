@@ -26,6 +26,7 @@ import atexit
 import collections
 import contextlib
 import functools
+import logging
 import os
 import selectors
 import signal
@@ -50,7 +51,10 @@ from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import loads
 from amltk_processes._server import DIED, STARTED
 
-# So many workers in a row may die before they have said a word. It is the machine's fault then, not a call's.
+_log = logging.getLogger("amltk_processes")
+
+# So many workers, or fork servers, in a row may die before they have said a word. It is the machine's fault then, not a
+# call's.
 MOST_DEAD_ON_ARRIVAL = 5
 
 
@@ -101,7 +105,8 @@ class Dispatcher:
         self._parked: Link | None = None
         # The thread's own, its limits included.
         self._server: ForkServer | None = None
-        self._dead_on_arrival = 0
+        self._dead_on_arrival = self._dead_servers = self._server_silent = 0
+        self._server_stopped = ""
         self.links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
@@ -431,6 +436,7 @@ class Dispatcher:
             if report.kind == STARTED:
                 link.pid = report.pid
                 self._by_pid[report.pid] = link
+                self._dead_servers = 0
                 self._limits.endings.started(link)
             else:
                 self._bury(link, "could not be started")
@@ -455,8 +461,11 @@ class Dispatcher:
         self._selector.unregister(self._server.service)
         self._server.close(now=True)
         code, command = self._server.exit_code, self._server.command
+        self._dead_servers += not self._server.has_started
+        was_killed = code is not None and code < 0
+        broken_from_the_start = not self._server.has_started and not was_killed
         self._server = None
-        if not self._by_pid:
+        if broken_from_the_start or self._dead_servers >= MOST_DEAD_ON_ARRIVAL:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             if command:
                 msg += f" It was started as {command[0]}: if that is no Python interpreter, say which "
@@ -465,7 +474,22 @@ class Dispatcher:
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self.links):
-            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
+            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or how_it_died(code)}")
+        self._server_stopped = ""
+
+    def look_after_server(self, timeout: float) -> None:
+        """Count one more look; end the fork server if it was stopped all the while, and something waits for it.
+
+        Its end of file comes next, and then another one is started.
+        """
+        waits = self._starting or not all(link.open for link in self.links)
+        stopped = self._server is not None and waits and self._server.is_stopped()
+        self._server_silent = self._server_silent + 1 if stopped else 0
+        if self._server_silent == LOOKS + 1:
+            assert self._server is not None
+            self._server_stopped = f"was stopped (SIGSTOP), and did not go on within {timeout:g} s"
+            _log.warning("The fork server, process %d, %s. It is replaced.", self._server.pid, self._server_stopped)
+            self._server.kill()
 
     def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
         if link.doomed:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
-from amltk_processes._server import BYE, MEMORY, REPORT, START
+from amltk_processes._server import BYE, MEMORY, REPORT, START, STARTED
 from amltk_processes._stderr import last_lines
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
@@ -58,6 +59,7 @@ class ForkServer:
     Attributes:
         service: What answers workers that ask the main process for something.
         command: What was executed to start it; empty if it is a fork.
+        has_started: Whether it has started a worker.
         preparation: What a worker has to be sent before anything else; empty if it is a fork.
     """
 
@@ -109,6 +111,7 @@ class ForkServer:
             for fd in for_server:
                 os.close(fd)
         self._received = b""
+        self.has_started = False
         self._importing = bool(preload) and not fresh_workers
         if command:
             data = preparation(**more)
@@ -153,6 +156,7 @@ class ForkServer:
             if len(data) < end:
                 break
             reports.append(Report(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            self.has_started |= kind == STARTED
             data = data[end:]
         self._received = data
         return reports
@@ -178,6 +182,19 @@ class ForkServer:
             self._end_tree()
         self._process.wait()
         self._close()
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it, by SIGSTOP or a debugger."""
+        import psutil  # it is loaded with what ends processes
+
+        with contextlib.suppress(OSError, psutil.Error):
+            return psutil.Process(self.pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+        return False
+
+    def kill(self) -> None:
+        """Have it end at once, even if it is stopped; workers stay."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _end_tree(self) -> None:
         from amltk_processes._ending import end_process_trees

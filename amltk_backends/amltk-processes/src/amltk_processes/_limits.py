@@ -108,6 +108,7 @@ class Limits:
         if now < self._next_look:
             return
         self._next_look = now + timeout / LOOKS
+        self._dispatcher.look_after_server(timeout)
         for link in list(self._dispatcher.links):
             if not link.doomed and link.is_silent():
                 call = self._halt(link)
