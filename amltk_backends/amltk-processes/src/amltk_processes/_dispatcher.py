@@ -30,7 +30,6 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import sys
 import threading
 import weakref
@@ -39,6 +38,7 @@ from typing import Any
 
 from amltk.calls import name_of
 from amltk.deaths import how_it_died
+from amltk.descriptors import NO_SIGPIPE, socketpair
 from amltk.exceptions import add_note
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
@@ -132,8 +132,8 @@ class Dispatcher:
             self.check_open()
             if self._thread is None:
                 self._start_server()
-                self._selector = selectors.DefaultSelector()
-                self._wake_reader, self._waker = socket.socketpair()
+                self._selector = _new_selector()
+                self._wake_reader, self._waker = socketpair()
                 for end in (self._wake_reader, self._waker):  # explicitly: there may be a default timeout
                     end.setblocking(False)
                 self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
@@ -225,7 +225,7 @@ class Dispatcher:
         if self._thread is not None and not self._woken:
             self._woken = True
             with contextlib.suppress(OSError):  # it is over, and closed
-                self._waker.send(b"!")
+                self._waker.send(b"!", NO_SIGPIPE)
 
     # From here on: in the dispatcher's thread.
 
@@ -563,6 +563,16 @@ class Dispatcher:
                 self._ended = True
             for over in self._limits.orders:
                 over.set()
+
+
+def _new_selector() -> selectors.BaseSelector:
+    """Make a selector whose descriptor, if it has one, is above the standard ones."""
+    low = []
+    while getattr(selector := selectors.DefaultSelector(), "fileno", lambda: 3)() < 3:  # noqa: PLR2004
+        low.append(selector)
+    for each in low:
+        each.close()
+    return selector
 
 
 def _load_what_ends_workers() -> None:

@@ -23,6 +23,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from amltk.descriptors import NO_SIGPIPE, pipe, send_fds, socketpair
 from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
@@ -82,10 +83,10 @@ class ForkServer:
         more |= {"grace": GRACE, "preload": list(preload), "command": fresh_workers}
         self.service = ProgramService()
         self.preparation = b""
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = socketpair()
         for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
             end.setblocking(True)
-        lifeline, self._lifeline = os.pipe()
+        lifeline, self._lifeline = pipe()
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
         given = theirs.fileno(), lifeline, self._lifeline, self.service.for_workers
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in given]
@@ -118,7 +119,7 @@ class ForkServer:
             if fresh_workers:
                 self.preparation = data
             with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
-                self._control.sendall(data)
+                self._control.sendall(data, NO_SIGPIPE)
 
     @property
     def exit_code(self) -> int | None:
@@ -137,7 +138,7 @@ class ForkServer:
     def start_worker(self, connection: socket.socket, tokens: int) -> None:
         """Ask for a worker that works with these two (see `work`); the caller may close them then."""
         with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
-            socket.send_fds(self._control, [START], [connection.fileno(), tokens])
+            send_fds(self._control, START, [connection.fileno(), tokens])
 
     def reports(self) -> list[Report] | None:
         """Wait for reports, and return those that are there; None when the server is gone."""
@@ -172,7 +173,7 @@ class ForkServer:
             self._end_tree()
         with contextlib.suppress(ConnectionError):
             if not now:
-                self._control.send(BYE)
+                self._control.send(BYE, NO_SIGPIPE)
             self._control.shutdown(socket.SHUT_WR)
         self._control.settimeout(GRACE * (1 if now else 2) + PATIENCE)
         try:
