@@ -17,6 +17,8 @@ import marshal
 import os
 import socket
 
+from amltk.descriptors import NO_SIGPIPE, send_fds, socketpair
+
 TYPE_CHECKING = False  # each start of a worker would wait for `typing` to be imported
 if TYPE_CHECKING:
     from typing import Any
@@ -34,7 +36,7 @@ class ProgramService:
 
     def __init__(self) -> None:
         """Start nothing."""
-        self._requests, self._theirs = socket.socketpair()
+        self._requests, self._theirs = socketpair()
         self._requests.setblocking(False)
         self.for_workers = self._theirs.fileno()
 
@@ -66,19 +68,19 @@ def _answer(worker: socket.socket, request: bytes) -> None:
         from multiprocessing import resource_tracker
 
         fd: Any = resource_tracker.getfd()
-        socket.send_fds(worker, [request], [fd])
+        send_fds(worker, request, [fd])
     else:
-        worker.sendall(marshal.dumps(of_multiprocessing()))
+        worker.sendall(marshal.dumps(of_multiprocessing()), NO_SIGPIPE)
 
 
 def _ask(service: int, request: bytes) -> tuple[bytes, list[int]]:
     """Return the answer, and the descriptors that come with it; nothing if there is no answer any more."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = socketpair()
     with ours, contextlib.suppress(OSError):
         ours.setblocking(True)
         with theirs, socket.socket(fileno=os.dup(service)) as program:
             program.setblocking(True)
-            socket.send_fds(program, [request], [theirs.fileno()])
+            send_fds(program, request, [theirs.fileno()])
         data, fds, _, _ = socket.recv_fds(ours, _MOST, 1)
         return data, fds
     return b"", []

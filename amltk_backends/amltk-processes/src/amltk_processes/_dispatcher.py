@@ -26,10 +26,10 @@ import atexit
 import collections
 import contextlib
 import functools
+import logging
 import os
 import selectors
 import signal
-import socket
 import sys
 import threading
 import weakref
@@ -38,6 +38,7 @@ from typing import Any
 
 from amltk.calls import name_of
 from amltk.deaths import how_it_died
+from amltk.descriptors import NO_SIGPIPE, socketpair
 from amltk.exceptions import add_note
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
@@ -50,7 +51,10 @@ from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import loads
 from amltk_processes._server import DIED, STARTED
 
-# So many workers in a row may die before they have said a word. It is the machine's fault then, not a call's.
+_log = logging.getLogger("amltk_processes")
+
+# So many workers, or fork servers, in a row may die before they have said a word. It is the machine's fault then, not a
+# call's.
 MOST_DEAD_ON_ARRIVAL = 5
 
 
@@ -101,7 +105,8 @@ class Dispatcher:
         self._parked: Link | None = None
         # The thread's own, its limits included.
         self._server: ForkServer | None = None
-        self._dead_on_arrival = 0
+        self._dead_on_arrival = self._dead_servers = self._server_silent = 0
+        self._server_stopped = ""
         self.links: list[Link] = []
         self._starting: collections.deque[Link] = collections.deque()
         self._by_pid: dict[int, Link] = {}
@@ -127,8 +132,8 @@ class Dispatcher:
             self.check_open()
             if self._thread is None:
                 self._start_server()
-                self._selector = selectors.DefaultSelector()
-                self._wake_reader, self._waker = socket.socketpair()
+                self._selector = _new_selector()
+                self._wake_reader, self._waker = socketpair()
                 for end in (self._wake_reader, self._waker):  # explicitly: there may be a default timeout
                     end.setblocking(False)
                 self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
@@ -220,7 +225,7 @@ class Dispatcher:
         if self._thread is not None and not self._woken:
             self._woken = True
             with contextlib.suppress(OSError):  # it is over, and closed
-                self._waker.send(b"!")
+                self._waker.send(b"!", NO_SIGPIPE)
 
     # From here on: in the dispatcher's thread.
 
@@ -274,7 +279,7 @@ class Dispatcher:
             if link.is_stuck():
                 self.requeue(link.take_back())
             elif link.is_idle() and link.tasks_left == 0:
-                self._remove(link)
+                self._retire(link)
         if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self.links):
             return
         self._start_workers()
@@ -370,7 +375,8 @@ class Dispatcher:
         if events & selectors.EVENT_READ:
             answers = link.receive()
             if answers is None:
-                self.stop_listening(link)  # soon the fork server will tell how it died
+                self.stop_listening(link)  # soon the fork server will tell how it died, or else it is ended
+                self._limits.should_end(link)
             else:
                 for answer in answers:
                     self._on_answer(link, *answer)
@@ -430,6 +436,7 @@ class Dispatcher:
             if report.kind == STARTED:
                 link.pid = report.pid
                 self._by_pid[report.pid] = link
+                self._dead_servers = 0
                 self._limits.endings.started(link)
             else:
                 self._bury(link, "could not be started")
@@ -454,8 +461,11 @@ class Dispatcher:
         self._selector.unregister(self._server.service)
         self._server.close(now=True)
         code, command = self._server.exit_code, self._server.command
+        self._dead_servers += not self._server.has_started
+        was_killed = code is not None and code < 0
+        broken_from_the_start = not self._server.has_started and not was_killed
         self._server = None
-        if not self._by_pid:
+        if broken_from_the_start or self._dead_servers >= MOST_DEAD_ON_ARRIVAL:
             msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
             if command:
                 msg += f" It was started as {command[0]}: if that is no Python interpreter, say which "
@@ -464,7 +474,22 @@ class Dispatcher:
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self.links):
-            self._bury(link, f"had to be ended, for the fork server {how_it_died(code)}")
+            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or how_it_died(code)}")
+        self._server_stopped = ""
+
+    def look_after_server(self, timeout: float) -> None:
+        """Count one more look; end the fork server if it was stopped all the while, and something waits for it.
+
+        Its end of file comes next, and then another one is started.
+        """
+        waits = self._starting or not all(link.open for link in self.links)
+        stopped = self._server is not None and waits and self._server.is_stopped()
+        self._server_silent = self._server_silent + 1 if stopped else 0
+        if self._server_silent == LOOKS + 1:
+            assert self._server is not None
+            self._server_stopped = f"was stopped (SIGSTOP), and did not go on within {timeout:g} s"
+            _log.warning("The fork server, process %d, %s. It is replaced.", self._server.pid, self._server_stopped)
+            self._server.kill()
 
     def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
         if link.doomed:
@@ -499,6 +524,12 @@ class Dispatcher:
             self._selector.unregister(link.connection)
             link.open = False
 
+    def _retire(self, link: Link) -> None:
+        """Have a worker end that gets no more calls. It keeps its place until it has ended."""
+        self.stop_listening(link)
+        link.doom()
+        self._limits.should_end(link)
+
     def _remove(self, link: Link) -> None:
         self.links.remove(link)
         self.stop_listening(link)
@@ -532,6 +563,16 @@ class Dispatcher:
                 self._ended = True
             for over in self._limits.orders:
                 over.set()
+
+
+def _new_selector() -> selectors.BaseSelector:
+    """Make a selector whose descriptor, if it has one, is above the standard ones."""
+    low = []
+    while getattr(selector := selectors.DefaultSelector(), "fileno", lambda: 3)() < 3:  # noqa: PLR2004
+        low.append(selector)
+    for each in low:
+        each.close()
+    return selector
 
 
 def _load_what_ends_workers() -> None:

@@ -117,5 +117,8 @@ class Endings:
             else:
                 over.set()
 
+    def __contains__(self, link: Link) -> bool:
+        return link in self._under_way
+
     def __bool__(self) -> bool:
         return bool(self._under_way)

@@ -73,6 +73,16 @@ def lost(call: Call, pid: int | None, *, timeout: float, gone: bool = True) -> W
     return WorkerLost(message, pid=pid)
 
 
+def closed(call: Call, pid: int | None, *, gone: bool = True) -> WorkerDied:
+    """Return the error of a call whose worker closed its connection, and lived on."""
+    message = (
+        f"{call.describe()} is lost: its worker, process {pid} on {platform.node()}, closed its connection to the main "
+        f"process, lived on, and {_ended(gone)}. Something in it closed or replaced descriptors that it had not "
+        f"opened, by os.closerange(3, 256), say. {_AGAIN}"
+    )
+    return WorkerDied(message, pid=pid)
+
+
 def killed(call: Call, pid: int | None, *, gone: bool = True) -> WorkerDied:
     """Return the error of a call that was ended on purpose, together with all others."""
     where = f", in process {pid} on {platform.node()}" if pid else ""

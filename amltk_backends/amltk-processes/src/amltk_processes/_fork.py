@@ -18,7 +18,7 @@ import traceback
 
 from amltk.forks import fork
 from amltk.preparation import Preparation, prepare
-from amltk_processes._server import Server, be_worker, import_all
+from amltk_processes._server import Server, be_worker, have_standard_descriptors, import_all
 
 
 class Fork:
@@ -65,6 +65,7 @@ def _serve(data: Preparation, control: int, lifeline: tuple[int, int], service: 
     # Nothing of what called us must go on here, whatever happens.
     try:
         _leave_behind(keep={control, *lifeline, service, 1, 2})
+        have_standard_descriptors()
         sys.path[:] = data["path"]
         prepare(data)
         import_all(data["preload"])

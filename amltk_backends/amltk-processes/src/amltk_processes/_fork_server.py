@@ -17,15 +17,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from amltk.descriptors import NO_SIGPIPE, pipe, send_fds, socketpair
 from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
-from amltk_processes._server import BYE, MEMORY, REPORT, START
+from amltk_processes._server import BYE, MEMORY, REPORT, START, STARTED
 from amltk_processes._stderr import last_lines
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
@@ -58,6 +60,7 @@ class ForkServer:
     Attributes:
         service: What answers workers that ask the main process for something.
         command: What was executed to start it; empty if it is a fork.
+        has_started: Whether it has started a worker.
         preparation: What a worker has to be sent before anything else; empty if it is a fork.
     """
 
@@ -80,10 +83,10 @@ class ForkServer:
         more |= {"grace": GRACE, "preload": list(preload), "command": fresh_workers}
         self.service = ProgramService()
         self.preparation = b""
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = socketpair()
         for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
             end.setblocking(True)
-        lifeline, self._lifeline = os.pipe()
+        lifeline, self._lifeline = pipe()
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
         given = theirs.fileno(), lifeline, self._lifeline, self.service.for_workers
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in given]
@@ -109,13 +112,14 @@ class ForkServer:
             for fd in for_server:
                 os.close(fd)
         self._received = b""
+        self.has_started = False
         self._importing = bool(preload) and not fresh_workers
         if command:
             data = preparation(**more)
             if fresh_workers:
                 self.preparation = data
             with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
-                self._control.sendall(data)
+                self._control.sendall(data, NO_SIGPIPE)
 
     @property
     def exit_code(self) -> int | None:
@@ -134,7 +138,7 @@ class ForkServer:
     def start_worker(self, connection: socket.socket, tokens: int) -> None:
         """Ask for a worker that works with these two (see `work`); the caller may close them then."""
         with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
-            socket.send_fds(self._control, [START], [connection.fileno(), tokens])
+            send_fds(self._control, START, [connection.fileno(), tokens])
 
     def reports(self) -> list[Report] | None:
         """Wait for reports, and return those that are there; None when the server is gone."""
@@ -153,6 +157,7 @@ class ForkServer:
             if len(data) < end:
                 break
             reports.append(Report(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            self.has_started |= kind == STARTED
             data = data[end:]
         self._received = data
         return reports
@@ -168,7 +173,7 @@ class ForkServer:
             self._end_tree()
         with contextlib.suppress(ConnectionError):
             if not now:
-                self._control.send(BYE)
+                self._control.send(BYE, NO_SIGPIPE)
             self._control.shutdown(socket.SHUT_WR)
         self._control.settimeout(GRACE * (1 if now else 2) + PATIENCE)
         try:
@@ -178,6 +183,19 @@ class ForkServer:
             self._end_tree()
         self._process.wait()
         self._close()
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it, by SIGSTOP or a debugger."""
+        import psutil  # it is loaded with what ends processes
+
+        with contextlib.suppress(OSError, psutil.Error):
+            return psutil.Process(self.pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+        return False
+
+    def kill(self) -> None:
+        """Have it end at once, even if it is stopped; workers stay."""
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _end_tree(self) -> None:
         from amltk_processes._ending import end_process_trees

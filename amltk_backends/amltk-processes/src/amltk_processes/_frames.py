@@ -22,6 +22,8 @@ import struct
 import threading
 from collections.abc import Sequence
 
+from amltk.descriptors import NO_SIGPIPE
+
 HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
 FUNCTION, CALL, RESULT, ERROR, LOG, ALIVE, BEAT = range(7)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
@@ -70,10 +72,10 @@ class FrameWriter:
             self._sending = True
             try:
                 for piece in pieces:
-                    self._connection.sendall(piece)
+                    self._connection.sendall(piece, NO_SIGPIPE)
                 while self._waiting:
                     for piece in self._waiting.popleft():
-                        self._connection.sendall(piece)
+                        self._connection.sendall(piece, NO_SIGPIPE)
             finally:
                 self._sending = False
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._endings import Endings
-from amltk_processes._errors import MakesError, killed, lost, timed_out
+from amltk_processes._errors import MakesError, closed, killed, lost, timed_out
 from amltk_processes._link import LOOKS, Link
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Limits:
         self._dispatcher = dispatcher
         self._heartbeat_timeout = heartbeat_timeout
         self._next_look = 0.0
+        self._should_end: dict[Link, float] = {}  # by when a worker is to have ended by itself
 
     def enforce(self) -> None:
         """End what must be ended now."""
@@ -58,14 +59,21 @@ class Limits:
             self._end_overdue()
         if self._heartbeat_timeout is not None:
             self._end_silent(self._heartbeat_timeout)
+        if self._should_end:
+            self._end_lingering()
+
+    def should_end(self, link: Link) -> None:
+        """Take note that a worker is about to end by itself; one that has not after a grace is ended."""
+        self._should_end[link] = time.monotonic() + _fork_server.GRACE
 
     def time_left(self) -> float | None:
         """Return after how many seconds to look again at the latest; None if nothing will be due."""
-        if not self.any_timed and self._heartbeat_timeout is None:
+        if not self.any_timed and self._heartbeat_timeout is None and not self._should_end:
             return None
         moments = [due for link in self._dispatcher.links if (due := link.deadline()) is not None]
         if self._heartbeat_timeout is not None:
             moments.append(self._next_look)
+        moments += self._should_end.values()
         return min(max(0.0, min(moments) - time.monotonic()), LONGEST) if moments else None
 
     def _end_cancelled(self) -> None:
@@ -100,11 +108,25 @@ class Limits:
         if now < self._next_look:
             return
         self._next_look = now + timeout / LOOKS
+        self._dispatcher.look_after_server(timeout)
         for link in list(self._dispatcher.links):
             if not link.doomed and link.is_silent():
                 call = self._halt(link)
                 if link.silent:
                     self._end(link, call, 0, functools.partial(lost, timeout=timeout))
+
+    def _end_lingering(self) -> None:
+        now = time.monotonic()
+        for link, due in list(self._should_end.items()):
+            if link not in self._dispatcher.links or link in self.endings:
+                del self._should_end[link]
+            elif due <= now and link.pid is None:  # the fork server is gone, and will be missed
+                self._should_end[link] = now + _fork_server.GRACE
+            elif due <= now:
+                del self._should_end[link]
+                # One that was retired has no call; what a call of it has left behind gets SIGTERM first.
+                retired = link.doomed
+                self._end(link, self._halt(link), _fork_server.GRACE if retired else 0, closed)
 
     def _halt(self, link: Link) -> Call | None:
         """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""

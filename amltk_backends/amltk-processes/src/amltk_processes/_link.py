@@ -6,10 +6,10 @@ import collections
 import contextlib
 import itertools
 import os
-import socket
 import time
 from collections.abc import Iterable, Iterator
 
+from amltk.descriptors import NO_SIGPIPE, pipe, socketpair
 from amltk_processes._call import Call
 from amltk_processes._frames import (
     BEAT,
@@ -55,11 +55,11 @@ class Link:
 
     def __init__(self, max_tasks: int | None) -> None:
         """Make both ways, of which `theirs` and `tokens` are for the worker."""
-        self.connection, self.theirs = socket.socketpair()
+        self.connection, self.theirs = socketpair()
         # Explicitly, since `socket.setdefaulttimeout` makes both ends non-blocking.
         self.connection.setblocking(False)
         self.theirs.setblocking(True)
-        self.tokens, self._give_token = os.pipe()
+        self.tokens, self._give_token = pipe()
         self._pipe = [self.tokens, self._give_token]
         for end in self._pipe:
             os.set_blocking(end, False)
@@ -162,7 +162,7 @@ class Link:
         """Send what the socket takes; True when nothing is left to send."""
         while self._out:
             try:
-                sent = self.connection.send(self._out[0])
+                sent = self.connection.send(self._out[0], NO_SIGPIPE)
             except BlockingIOError:
                 return False
             except ConnectionError:  # it is dead; the fork server will tell

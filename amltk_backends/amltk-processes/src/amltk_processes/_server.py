@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from amltk.deaths import MemoryKills
+from amltk.descriptors import NO_SIGPIPE
 from amltk.forks import fork
 from amltk.preparation import Preparation, become_child, prepare
 from amltk_processes._stderr import Outlet, Stream
@@ -49,9 +50,7 @@ def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, se
         service: See `ProgramService.for_workers`.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
-    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # or else one of ours could become the stderr of all
-        os.set_inheritable(spare, True)
-    os.close(spare)
+    have_standard_descriptors()
     prepare(data)
     if not data["command"]:
         import_all(data["preload"])
@@ -61,6 +60,13 @@ def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, se
     if worker is None:
         os._exit(0)  # there is nothing to clean up, and somebody waits
     be_worker(data, *worker)
+
+
+def have_standard_descriptors() -> None:
+    """Open those that are closed, or else one of ours could become the stderr of all."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(spare, True)
+    os.close(spare)
 
 
 def import_all(modules: Iterable[str]) -> None:
@@ -146,6 +152,8 @@ class Server:
         os.set_blocking(self._wake_write, False)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Of a fork, it is the program's; whoever reads our stderr may be gone.
+        self._on_sigpipe = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def serve(self) -> tuple[int, int, int, int, int] | None:
         """Do what is asked until the main process is gone, or done; return in a worker only what `be_worker` takes."""
@@ -230,6 +238,8 @@ class Server:
         os.setsid()  # a group that can be signalled as a whole, and no terminal whose Ctrl-C it would get
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if self._on_sigpipe is not None:  # it is of Python's making
+            signal.signal(signal.SIGPIPE, self._on_sigpipe)
         stream.take_over()
         for other in self._streams:
             other.close()
@@ -245,7 +255,8 @@ class Server:
 
     def _report(self, kind: int, pid: int, code: int, memory: bool | None = None, stderr: bytes = b"") -> None:
         with contextlib.suppress(ConnectionError):  # the end of file comes next
-            self._control.sendall(REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr)) + stderr)
+            report = REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
+            self._control.sendall(report + stderr, NO_SIGPIPE)
 
     def _bury(self) -> None:
         # A look first: while the body lies there, its number stays the group's and nobody else's.

@@ -19,6 +19,8 @@ import termios
 import time
 import tty
 
+from amltk.descriptors import pipe
+
 _CHUNK = 1 << 16
 # So much of what each worker wrote last is kept: bytes.
 _KEPT = 1 << 14
@@ -57,7 +59,7 @@ class Stream:
 
     def __init__(self) -> None:
         """Make a pipe; a terminal where ours is one, so that progress bars and colours stay as they are."""
-        self._ours, self.theirs = _terminal() or os.pipe()
+        self._ours, self.theirs = _terminal() or pipe()
         os.set_blocking(self._ours, False)
         self.kept = b""
         self.open = True
