@@ -295,7 +295,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         words = ""
         with contextlib.suppress(BatchSystemError):
             words = await in_thread(self._commands.system.ending, self._commands, job.id)
-        log = without_chatter(await self._log_of(job))
+        whole = await self._log_of(job)
+        log = without_chatter(whole)
         how = f"ended as {words}" if words else "is gone, and nothing tells why"
         self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", log)
@@ -306,18 +307,18 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             return
         wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
         why = f"Its worker had not connected to {self.address}."
-        if module := missing_module(log):
+        if module := missing_module(whole):
             why = (
                 f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
                 "python= says which Python jobs have."
             )
             self._failures = ATTEMPTS - 1  # the next one can't either
-        elif problem := missing_interface(log):
-            why = problem
+        elif problem := missing_interface(whole):
+            why, wrote = problem, ""  # that is all that the traceback has
             self._failures = ATTEMPTS - 1
-        elif UNREACHABLE in log:
+        elif UNREACHABLE in whole:
             why = f"{why} {hint()}"
-        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}", output=log))
+        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}".rstrip(), output=log))
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
