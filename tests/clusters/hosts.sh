@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Three hosts on one machine, with a Slurm of two nodes: `eval "$(bash hosts.sh start)"`, `bash hosts.sh stop`.
+# Three hosts on one machine, with a Slurm of two nodes: `bash hosts.sh start`, `bash hosts.sh stop`.
 #
 # A host has network, name, mounts and processes of its own; it shares all files but /dev/shm and /etc/hosts. `login` has the
 # interface `lan0`, `node1` and `node2` have `fast0`. Cables end at a bridge, in a network of its own without a way out.
@@ -14,7 +14,7 @@ switch=amltk-hosts
 network=10.213.77
 declare -A number=([login]=1 [node1]=11 [node2]=12) interface=([login]=lan0 [node1]=fast0 [node2]=fast0)
 
-exports() { echo "export AMLTK_HOSTS=$folder"; }
+exports() { :; }
 
 # The first process on a host, as seen from here.
 first() { pgrep --parent "$(cut -d ' ' -f 1 "$folder/$1.pid")"; }
@@ -25,7 +25,8 @@ named() { [[ $(nsenter --target "$(first "$1")" --uts hostname) == "$1" ]]; }
 on() {
     local host=$1
     shift
-    nsenter --target "$(first "$host")" --net --uts --mount --pid -- "$@"
+    # shellcheck disable=SC2016 # it is for the shell over there, which begins in the root folder
+    nsenter --target "$(first "$host")" --net --uts --mount --pid -- sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
 }
 
 host_on() {

@@ -94,7 +94,16 @@ def _examinations(
     def job() -> str:
         executor = create(**{**options, "n_workers": 1, "adaptive": False})
         opened.append(cast("JobQueueExecutor", executor))
-        return f"{system.title} has taken job {opened[0].supervisor.describe()}"
+        supervisor = opened[0].supervisor
+        return f"{system.title} has taken job {supervisor.describe()}"
+
+    def address() -> str:
+        from amltk_dask_jobqueue.addresses import doubt, hint
+
+        where = opened[0].supervisor.address
+        if why := doubt(where):
+            return f"workers on other machines cannot connect to {where}: {why}. {hint()}"
+        return f"workers connect to {where}"
 
     def worker() -> str:
         supervisor, said = opened[0].supervisor, ""
@@ -110,6 +119,7 @@ def _examinations(
     try:
         yield Examination("submit command", command)
         yield Examination("job", job, runs=True)
+        yield Examination("address", address, runs=True)
         yield Examination("worker", worker, runs=True)
     finally:
         for executor in opened:

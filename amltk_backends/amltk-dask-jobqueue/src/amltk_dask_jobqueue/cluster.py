@@ -18,11 +18,13 @@ from unittest import mock
 
 from amltk.checks import did_you_mean
 from amltk.preparation import child_path
+from amltk_dask_jobqueue.addresses import check_interface
 from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
+_OF_OURS = {"worker_interface"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
 # Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
 # could have taken before: so it is made in a folder of the job's own. HTCondor reads `$(...)` as a macro of its own.
@@ -105,7 +107,9 @@ def _prepared(
         # What goes wrong with workers and calls is told by errors.
         "silence_logs": options.get("silence_logs", logging.CRITICAL),
         # Who wants the dashboard has a port for it: two runs can't have the same.
-        "scheduler_options": _scheduler(setting("scheduler_options") or {}),
+        "scheduler_options": _scheduler(setting("scheduler_options") or {}, setting("interface")),
+        # dask-jobqueue has one interface for both sides, whose names for it differ; "" keeps it from its configuration.
+        "interface": setting("worker_interface") or "",
         "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
@@ -131,12 +135,17 @@ def _prepared(
         if value := setting(name):
             mine[name] = value
     merged = {**options, **mine}
+    merged.pop("worker_interface", None)
     system.adjust(merged, folder)
     kind = type(base.__name__, (base,), {"job_cls": _job_class(base.job_cls, commands)})
     return kind, merged
 
 
-def _scheduler(wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _scheduler(wanted: Mapping[str, Any], interface: str | None) -> dict[str, Any]:
+    if not wanted.get("host"):
+        wanted = {"interface": interface, **wanted}
+    if wanted.get("interface"):
+        check_interface(wanted["interface"], "interface")
     quiet = {} if "dashboard_address" in wanted else _QUIET_SCHEDULER
     return {**_PATIENT_SCHEDULER, **quiet, **wanted}
 
@@ -163,7 +172,7 @@ def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any
     known: set[str] = set()
     for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
         known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
-    known = {name for name in known if not name.endswith("kwargs")} - _NOT_FOR_USERS
+    known = {name for name in known if not name.endswith("kwargs")} - _NOT_FOR_USERS | _OF_OURS
     for name in options:
         if name not in known:
             msg = (

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+UNREACHABLE = "can't be reached"
+"""What a job writes, among others, whose worker can't connect to the program."""
+
 _LINES = 30
 _BYTES = 16384
 _CHATTER = re.compile(r"^\S+ \S+ - distributed\.\S+ - INFO - ")

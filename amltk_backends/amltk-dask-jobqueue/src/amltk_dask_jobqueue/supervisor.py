@@ -23,11 +23,12 @@ from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import Death, Worker, what_to_install
+from amltk_dask_jobqueue.addresses import doubt, hint, missing_interface
 from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.cancelled import CancelledJobs
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.job import Ending, Job
-from amltk_dask_jobqueue.logs import exit_code_in, last_lines, missing_module, tail_of_log, without_chatter
+from amltk_dask_jobqueue.logs import UNREACHABLE, exit_code_in, last_lines, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import Commands
 
 _log = logging.getLogger("amltk_dask_jobqueue")
@@ -119,7 +120,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         return self._commands.system.title
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
         """Where workers connect to."""
         scheduler = self._cluster.scheduler
         return str(scheduler.contact_address or scheduler.address)
@@ -202,7 +203,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def _start(self, name: str) -> tuple[str, str]:
         spec = self._cluster.new_spec
-        job = spec["cls"](self._address, name=name, **spec["options"])
+        job = spec["cls"](self.address, name=name, **spec["options"])
         try:
             asyncio.run(job.start())
         except ValueError as error:  # there is no id in what the command printed
@@ -218,6 +219,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     async def watch(self) -> None:
         """Begin to watch over the jobs, and to submit what is missing."""
+        if why := await in_thread(doubt, self.address):
+            _log.warning("%s: jobs on other machines cannot reach %s: %s. %s", self.title, self.address, why, hint())
         self._watching = asyncio.create_task(self._watch())
 
     async def end(self) -> None:
@@ -292,7 +295,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         words = ""
         with contextlib.suppress(BatchSystemError):
             words = await in_thread(self._commands.system.ending, self._commands, job.id)
-        log = without_chatter(await self._log_of(job))
+        whole = await self._log_of(job)
+        log = without_chatter(whole)
         how = f"ended as {words}" if words else "is gone, and nothing tells why"
         self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", log)
@@ -302,14 +306,19 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             _log.info("%s", job.ending.words)
             return
         wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
-        why = f"Its worker had not connected to {self._address}."
-        if module := missing_module(log):
+        why = f"Its worker had not connected to {self.address}."
+        if module := missing_module(whole):
             why = (
                 f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
                 "python= says which Python jobs have."
             )
             self._failures = ATTEMPTS - 1  # the next one can't either
-        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}", output=log))
+        elif problem := missing_interface(whole):
+            why, wrote = problem, ""  # that is all that the traceback has
+            self._failures = ATTEMPTS - 1
+        elif UNREACHABLE in whole:
+            why = f"{why} {hint()}"
+        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}".rstrip(), output=log))
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
@@ -385,16 +394,17 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         stuck = [job for job in self._jobs if job.stuck]
         if not stuck and waited < self._say_at:
             return
-        shown = (stuck or self._jobs)[:3]
+        shown, help_ = (stuck or self._jobs)[:3], ""
         words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
         if stuck:
             what = "no worker will come as things are"
         elif all(job.waiting for job in shown):
             what = f"no worker has come for {waited:.0f} s"
         else:
-            what = f"no worker has connected to {self._address} for {waited:.0f} s"
+            what = f"no worker has connected to {self.address} for {waited:.0f} s"
+            help_ = f" {hint()}"
         self._say_at = max(self._say_at, 2 * waited)
-        text = f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run."
+        text = f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.{help_}"
         for job in [job for job in shown if not job.waiting]:
             log = last_lines(await in_thread(tail_of_log, self._guard.folder, job.id))
             text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."

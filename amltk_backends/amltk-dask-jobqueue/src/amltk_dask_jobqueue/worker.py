@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ async def _watch(server: Any) -> None:
         comm = await connect(server.scheduler.address, **server.security.get_connection_args("worker"))
         await comm.read()  # nothing is ever sent
     except OSError:
-        _end("the main process is gone, or can't be reached any more")
+        address, host = server.scheduler.address, socket.gethostname()
+        _end(f"the main process is gone, or can't be reached any more, at {address} from {host}")
 
 
 def _asked_to_end(number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,91 @@
+"""Where nodes connect to: whether they can, and what to say if they can't."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from urllib.parse import urlsplit
+
+import psutil
+
+
+def check_interface(interface: str, what: str) -> None:
+    """Refuse an interface that this machine does not have.
+
+    Args:
+        interface: Its name.
+        what: The option that names it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if interface not in psutil.net_if_addrs():
+        msg = (
+            f"{what}={interface!r} is no network interface of this machine, {socket.gethostname()}, which has "
+            f"{interfaces()}. It is the one by which nodes reach this program; that of the nodes is worker_interface=."
+        )
+        raise ValueError(msg)
+
+
+def interfaces() -> str:
+    """Return this machine's interfaces by which others may reach it, with their addresses; all, if there is none."""
+    named = {
+        name: [each.address for each in addresses if each.family == socket.AF_INET]
+        for name, addresses in psutil.net_if_addrs().items()
+    }
+    found = {name: own for name, own in named.items() if own and not any(map(_why_not, own))} or named
+    return ", ".join(f"{name} ({', '.join(own)})" if own else name for name, own in sorted(found.items()))
+
+
+def hint() -> str:
+    """Return what helps where nodes can't reach this program."""
+    return (
+        f"Nodes have to reach that address. This machine, {socket.gethostname()}, has {interfaces()}: choose with "
+        "interface=, or give an address with scheduler_options={'host': ...}."
+    )
+
+
+def doubt(address: str) -> str:
+    """Return why other machines can't reach an address of this one; "" if they may.
+
+    Args:
+        address: As in "tcp://10.0.0.1:8786", or with a name.
+    """
+    host = urlsplit(address).hostname or ""
+    try:
+        found = {str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return f"this machine does not know the name {host!r}"
+    reasons = [_why_not(each) for each in sorted(found)]
+    if not all(reasons):
+        return ""
+    name = socket.gethostname()
+    why = reasons[0] if host in found else f"{host!r} is {', '.join(sorted(found))}, and {reasons[0]}"
+    try:
+        resolved = socket.gethostbyname(name)
+    except OSError:
+        return why
+    return f"{why}, to which this machine's name, {name!r}, resolves" if resolved in found else why
+
+
+def _why_not(host: str) -> str:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if address.is_loopback:
+        return f"{host} is an address of the machine's own (loopback)"
+    if address.is_link_local:
+        return f"{host} is an address that no other network knows (link-local)"
+    stats = psutil.net_if_stats()
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == host for each in addresses) and name in stats and not stats[name].isup:
+            return f"{host} belongs to the interface {name}, which is down"
+    return ""
+
+
+def missing_interface(log: str) -> str:
+    """Return what is wrong with the interface that a job's worker was told to use; "" if nothing is."""
+    found = re.search(r"'([^'\n]+)' is not a valid network interface\. Valid network interfaces are: \[([^\]\n]*)\]", log)
+    if found is None:
+        return ""
+    there = re.sub(r"['\"]", "", found[2])
+    return f"Its node has no network interface {found[1]!r} (worker_interface=): it has {there}."
