@@ -72,7 +72,7 @@ def open_executor(
         scratch = tempfile.mkdtemp(prefix=f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
         with dask.config.set(NO_PROFILE):
-            cluster = open_cluster(system, commands, options, guard.folder, scratch)
+            cluster = open_cluster(system, commands, options, guard.folder, guard.private, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor
