@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import shlex
+import socket
 import sys
 import sysconfig
 import tempfile
@@ -18,6 +19,7 @@ from unittest import mock
 
 from amltk.checks import did_you_mean
 from amltk.preparation import child_path
+from amltk_dask.tls import check_security, in_files, security_from, write_certificate
 from amltk_dask_jobqueue.addresses import check_interface
 from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
@@ -36,7 +38,7 @@ _PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # of compiled code that keeps t
 
 
 def open_cluster(
-    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, scratch: str
+    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, private: Path, scratch: str
 ) -> Any:
     """Return a cluster of dask-jobqueue's whose scheduler runs, in this process; it submits nothing.
 
@@ -45,11 +47,40 @@ def open_cluster(
         commands: What its jobs are submitted with.
         options: For dask-jobqueue's cluster.
         folder: Where the jobs write.
+        private: Where jobs find what nobody else may read: the key.
         scratch: For what the scheduler writes, on this machine.
     """
-    kind, options = _prepared(system, commands, options, folder)
-    options["scheduler_options"].setdefault("local_directory", scratch)
-    return kind(**options)
+    import dask
+    from amltk_dask.executor import NO_PAGES
+
+    security = options.get("security")
+    if security is None or security is True:
+        write_certificate(_certificate(private))
+    elif security:
+        options = {**options, "security": in_files(security, private)}
+    kind, options = _prepared(system, commands, options, folder, private)
+    scheduler = options["scheduler_options"]
+    scheduler.setdefault("local_directory", scratch)
+    if not any(scheduler.get(name) for name in ("host", "interface", "contact_address")):
+        scheduler["host"] = _our_address()
+    with dask.config.set(NO_PAGES if scheduler.get("dashboard") is False else {}):
+        return kind(**options)
+
+
+def _our_address() -> str | None:
+    """Return the address that dask tells jobs, if the scheduler can listen there; it needs no other."""
+    from distributed.utils import get_ip
+
+    address = str(get_ip())
+    try:
+        with socket.create_server((address, 0)):
+            return address
+    except OSError:  # it is that of a gateway, say
+        return None
+
+
+def _certificate(private: Path) -> Path:
+    return private / "tls.pem"
 
 
 def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path) -> str:
@@ -59,7 +90,7 @@ def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, An
         TypeError: There is no such option.
         ValueError: dask-jobqueue can't use a value, or needs more.
     """
-    kind, options = _prepared(system, commands, options, folder)
+    kind, options = _prepared(system, commands, options, folder, folder)
     new = not folder.exists()
     try:
         script: str = _job(kind, options).job_script()
@@ -86,7 +117,7 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
 
 
 def _prepared(
-    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path
+    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, private: Path
 ) -> tuple[type[Any], dict[str, Any]]:
     import dask
 
@@ -110,10 +141,12 @@ def _prepared(
         "scheduler_options": _scheduler(setting("scheduler_options") or {}, setting("interface")),
         # dask-jobqueue has one interface for both sides, whose names for it differ; "" keeps it from its configuration.
         "interface": setting("worker_interface") or "",
+        **_security(options, private),
         "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
-            *("--nthreads", "1", "--no-dashboard", "--preload-nanny", _OURS, "--preload", _OURS),
+            *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
+            *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),  # its pages are for everybody who reaches them
             *(setting("worker_extra_args") or []),
         ],
     }
@@ -139,6 +172,17 @@ def _prepared(
     system.adjust(merged, folder)
     kind = type(base.__name__, (base,), {"job_cls": _job_class(base.job_cls, commands)})
     return kind, merged
+
+
+def _security(options: Mapping[str, Any], private: Path) -> dict[str, Any]:
+    """Return the options of dask-jobqueue's that have to do with encryption."""
+    security, protocol = options.get("security"), options.get("protocol")
+    check_security(security, protocol)
+    if security is None or security is True:
+        security = security_from(_certificate(private))
+    if security and security.require_encryption:
+        protocol = protocol or "tls://"
+    return {"security": security or None, "protocol": protocol}
 
 
 def _scheduler(wanted: Mapping[str, Any], interface: str | None) -> dict[str, Any]:
@@ -189,7 +233,9 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
     class Job(base):  # type: ignore[misc] # it is whatever class dask-jobqueue has
         """A job whose commands are run by ours."""
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, *args: Any, security: Any = None, **kwargs: Any) -> None:
+            if security:  # dask-jobqueue does not quote the names of files
+                kwargs["worker_extra_args"] = [*kwargs["worker_extra_args"], *_files_of(security)]
             super().__init__(*args, **kwargs)
             # Some add options of theirs to it.
             self.submit_command: str = str(vars(self).get("submit_command", base.submit_command)).replace(
@@ -218,9 +264,18 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
     return Job
 
 
+def _files_of(security: Any) -> Iterator[str]:
+    """Give the arguments with which a worker finds its certificate: files, never what is in them."""
+    for name in ("ca_file", "cert", "key"):
+        file = security.get_tls_config_for_role("worker")[name]
+        if file:
+            yield f"--tls-{name.replace('_', '-')}"
+            yield "FILE" if "\n" in file else shlex.quote(file)
+
+
 def _job(kind: type[Any], options: Mapping[str, Any]) -> Any:
     """Return a job as a cluster would have it."""
     of_cluster = set(inspect.signature(import_dask_jobqueue().JobQueueCluster.__init__).parameters)
-    of_cluster -= {"config_name", "interface", "protocol"}
+    of_cluster -= {"config_name", "interface", "protocol", "security"}
     own = {name: value for name, value in options.items() if name not in of_cluster}
     return kind.job_cls("tcp://ADDRESS-OF-THE-SCHEDULER:PORT", name="NAME", **own)

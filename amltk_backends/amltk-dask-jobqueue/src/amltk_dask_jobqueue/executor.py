@@ -70,9 +70,8 @@ def open_executor(
         opened.callback(guard.close)
         scratch = guard.scratch(f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
-        pages = {} if "dashboard_address" in (options.get("scheduler_options") or {}) else NO_PAGES
-        with dask.config.set({**NO_PROFILE, **pages}):
-            cluster = open_cluster(system, commands, options, guard.folder, scratch)
+        with dask.config.set(NO_PROFILE):
+            cluster = open_cluster(system, commands, options, guard.folder, guard.private, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor

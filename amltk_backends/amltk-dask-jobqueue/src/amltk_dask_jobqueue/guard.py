@@ -23,6 +23,7 @@ class Guard:
 
     Attributes:
         folder: Where the jobs write.
+        private: A folder of this run that only its user can read, and jobs see. It is removed at the end.
     """
 
     def __init__(self, cancel: str, folder: Path | None, prefix: str) -> None:
@@ -30,14 +31,15 @@ class Guard:
 
         Args:
             cancel: The command that cancels jobs.
-            folder: Where the jobs write; by default a new one in the current directory, which is removed at the end.
-            prefix: Of the name of a new one.
+            folder: Where the jobs write; by default the private one, in the current directory.
+            prefix: Of the name of the private one.
         """
-        own = ""
-        if folder is None:
-            own = tempfile.mkdtemp(prefix=prefix, dir=_writable())
-        self._folders = [own] if own else []
-        self.folder = Path(own) if folder is None else folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        own = tempfile.mkdtemp(prefix=prefix, dir=folder or _writable())
+        self.private = Path(own)
+        self.folder = folder or self.private
+        self._folders = [own]
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", guardian.__file__, own, *shlex.split(cancel)],

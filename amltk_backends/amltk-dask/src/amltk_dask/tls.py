@@ -7,6 +7,7 @@ can read: it is in no argument, environment variable or log, and goes with the f
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 from pathlib import Path
@@ -76,6 +77,16 @@ def security_from(file: Path) -> Security:
     return Security(require_encryption=True, tls_ca_file=path, **dict.fromkeys(names, path))
 
 
+def in_files(security: Security, folder: Path) -> Security:
+    """Return the same, with what it has as text in files of this folder; `Security.temporary()` has all as text."""
+    found = copy.copy(security)
+    for name in security.__slots__:
+        if "\n" in str(value := getattr(security, name)):
+            _write(folder / f"{name}.pem", str(value).encode())
+            setattr(found, name, str(folder / f"{name}.pem"))
+    return found
+
+
 def write_certificate(file: Path) -> None:
     """Write a new key, and the certificate that it signs, as PEM, readable for the owner alone."""
     from cryptography import x509  # not before a run begins: it takes its time to import
@@ -106,5 +117,9 @@ def write_certificate(file: Path) -> None:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ) + certificate.public_bytes(serialization.Encoding.PEM)
-    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
+    _write(file, text)
+
+
+def _write(file: Path, text: bytes) -> None:
+    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:  # noqa: PTH123 - the mode
         target.write(text)
