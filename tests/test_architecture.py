@@ -29,6 +29,7 @@ FLOORS = [
         "amltk.installed",
         "amltk.known",
         "amltk.types",
+        "amltk.user_code",
     },
     {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
     {
@@ -97,6 +98,7 @@ PUBLIC = {
     "amltk.scheduling",
     "amltk.testing",
     "amltk.types",
+    "amltk.user_code",
 }
 
 
