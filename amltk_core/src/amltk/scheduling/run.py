@@ -384,6 +384,7 @@ class Run:
     async def _stop_what_runs(self) -> None:
         """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
         assert self._executor is not None
+        self._cancel_what_waits()
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
@@ -440,6 +441,11 @@ class Run:
         """
         if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
+            if not self._provider.tells_running and not any(source.running() for source in self.waiting):
+                return  # any of them may run, and no future of this executor may ever say so
+        self._cancel_what_waits()
+
+    def _cancel_what_waits(self) -> None:
         for source in list(self.waiting):
             if not source.running():  # there are executors that can stop those too
                 self._dropped |= source.cancel()
