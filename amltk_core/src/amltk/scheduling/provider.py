@@ -20,6 +20,9 @@ GRACE_SECONDS = 2.0
 _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter"))
 
 
+_TELL = frozenset({"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))})
+"""Packages whose executors' futures say `running()` when a worker has begun the call."""
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -119,7 +122,7 @@ def from_executor(executor: Executor) -> Provider:
         enforces_timeouts=timed,
         kill=kill,
         tells_running=any(
-            base.__module__ in _NEEDS_MAIN_THREAD or base.__module__.startswith(("amltk.", "amltk_", "loky."))
+            base.__module__ in _NEEDS_MAIN_THREAD or base.__module__.partition(".")[0] in _TELL
             for base in type(executor).__mro__
         ),
         needs_main_thread=any(base.__module__ in _NEEDS_MAIN_THREAD for base in type(executor).__mro__),
