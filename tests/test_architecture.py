@@ -33,6 +33,7 @@ FLOORS = [
         "amltk.preparation",
         "amltk.program_service",
         "amltk.types",
+        "amltk.user_code",
     },
     {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
     {
@@ -104,6 +105,7 @@ PUBLIC = {
     "amltk.scheduling",
     "amltk.testing",
     "amltk.types",
+    "amltk.user_code",
 }
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 from amltk.calls import describe_value
 from amltk.checks import check_callable, check_callback, check_int, check_type, did_you_mean
 from amltk.exceptions import DuplicateEventError, UnknownEventError
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from typing import Self
@@ -139,6 +140,7 @@ class Handler:
         """The callback's name."""
         return getattr(self.callback, "__qualname__", None) or describe_value(self.callback)
 
+    @calls_user_code
     def due(self) -> int:
         """Count an emission, and return how often the callback is to be called for it."""
         if self.when is not None and not self.when():
@@ -402,6 +404,7 @@ class Emitter:
             if observer is not None:
                 observer(self, event, args, kwargs)
 
+    @calls_user_code
     def _call(
         self, event: Event[...], handlers: Iterable[Handler], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections import deque
@@ -10,6 +11,8 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +47,7 @@ class SequentialExecutor(Executor):
             msg = "This SequentialExecutor was shut down and takes no more calls; make a new one."
             raise RuntimeError(msg)
         future: Future[T] = Future()
-        self._queue.append((future, lambda: fn(*args, **kwargs)))
+        self._queue.append((future, functools.partial(fn, *args, **kwargs)))
         try:
             loop = get_running_loop()
         except RuntimeError:
@@ -85,10 +88,7 @@ class SequentialExecutor(Executor):
         try:
             with _ctrl_c_reaches_the_call():
                 # Inside, since `contextlib` assigns to what passes through it, which a frozen dataclass refuses.
-                try:
-                    result = call()
-                except BaseException as raised:  # whatever it raises is the call's outcome, SystemExit too
-                    error = raised
+                result, error = _outcome(call)
         except KeyboardInterrupt as interrupt:  # it came too late for the call
             error = interrupt
         if error is not None:
@@ -96,6 +96,15 @@ class SequentialExecutor(Executor):
             del error  # its traceback has this frame
         else:
             future.set_result(result)
+
+
+@calls_user_code
+def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Return what a call returns and what it raises, of which one is None."""
+    try:
+        return call(), None
+    except BaseException as raised:  # whatever it raises is the call's outcome, SystemExit too
+        return None, raised
 
 
 @contextmanager

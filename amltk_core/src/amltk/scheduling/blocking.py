@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -38,7 +39,8 @@ async def in_thread(function: Callable[[], object], seconds: float, name: str) -
             function()
         except BaseException as error:
             outcome = error
-        loop.call_soon_threadsafe(tell, outcome)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it took longer, and nobody waits any more
+            loop.call_soon_threadsafe(tell, outcome)
 
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()

@@ -13,6 +13,7 @@ from amltk import events
 from amltk.events import Event, Handler
 from amltk.exceptions import SchedulerNotRunningError, add_note, part_of
 from amltk.scheduling.policy import Action
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.run import Run
@@ -85,16 +86,23 @@ class Callbacks:
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Await an `async def` callback."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=handler.name)
+        task = asyncio.get_running_loop().create_task(self._await(event, handler, coroutine), name=handler.name)
         self.coroutines.add(task)
 
         def ended(task: asyncio.Task[Any]) -> None:
             self.coroutines.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self.callback_failed(event, handler, error)
             self.run.check_idle()
 
         task.add_done_callback(ended)
+
+    @calls_user_code
+    async def _await(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await coroutine
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # SystemExit would be raised through the loop, by a task
+            self.callback_failed(event, handler, error)
 
     async def settle(self) -> None:
         """Wait for the `async def` callbacks that have been started."""
@@ -127,6 +135,7 @@ class Callbacks:
         self.timers.discard(timer)
         self.run.check_idle()
 
+    @calls_user_code
     def _due(self, timer: Timer) -> None:
         self.timers.discard(timer)
         begun = monotonic()

@@ -19,6 +19,10 @@ GRACE_SECONDS = 2.0
 _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter"))
 
 
+_TELL = frozenset({"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))})
+"""Packages whose executors' futures say `running()` when a worker has begun the call."""
+
+
 @dataclass(frozen=True)
 class Provider:
     """Opens an executor for a run.
@@ -30,6 +34,7 @@ class Provider:
         enforces_timeouts: Whether it has `submit_with_timeout`.
         kill: Ends what runs in it; None where that can't be done.
         needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
+        tells_running: Whether its futures are known to say `running()` once a worker has begun their call.
     """
 
     label: str
@@ -38,6 +43,7 @@ class Provider:
     enforces_timeouts: bool
     kill: Callable[[Executor], None] | None = field(default=None)
     needs_main_thread: bool = False
+    tells_running: bool = True
 
 
 def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
@@ -114,6 +120,10 @@ def from_executor(executor: Executor) -> Provider:
         owned=False,
         enforces_timeouts=timed,
         kill=kill,
+        tells_running=any(
+            base.__module__ in _NEEDS_MAIN_THREAD or base.__module__.partition(".")[0] in _TELL
+            for base in type(executor).__mro__
+        ),
         needs_main_thread=any(base.__module__ in _NEEDS_MAIN_THREAD for base in type(executor).__mro__),
     )
 

@@ -12,12 +12,14 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from amltk.checks import check_seconds
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call import CallFuture
     from amltk.scheduling.run import Run
 
 
+@calls_user_code
 def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
     """Have a call that failed run again, if a plugin of its task says so; in the thread of the loop."""
     if future.task is None or not run.accepting:

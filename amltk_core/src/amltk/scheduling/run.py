@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
+from amltk.events import Event
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
@@ -124,6 +125,9 @@ class Run:
         self._exception: BaseException | None = None
         self._errors: list[BaseException] = []
         self._interrupt: BaseException | None = None
+        self._asked_to_raise: BaseException | None = None
+        self._course_task: asyncio.Task[None] | None = None
+        self._last_events: list[Event[[]]] = []
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
         self._idle = asyncio.Event()
@@ -219,8 +223,16 @@ class Run:
 
     def interrupt(self, error: BaseException) -> None:
         """End the run at once, killing what runs, because of a Ctrl-C or the like; from whatever thread."""
+        self._asked_to_raise = error
         # Never directly: a signal handler runs in the loop's thread, but nothing of it would wake the loop.
         self.inbox.order(self.interrupted, error)
+
+    def break_off(self) -> bool:
+        """Have a run that ends wait for nothing more; from whatever thread. False if it can't yet."""
+        if self._course_task is None:
+            return False
+        self.inbox.order(self._course_task.cancel)
+        return True
 
     def call_later(
         self, delay: float, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -241,16 +253,19 @@ class Run:
         if view is not None:
             view.start()  # before the first event, so that it sees them all
         refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
-        course = self._loop.create_task(self._course())
+        course = self._course_task = self._loop.create_task(self._course())
         try:
             while not course.done():
                 try:
                     await asyncio.shield(course)
                 except asyncio.CancelledError as error:
-                    self.interrupted(error)
-            course.result()
+                    if not course.cancelled() or self._asked_to_raise is None:
+                        self.interrupted(error)
+            if not course.cancelled():
+                course.result()
         finally:
             self._abandon()
+            self._settle()
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
@@ -278,8 +293,8 @@ class Run:
         Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
         """
         errors = _as_one(self._errors) if self._errors else None
-        if self._interrupt is not None:
-            raise self._interrupt from errors
+        if (interrupt := self._interrupt or self._asked_to_raise) is not None:  # that may have come too late
+            raise interrupt from errors
         if errors is not None:
             raise errors
         return self.exit_state
@@ -307,12 +322,29 @@ class Run:
             if self._provider.owned:
                 executor.shutdown(wait=False, cancel_futures=True)
 
+    def _settle(self) -> None:
+        """Do what is left of the end without waiting, where its course was torn; does nothing otherwise."""
+        if not self._last_events:
+            return
+        self.accepting = False
+        self._supplies.clear()
+        for timer in list(self.callbacks.timers):
+            timer.cancel()
+        for task in self.callbacks.coroutines:
+            task.cancel()
+        for source in list(self.waiting):
+            self._deliver(source, abandoned=not source.done())
+        while self._last_events:
+            self.scheduler.emit(self._last_events.pop(0))
+        self.scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+
     async def _course(self) -> None:
         scheduler = self.scheduler
         assert self._loop is not None
         timeout = None if self._timeout is None else self._loop.call_later(self._timeout, self._timed_out)
         ended_before = scheduler.event_counts[scheduler.FUTURE_DONE]
         self.accepting = True
+        self._last_events = [scheduler.FINISHING, scheduler.FINISHED]
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
@@ -328,10 +360,10 @@ class Run:
         if self.waiting or self.callbacks.coroutines or self._may_be_busy():
             await self._stop_what_runs()
         self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
-        scheduler.emit(scheduler.FINISHING)
+        scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
         await self._close()
-        scheduler.emit(scheduler.FINISHED)
+        scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
         scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
 
@@ -352,6 +384,7 @@ class Run:
     async def _stop_what_runs(self) -> None:
         """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
         assert self._executor is not None
+        self._cancel_what_waits()
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
@@ -368,7 +401,7 @@ class Run:
             )  # fmt: skip
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
-            self._deliver(source, abandoned=True)
+            self._deliver(source, abandoned=not source.done())
         await self.callbacks.cancel(GRACE_SECONDS)
 
     async def _close(self) -> None:
@@ -408,6 +441,11 @@ class Run:
         """
         if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
+            if not self._provider.tells_running and not any(source.running() for source in self.waiting):
+                return  # any of them may run, and no future of this executor may ever say so
+        self._cancel_what_waits()
+
+    def _cancel_what_waits(self) -> None:
         for source in list(self.waiting):
             if not source.running():  # there are executors that can stop those too
                 self._dropped |= source.cancel()

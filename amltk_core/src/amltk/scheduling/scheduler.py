@@ -255,10 +255,12 @@ class Scheduler(Emitter, Constructors):
         the events of the end are emitted before `CancelledError` is raised here.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
-        try:
-            await run.execute()
-        finally:
-            self.current_run = None
+        with interrupts(run, ctrl_c=False):
+            self._begin(run)
+            try:
+                await run.execute()
+            finally:
+                self.current_run = None
         return run.conclude()
 
     def running(self) -> bool:
@@ -312,9 +314,7 @@ class Scheduler(Emitter, Constructors):
     def _new_run(
         self, timeout: float | None, wait: bool, end_on_empty: bool, on_exception: OnException, display: bool
     ) -> Run:
-        if self.current_run is not None:
-            msg = "The scheduler is running already. Wait for that run to end, or make a second scheduler."
-            raise SchedulerAlreadyRunningError(msg)
+        self._check_not_running()
         check_seconds("timeout", timeout, or_none=True)
         check_type("wait", wait, bool)
         check_type("end_on_empty", end_on_empty, bool)
@@ -325,17 +325,26 @@ class Scheduler(Emitter, Constructors):
             from amltk.display import LiveView  # rich is for those who look
 
             view = LiveView(self)
-        run = Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
-        self.current_run = run
-        return run
+        return Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+
+    def _check_not_running(self) -> None:
+        if self.current_run is not None:
+            msg = "The scheduler is running already. Wait for that run to end, or make a second scheduler."
+            raise SchedulerAlreadyRunningError(msg)
 
     def _run_here(self, run: Run) -> ExitState:
-        try:
-            with interrupts(run):
-                run_in_new_loop(run.execute())
-        finally:
-            self.current_run = None
+        with interrupts(run):
+            self._begin(run)
+            try:
+                run_in_new_loop(run.execute, run.interrupted)
+            finally:
+                self.current_run = None
         return run.conclude()
+
+    def _begin(self, run: Run) -> None:
+        """Be running; what handlers of signals raise does not come between this and the run any more."""
+        self._check_not_running()
+        self.current_run = run
 
     def _run_in_thread(self, run: Run) -> ExitState:
         outcome: list[ExitState | BaseException] = []
@@ -353,7 +362,7 @@ class Scheduler(Emitter, Constructors):
             while thread.is_alive():
                 try:
                     thread.join()
-                except KeyboardInterrupt as error:  # a second one, or a handler of the program's own
+                except KeyboardInterrupt as error:  # a third one
                     run.interrupt(error)
         if isinstance(outcome[0], BaseException):
             raise outcome[0]

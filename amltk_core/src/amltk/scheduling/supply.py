@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from amltk.calls import describe_call
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.run import Run
@@ -32,6 +33,7 @@ class Supply:
         self._left_out = 0
         self._in_a_row = 0
 
+    @calls_user_code
     def submit(self, run: Run) -> bool:
         """Submit as many calls as there is room for, up to one that is refused.
 

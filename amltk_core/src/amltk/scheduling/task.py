@@ -12,6 +12,7 @@ from amltk.events import Emitter, Event, Subscriber, Supervisor
 from amltk.exceptions import NotSupportedError, PluginAttachedError
 from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
+from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.scheduler import Scheduler
@@ -99,6 +100,7 @@ class Task(Emitter, Generic[P, R]):
         plugin.task = self
         plugin.attach_task(self)
 
+    @calls_user_code
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
         """Submit a call of the function with these arguments; `task(...)` is the same as `task.submit(...)`.
 

@@ -1,0 +1,38 @@
+"""Whether what the main thread runs at a moment is the user's code, or ours: a handler of a signal asks that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_calls_users: set[CodeType] = set()
+_OURS = ("amltk", "amltk_sequential")
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import
+
+
+def calls_user_code(function: F) -> F:
+    """Mark a function: what it calls is the user's, and it expects that to raise anything."""
+    _calls_users.add(function.__code__)
+    return function
+
+
+def is_user_code(frame: FrameType | None) -> bool:
+    """Whether what runs in `frame` is the user's, and not ours or the event loop's."""
+    inner: FrameType | None = None
+    foreign = False
+    while frame is not None:
+        if frame.f_code in _calls_users:
+            return inner is not None
+        package, _, module = str(frame.f_globals.get("__name__")).partition(".")
+        if package in _OURS and not module.startswith("testing"):
+            return False
+        if package == "asyncio":
+            return foreign  # a coroutine of the user's, or the loop's own work
+        file = frame.f_code.co_filename
+        foreign = foreign or not file.startswith((_STANDARD_LIBRARY, "<frozen")) or "site-packages" in file
+        inner, frame = frame, frame.f_back
+    return True
