@@ -47,7 +47,12 @@ def cards(monkeypatch):
     def card(address: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(family=socket.AF_INET, address=address)]
 
-    there = {"lo": card("127.0.0.1"), "lan0": card("192.0.2.1"), "old0": card("192.0.2.99"), "fast0": card("198.51.100.1")}
+    there = {
+        "lo": card("127.0.0.1"),
+        "lan0": card("192.0.2.1"),
+        "old0": card("192.0.2.99"),
+        "fast0": card("198.51.100.1"),
+    }
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: there)
     monkeypatch.setattr(psutil, "net_if_stats", lambda: {name: SimpleNamespace(isup=name != "old0") for name in there})
 
@@ -64,7 +69,10 @@ def test_interfaces_of_dasks_configuration_count_the_same(cards):
         with dask.config.set({"jobqueue.slurm.worker-interface": "fast0"}):
             assert "--interface fast0" in script()
             assert "--interface other" in script(worker_interface="other")
-    with dask.config.set({"jobqueue.slurm.interface": "ib7"}), pytest.raises(ValueError, match="interface='ib7' is no net"):
+    with (
+        dask.config.set({"jobqueue.slurm.interface": "ib7"}),
+        pytest.raises(ValueError, match="interface='ib7' is no net"),
+    ):
         script()
 
 
@@ -101,7 +109,9 @@ def test_what_helps_names_the_interfaces_that_others_may_reach(names, cards):
 
 
 def test_a_node_without_the_interface_of_the_workers():
-    log = "Traceback\nValueError: 'ib7' is not a valid network interface. Valid network interfaces are: ['lo', 'fast0']\n"
+    log = (
+        "Traceback\nValueError: 'ib7' is not a valid network interface. Valid network interfaces are: ['lo', 'fast0']\n"
+    )
     assert addresses.missing_interface(log) == (
         "Its node has no network interface 'ib7' (worker_interface=): it has lo, fast0."
     )

@@ -121,5 +121,5 @@ def write_certificate(file: Path) -> None:
 
 
 def _write(file: Path, text: bytes) -> None:
-    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:  # noqa: PTH123 - the mode
+    with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
         target.write(text)
