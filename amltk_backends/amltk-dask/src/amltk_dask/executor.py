@@ -32,7 +32,7 @@ NO_PROFILE = {"distributed.worker.profile.enabled": False}
 NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
-NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: what is left of it shows logs and stacks to all users of the machine."""
 
 _log = logging.getLogger("amltk_dask")
