@@ -65,9 +65,12 @@ def _hosts() -> Iterator[None]:
         if not was_there:
             hosts("stop")
             assert not FOLDER.exists()
-            assert "amltk-hosts" not in subprocess.run(
-                ["ip", "netns", "list"], check=True, stdout=subprocess.PIPE, text=True
-            ).stdout.split()
+            assert (
+                "amltk-hosts"
+                not in subprocess.run(
+                    ["ip", "netns", "list"], check=True, stdout=subprocess.PIPE, text=True
+                ).stdout.split()
+            )
 
 
 class Program:
@@ -227,14 +230,17 @@ def test_a_node_that_fails(program, until) -> None:
 def test_a_login_node_whose_name_is_its_own_loopback_address(program, tmp_path) -> None:
     names = FOLDER / "wrong-names"
     names.write_text((FOLDER / "names").read_text().replace("10.213.77.1 login", "127.0.1.1 login"))
-    change = f"mount --bind {names} /etc/hosts && exec \"$0\" \"$@\""
+    change = f'mount --bind {names} /etc/hosts && exec "$0" "$@"'
     it = program(1, "unshare", "--mount", "sh", "-c", change)
     told = it.end()
     assert "Slurm: jobs on other machines cannot reach tcp://127.0.1.1:" in it.stderr
     assert "to which this machine's name, 'login', resolves. " in it.stderr
     [error] = told["errors"]
     assert error.startswith("BatchSystemError: ")
-    for said in ("had not connected to tcp://127.0.1.1:", "This machine, login, has lan0 (10.213.77.1): choose with interface="):
+    for said in (
+        "had not connected to tcp://127.0.1.1:",
+        "This machine, login, has lan0 (10.213.77.1): choose with interface=",
+    ):
         assert said in error
     assert "can't be reached any more, at tcp://127.0.1.1:" in error
 

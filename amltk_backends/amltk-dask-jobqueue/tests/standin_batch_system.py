@@ -2,8 +2,8 @@
 
     python standin_batch_system.py COMMAND FOLDER ARGUMENTS...
 
-FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, `hold`, the reason for which they wait, and
-`epilog`, while which Slurm cleans up after jobs that ended; and a folder for each job, named by its id.
+FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, `hold`, the reason for which they wait,
+and `epilog`, while which Slurm cleans up after jobs that ended; and a folder for each job, named by its id.
 """
 
 from __future__ import annotations
@@ -141,7 +141,11 @@ def main(command: str, folder: str, *words: str) -> None:  # noqa: C901, PLR0912
             name = names.get(what) or ("COMPLETED" if why == "0" else "FAILED")
             if (home / "epilog").exists() and what not in {"running", "waiting"}:
                 name, why = "COMPLETING", "0:15"
-            out = [f"JobId={job} JobName=dask-worker", f"   JobState={name} Reason=None", f"   ExitCode={why if ':' in why else f'{why or 0}:0'}"]
+            out = [
+                f"JobId={job} JobName=dask-worker",
+                f"   JobState={name} Reason=None",
+                f"   ExitCode={why if ':' in why else f'{why or 0}:0'}",
+            ]
         case "bjobs":
             names = {"waiting": "PEND", "running": "RUN", "unknown": ""}
             for job, (what, why) in states.items():

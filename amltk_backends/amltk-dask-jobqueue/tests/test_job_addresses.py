@@ -14,6 +14,8 @@ from amltk import Scheduler
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue import addresses
 
+OWN = "an address of the machine's own (loopback)"
+ITS_NAME = "to which this machine's name, 'login', resolves"
 NEEDS = {"n_workers": 1, "cores": 1, "memory": "500 MB"}
 
 
@@ -47,7 +49,12 @@ def cards(monkeypatch):
     def card(address: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(family=socket.AF_INET, address=address)]
 
-    there = {"lo": card("127.0.0.1"), "lan0": card("192.0.2.1"), "old0": card("192.0.2.99"), "fast0": card("198.51.100.1")}
+    there = {
+        "lo": card("127.0.0.1"),
+        "lan0": card("192.0.2.1"),
+        "old0": card("192.0.2.99"),
+        "fast0": card("198.51.100.1"),
+    }
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: there)
     monkeypatch.setattr(psutil, "net_if_stats", lambda: {name: SimpleNamespace(isup=name != "old0") for name in there})
 
@@ -64,7 +71,10 @@ def test_interfaces_of_dasks_configuration_count_the_same(cards):
         with dask.config.set({"jobqueue.slurm.worker-interface": "fast0"}):
             assert "--interface fast0" in script()
             assert "--interface other" in script(worker_interface="other")
-    with dask.config.set({"jobqueue.slurm.interface": "ib7"}), pytest.raises(ValueError, match="interface='ib7' is no net"):
+    with (
+        dask.config.set({"jobqueue.slurm.interface": "ib7"}),
+        pytest.raises(ValueError, match="interface='ib7' is no net"),
+    ):
         script()
 
 
@@ -81,10 +91,10 @@ def test_an_interface_that_is_not_there_is_refused_when_the_scheduler_is_made(na
         ("tcp://192.0.2.1:8786", ""),
         ("tls://198.51.100.1:8786", ""),
         ("tcp://203.0.113.7:80", ""),  # forwarded by another machine
-        ("tcp://127.0.1.1:8786", "127.0.1.1 is an address of the machine's own (loopback), to which this machine's name, 'login', resolves"),
+        ("tcp://127.0.1.1:8786", f"127.0.1.1 is {OWN}, {ITS_NAME}"),
         ("tcp://127.0.0.1:8786", "127.0.0.1 is an address of the machine's own (loopback)"),
         ("tcp://[::1]:8786", "::1 is an address of the machine's own (loopback)"),
-        ("tcp://login:8786", "'login' is 127.0.1.1, and 127.0.1.1 is an address of the machine's own (loopback), to which this machine's name, 'login', resolves"),
+        ("tcp://login:8786", f"'login' is 127.0.1.1, and 127.0.1.1 is {OWN}, {ITS_NAME}"),
         ("tcp://169.254.3.4:8786", "169.254.3.4 is an address that no other network knows (link-local)"),
         ("tcp://192.0.2.99:8786", "192.0.2.99 belongs to the interface old0, which is down"),
         ("tcp://nowhere:8786", "this machine does not know the name 'nowhere'"),
@@ -101,7 +111,9 @@ def test_what_helps_names_the_interfaces_that_others_may_reach(names, cards):
 
 
 def test_a_node_without_the_interface_of_the_workers():
-    log = "Traceback\nValueError: 'ib7' is not a valid network interface. Valid network interfaces are: ['lo', 'fast0']\n"
+    log = (
+        "Traceback\nValueError: 'ib7' is not a valid network interface. Valid network interfaces are: ['lo', 'fast0']\n"
+    )
     assert addresses.missing_interface(log) == (
         "Its node has no network interface 'ib7' (worker_interface=): it has lo, fast0."
     )

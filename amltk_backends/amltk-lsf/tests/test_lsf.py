@@ -54,7 +54,13 @@ def test_jobs_that_die_at_once_are_told_of(standin, nothing_is_left):
 
 def test_the_job_script():
     script = plugin_manager().backend("lsf").job_script(n_workers=1, **NEEDS)
-    for line in ["#BSUB -q short", "#BSUB -n 1", "#BSUB -W 00:30", "#BSUB -rn", r"#BSUB -o \S+/\.amltk-lsf-NAME/NAME-%J\.out"]:
+    for line in [
+        "#BSUB -q short",
+        "#BSUB -n 1",
+        "#BSUB -W 00:30",
+        "#BSUB -rn",
+        r"#BSUB -o \S+/\.amltk-lsf-NAME/NAME-%J\.out",
+    ]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
     assert " -m distributed.cli.dask_worker tcp://" in script
     assert "--preload-nanny amltk_dask_jobqueue.worker" in script

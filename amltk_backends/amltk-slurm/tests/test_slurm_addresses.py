@@ -38,7 +38,15 @@ def test_an_interface_that_the_nodes_lack_is_told_after_the_first_job(standin, n
 
 def test_the_doctor_shows_the_address_of_the_workers(standin):
     options = [f"scheduler_options={json.dumps(LOOPBACK)}", "n_workers=1", "cores=1", "memory=500 MB"]
-    command = [sys.executable, "-m", "amltk", "doctor", "slurm", "--json", *(word for each in options for word in ("-o", each))]
+    command = [
+        sys.executable,
+        "-m",
+        "amltk",
+        "doctor",
+        "slurm",
+        "--json",
+        *(word for each in options for word in ("-o", each)),
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
     [diagnosis] = json.loads(done.stdout)
     found = {check["name"]: check for check in diagnosis["checks"]}

@@ -93,9 +93,13 @@ def test_a_job_whose_submit_command_outlasts_the_end_is_cancelled(
     asked = tmp_path / "asked"
     own = standin.commands / "own-sbatch"
     wait = f'until [ -e "{slow.gate}" ]; do sleep 0.05; done'
-    own.write_text(f'#!/bin/sh\nif [ -e "{asked}" ]; then touch "{asked}2"; {wait}; fi\ntouch "{asked}"\nexec sbatch "$@"\n')
+    own.write_text(
+        f'#!/bin/sh\nif [ -e "{asked}" ]; then touch "{asked}2"; {wait}; fi\ntouch "{asked}"\nexec sbatch "$@"\n'
+    )
     own.chmod(0o755)
-    scheduler = Scheduler.with_slurm(n_workers=2, adaptive=False, submit_command=str(own), log_directory=str(tmp_path), **NEEDS)
+    scheduler = Scheduler.with_slurm(
+        n_workers=2, adaptive=False, submit_command=str(own), log_directory=str(tmp_path), **NEEDS
+    )
 
     def stop() -> None:
         until(Path(f"{asked}2").exists)
@@ -170,7 +174,11 @@ def test_a_job_that_is_only_cleaned_up_has_ended(standin, nothing_is_left, until
         ("7:COMPLETING:None:0:00", "COMPLETING", False),  # it goes back into the queue
         ("7:COMPLETING:None", "COMPLETING", False),
         ("7:RUNNING:None:0:03", "RUNNING", False),
-        ("7:PENDING:ReqNodeNotAvail, UnavailableNodes:node[1-2]:0:00", "PENDING (ReqNodeNotAvail, UnavailableNodes:node[1-2])", False),
+        (
+            "7:PENDING:ReqNodeNotAvail, UnavailableNodes:node[1-2]:0:00",
+            "PENDING (ReqNodeNotAvail, UnavailableNodes:node[1-2])",
+            False,
+        ),
     ],
 )
 def test_what_squeue_says_of_jobs_that_end(monkeypatch, line, words, ended):
@@ -192,7 +200,8 @@ def test_how_a_job_ended_that_is_cleaned_up(monkeypatch, accounted, words):
         if name == "scontrol":
             return "JobId=7\n   JobState=COMPLETING Reason=None\n   Requeue=0 ExitCode=0:15\n"
         if accounted is None:
-            raise BatchSystemError("Slurm accounting storage is disabled")
+            msg = "Slurm accounting storage is disabled"
+            raise BatchSystemError(msg)
         return accounted
 
     monkeypatch.setattr(Commands, "ask", ask)

@@ -84,7 +84,9 @@ def _why_not(host: str) -> str:
 
 def missing_interface(log: str) -> str:
     """Return what is wrong with the interface that a job's worker was told to use; "" if nothing is."""
-    found = re.search(r"'([^'\n]+)' is not a valid network interface\. Valid network interfaces are: \[([^\]\n]*)\]", log)
+    found = re.search(
+        r"'([^'\n]+)' is not a valid network interface\. Valid network interfaces are: \[([^\]\n]*)\]", log
+    )
     if found is None:
         return ""
     there = re.sub(r"['\"]", "", found[2])

@@ -112,7 +112,11 @@ def _prepared(
             f"configuration has jobqueue.{section}.cores and .memory for that, too."
         )
         raise ValueError(msg)
-    for name in ("job_extra_directives", "job_directives_skip", "memory_per_core_property_name"):  # which a system may add to
+    for name in (
+        "job_extra_directives",
+        "job_directives_skip",
+        "memory_per_core_property_name",
+    ):  # which a system may add to
         if value := setting(name):
             mine[name] = value
     merged = {**options, **mine}

@@ -224,7 +224,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._watching = asyncio.create_task(self._watch())
 
     async def end(self) -> None:
-        """Cancel all jobs, and come back when the batch system has none of them any more; it has a bounded time for that."""
+        """Cancel all jobs, and come back when the batch system has none of them any more, or after a bounded time."""
         if self._ended is None:
             self._ended = asyncio.create_task(self._end())
         await asyncio.shield(self._ended)
@@ -444,7 +444,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 return Death(code, memory, without_chatter(log), "")
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError, asyncio.TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(self._spawn(self._ask_about([job]))), deadline - time.monotonic())
+                    await asyncio.wait_for(
+                        asyncio.shield(self._spawn(self._ask_about([job]))), deadline - time.monotonic()
+                    )
             if job.waiting or worker.nanny not in job.nannies:
                 now = f"it is {job.words}" if job.waiting else "it has been started again"
                 words = f"{self.title} has put its job {job.id} back into the queue: {now}."

@@ -56,7 +56,9 @@ class Slurm(BatchSystem):
         fields = dict(re.findall(r"\b(JobState|Reason|ExitCode)=(\S+)", said))
         state, reason, code = (fields.get(key, "") for key in ("JobState", "Reason", "ExitCode"))
         if state == "COMPLETING":
-            with contextlib.suppress(BatchSystemError):  # how it ended, only the accounting tells before it has left its nodes
+            with contextlib.suppress(
+                BatchSystemError
+            ):  # how it ended, only the accounting tells before it has left its nodes
                 if (accounted := _accounted(commands, job)).partition(" ")[0] in _ENDED:
                     return accounted
         elif state not in _ENDED:
