@@ -36,6 +36,7 @@ host_on() {
         trap : TERM HUP INT
         while :; do sleep infinity & wait \$!; done"
     wait_for "host $host" 20 named "$host"
+    ip -netns $switch link delete "to-$host" 2>/dev/null || true # the kernel takes its time to do so for a host that is gone
     ip -netns $switch link add "to-$host" type veth peer name "${interface[$host]}" netns "$(first "$host")"
     ip -netns $switch link set "to-$host" master bridge up
     on "$host" sh -c "ip link set lo up; ip address add $network.${number[$host]}/24 dev ${interface[$host]}; ip link set ${interface[$host]} up"

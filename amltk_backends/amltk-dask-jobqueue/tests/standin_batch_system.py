@@ -2,8 +2,8 @@
 
     python standin_batch_system.py COMMAND FOLDER ARGUMENTS...
 
-FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, `hold`, the reason for which they wait, and
-`epilog`, while which Slurm cleans up after jobs that ended; and a folder for each job, named by its id.
+FOLDER holds what tests decide: `refuse`, the words with which jobs are refused, `hold`, the reason for which they wait,
+and `epilog`, while which Slurm cleans up after jobs that ended; and a folder for each job, named by its id.
 """
 
 from __future__ import annotations

@@ -200,7 +200,8 @@ def test_how_a_job_ended_that_is_cleaned_up(monkeypatch, accounted, words):
         if name == "scontrol":
             return "JobId=7\n   JobState=COMPLETING Reason=None\n   Requeue=0 ExitCode=0:15\n"
         if accounted is None:
-            raise BatchSystemError("Slurm accounting storage is disabled")
+            msg = "Slurm accounting storage is disabled"
+            raise BatchSystemError(msg)
         return accounted
 
     monkeypatch.setattr(Commands, "ask", ask)

@@ -15,8 +15,8 @@ T = TypeVar("T")
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return what a function returns, which runs in a thread of its own.
 
-    Who stops waiting leaves the thread alone. A pool would let commands that hang hold up all others, and the interpreter
-    would wait for them when it exits.
+    Who stops waiting leaves the thread alone. In a pool, commands that hang would hold up all others, and the
+    interpreter when it exits.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.job import Job
-from amltk_dask_jobqueue.system import Commands
+from amltk_dask_jobqueue.system import Commands, JobState
 
 _log = logging.getLogger("amltk_dask_jobqueue")
 
@@ -73,14 +73,7 @@ class CancelledJobs:
                 problem = str(error)
             else:
                 problem = ""
-                patient = time.monotonic() - begun < CLEAN_UP_SECONDS
-                for job in list(self.jobs):
-                    state = states.get(job.id)
-                    if state is None or (state.ended and not patient):
-                        self.jobs.remove(job)
-                        self._forget(job)
-                    else:
-                        job.words = state.words
+                self._note(states, patient=time.monotonic() - begun < CLEAN_UP_SECONDS)
             if self.jobs:
                 await asyncio.sleep(min(pause, max(0.0, begun + seconds - time.monotonic())))
                 pause = min(2.0, pause * 1.5)
@@ -92,6 +85,15 @@ class CancelledJobs:
         for task in self._tasks:  # its command goes on
             task.cancel()
 
+    def _note(self, states: Mapping[str, JobState], *, patient: bool) -> None:
+        for job in list(self.jobs):
+            state = states.get(job.id)
+            if state is None or (state.ended and not patient):
+                self.jobs.remove(job)
+                self._forget(job)
+            else:
+                job.words = state.words
+
     def _warn(self, seconds: float, problem: str) -> None:
         system = self._commands.system
         told = "; ".join(f"job {job.id}{f' is {job.words}' if job.words else ''}" for job in self.jobs)
@@ -102,6 +104,7 @@ class CancelledJobs:
             *dict.fromkeys(job.refusal for job in self.jobs if job.refusal and not job.cancelling),
         ]
         _log.warning(
-            "%s: cancelled jobs are still there after %.0f s: %s. %s A process that stays behind cancels them once more.",
+            "%s: cancelled jobs are still there after %.0f s: %s. %s "
+            "A process that stays behind cancels them once more.",
             system.title, seconds, told, " ".join(filter(None, reasons)),
         )  # fmt: skip

@@ -1,7 +1,8 @@
 """A small process that cancels the jobs of a main process that died: `python guardian.py FOLDER COMMAND...`.
 
-It reads lines, `+17` for a job that has been submitted, `-17` for one that is gone, and absolute paths of further folders. At
-their end, which comes with that of the main process, it cancels the jobs that are left and removes the folders.
+It reads lines, `+17` for a job that has been submitted, `-17` for one that is gone, and absolute paths of further
+folders. At their end, which comes with that of the main process, it cancels the jobs that are left and removes the
+folders.
 """
 
 import contextlib

@@ -224,7 +224,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._watching = asyncio.create_task(self._watch())
 
     async def end(self) -> None:
-        """Cancel all jobs, and come back when the batch system has none of them any more; it has a bounded time for that."""
+        """Cancel all jobs, and come back when the batch system has none of them any more, or after a bounded time."""
         if self._ended is None:
             self._ended = asyncio.create_task(self._end())
         await asyncio.shield(self._ended)

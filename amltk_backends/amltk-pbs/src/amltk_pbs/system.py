@@ -56,8 +56,8 @@ class PBS(BatchSystem):
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
         """Have jobs write into the folder themselves, and run once.
 
-        PBS would copy the output when the job has ended, into a folder that may be gone by then. And it would run a job again
-        whose node has failed, minutes later, when its program may be over.
+        PBS would copy the output when the job has ended, into a folder that may be gone by then. And it would run a job
+        again whose node has failed, minutes later, when its program may be over.
         """
         options["job_directives_skip"] = [*_COPIES, *(options.get("job_directives_skip") or [])]
         directives = ["-o /dev/null", "-e /dev/null", "-r n"]
