@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -94,7 +93,6 @@ def test_calls_of_a_scheduler_that_hangs_are_lost_in_time(remote, tmp_path, unti
     there.shutdown()
 
 
-
 def test_an_executor_whose_scheduler_hangs_can_be_closed(remote, tmp_path, until, caplog):
     there = open_it(remote)
     futures = begin(there, tmp_path / "began", until)
@@ -128,7 +126,10 @@ def test_a_scheduler_that_hangs_at_the_start_is_told(remote, monkeypatch):
     import dask
 
     remote.stop()
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError, match=r"Timed out|has not answered for 3 s"):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(OSError, match=r"Timed out|has not answered for 3 s"),
+    ):
         open_it(remote)
 
 

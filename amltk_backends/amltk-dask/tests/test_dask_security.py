@@ -49,7 +49,7 @@ def greets(address: str, security: Security) -> bool:
         try:
             await comm.write({"op": "identity", "reply": True})
             return bool(await asyncio.wait_for(comm.read(), 5))
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             return False
         finally:
             comm.abort()

@@ -39,6 +39,7 @@ def open_cluster(
         scratch: For what the scheduler writes, on this machine.
     """
     import dask
+
     from amltk_dask.executor import NO_PAGES
 
     security = options.get("security")

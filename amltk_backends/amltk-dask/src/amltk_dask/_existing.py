@@ -92,7 +92,7 @@ def _close(client: Client) -> None:
     """Close our client, also where the scheduler does not answer."""
     try:
         client.close(timeout=REMOTE_SECONDS)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         client.loop.add_callback(client.scheduler_comm.abort)
         client._loop_runner.stop()
 
@@ -102,7 +102,7 @@ def _kill(client: Client, executor: DaskExecutor) -> list[Worker]:
     busy = executor.busy
     try:
         return list(client.sync(_kill_those, client, busy, callback_timeout=REMOTE_SECONDS)) if busy else []
-    except (asyncio.TimeoutError, OSError):
+    except (TimeoutError, OSError):
         _log.warning(
             "Workers of dask's scheduler %s are not ended: it has not answered for %g s.",
             client.scheduler.address,

@@ -295,7 +295,7 @@ def open_local(
         "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
         **options.pop("scheduler_kwargs", {}),
     }
-    config = dict(NO_PROFILE)
+    config: dict[str, Any] = {**NO_PROFILE}
     if "dashboard_address" not in options:
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
-NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
 _log = logging.getLogger("amltk_dask")
@@ -37,7 +37,7 @@ _log = logging.getLogger("amltk_dask")
 _LARGE = 1 << 20
 _LOOK_AGAIN = 0.5
 REMOTE_SECONDS = 10.0
-"""How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or a proxy before them."""
+"""How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or the network."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
@@ -281,7 +281,7 @@ class DaskExecutor(Executor):
         try:
             greeted = self._client.run(_worker.greet, workers=addresses, on_error="return")
             answers = await asyncio.wait_for(greeted, REMOTE_SECONDS)
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             answers = {}
         silent = []
         for address in addresses:
@@ -325,7 +325,7 @@ class DaskExecutor(Executor):
         """
         try:
             found: dict[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), REMOTE_SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise _errors.no_answer(self._client.scheduler.address, REMOTE_SECONDS) from None
         return found
 
