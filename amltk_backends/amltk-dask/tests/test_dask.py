@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -138,6 +139,45 @@ def test_workers_that_do_not_start(clean, capfd):
         with pytest.raises(BrokenExecutor, match="do not start"):
             executor.submit(abs, -1)
     assert "encodings" in capfd.readouterr().err
+
+
+def starting() -> list[psutil.Process]:
+    """Return the workers, each of which its guard has started."""
+    found = []
+    for guard in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            found += guard.children()
+    return found
+
+
+def test_workers_that_are_killed_while_they_start_are_started_again(clean, until, monkeypatch):
+    monkeypatch.setattr(_local, "_LONGEST_PAUSE", 0.01)
+    with make(n_workers=2) as executor:
+        futures = [executor.submit(abs, -n) for n in range(20)]
+        killed: set[int] = set()
+        while len(killed) < 7:
+            until(lambda: {each.pid for each in starting()} - killed)
+            for each in starting():
+                if each.pid not in killed:
+                    killed.add(each.pid)
+                    with contextlib.suppress(psutil.Error):
+                        each.kill()
+        assert [future.result(50) for future in futures] == list(range(20))
+
+
+def test_one_worker_that_does_not_start_ends_no_calls_of_others(clean, caplog, until, monkeypatch):
+    start, broken = _local.Process._start, []
+
+    def start_one(self: _local.Process) -> None:
+        if not broken or broken[0] is self:
+            broken[:] = [self]
+            self._env = {**self._env, "PYTHONHOME": "/nowhere"}
+        start(self)
+
+    monkeypatch.setattr(_local.Process, "_start", start_one)
+    with make(n_workers=2) as executor:
+        until(lambda: "The other workers go on" in caplog.text, 30)
+        assert executor.submit(abs, -1).result(50) == 1
 
 
 def test_nothing_stays_open_where_the_executor_fails_to_begin(clean, monkeypatch, tmp_path):

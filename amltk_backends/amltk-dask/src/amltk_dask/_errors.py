@@ -89,6 +89,20 @@ def lost(call: Call, worker: Worker, seconds: float) -> WorkerLost:
     return WorkerLost(message, pid=worker.pid)
 
 
+def no_answer(scheduler: str, seconds: float) -> OSError:
+    """Return the error of a scheduler that hangs, or that can't be reached any more."""
+    return OSError(f"dask's scheduler, {scheduler}, has not answered for {seconds:g} s: it hangs, or the network does.")
+
+
+def lost_with_scheduler(call: Call, worker: Worker, scheduler: str, seconds: float) -> WorkerLost:
+    """Return the error of a call that is out of reach: whether its worker is there, nobody can say."""
+    message = (
+        f"{call.describe()} was given up: dask's scheduler, {scheduler}, gave no sign of life for {seconds:g} s "
+        f"(heartbeat_timeout), so {worker} can't be asked for its result. {_AGAIN}"
+    )
+    return WorkerLost(message, pid=worker.pid)
+
+
 def killed(call: Call) -> WorkerDied:
     """Return the error of a call that was ended on purpose, together with all others."""
     return WorkerDied(f"{call.describe()} was ended by kill_workers(), with all that it had started.")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import logging
+import threading
 from typing import Any
 
+import dask
+from dask.utils import parse_timedelta
 from distributed import Client, Security
 
 from amltk_dask import _worker
-from amltk_dask._errors import Worker
-from amltk_dask.executor import DaskExecutor
+from amltk_dask._errors import Worker, no_answer
+from amltk_dask.executor import REMOTE_SECONDS, DaskExecutor
 
 _log = logging.getLogger("amltk_dask")
 
@@ -40,17 +45,28 @@ def open_existing(
     if client is not None:
         options = {"address": client.scheduler.address, "security": client.security}
     own = Client.__new__(Client)
+    limit = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")) + REMOTE_SECONDS
+    timer = threading.Timer(limit, _give_up, [own])
+    timer.daemon = True
+    timer.start()
     try:
         own.__init__(**options, set_as_default=False)
-    except OSError as error:
+    except (Exception, asyncio.CancelledError) as error:
         own._loop_runner.stop()  # `close()` leaves its thread
-        error.add_note(f"with_dask found no scheduler at {options['address']}; is the cluster running?")
+        if timer.finished.is_set():
+            raise no_answer(options["address"], limit) from None
+        if isinstance(error, OSError):
+            error.add_note(f"with_dask found no scheduler at {options['address']}; is the cluster running?")
         raise
+    finally:
+        timer.cancel()
+        timer.join()
     with contextlib.ExitStack() as opened:
-        opened.callback(own.close)
+        close = functools.partial(_close, own)
+        opened.callback(close)
         executor = DaskExecutor(
             own,
-            close=own.close,
+            close=close,
             kill=lambda: _kill(own, executor),
             allowed_failures=allowed_failures,
             heartbeat_timeout=heartbeat_timeout,
@@ -61,19 +77,52 @@ def open_existing(
     return executor
 
 
+def _give_up(client: Client) -> None:
+    """End the connecting of a client: dask itself waits for ever where a scheduler takes connections and hangs."""
+
+    def cancel() -> None:
+        for task in asyncio.all_tasks():
+            if "amain" not in str(task.get_coro()):  # which is the loop itself
+                task.cancel()
+
+    client.loop.add_callback(cancel)
+
+
+def _close(client: Client) -> None:
+    """Close our client, also where the scheduler does not answer."""
+    try:
+        client.close(timeout=REMOTE_SECONDS)
+    except TimeoutError:
+        client.loop.add_callback(client.scheduler_comm.abort)
+        client._loop_runner.stop()
+
+
 def _kill(client: Client, executor: DaskExecutor) -> list[Worker]:
     """End the workers that run calls of ours alone, and have a nanny, which starts new ones; return the others."""
-    stay = []
     busy = executor.busy
-    processing = client.processing(workers=[each.address for each in busy]) if busy else {}
+    try:
+        return list(client.sync(_kill_those, client, busy, callback_timeout=REMOTE_SECONDS)) if busy else []
+    except (TimeoutError, OSError):
+        _log.warning(
+            "Workers of dask's scheduler %s are not ended: it has not answered for %g s.",
+            client.scheduler.address,
+            REMOTE_SECONDS,
+        )
+        return busy
+
+
+async def _kill_those(client: Client, busy: list[Worker]) -> list[Worker]:
+    stay, ending = [], []
+    processing = await client.scheduler.processing(workers=[each.address for each in busy])
     for worker in busy:
         others = [key for key in processing.get(worker.address, ()) if not str(key).startswith("amltk-")]
         if worker.nanny and not others:
-            client.sync(_kill_worker, client, worker)
+            ending.append(_kill_worker(client, worker))
         else:
             why = "calls of others run in it" if worker.nanny else "it has no nanny"
             _log.warning("The worker %s, %s, is not ended: %s.", worker.address, worker, why)
             stay.append(worker)
+    await asyncio.gather(*ending)
     return stay
 
 

@@ -35,6 +35,9 @@ from amltk_dask.tls import security_of
 
 _MOST_NOTES = 1 << 16
 _TRIES = 3
+_LONGEST_PAUSE = 30.0
+_KILLED = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+_log = logging.getLogger("amltk_dask")
 # Of the program, pipes and connections; both a little less than they are.
 _FILES_AT_LEAST, _FILES_OF_A_WORKER = 15, 8
 
@@ -134,6 +137,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
     Attributes:
         pid: Of the process that there is.
         closing: Whether there is to be no other one.
+        given_up: Whether the last ones did not start, so that no other one is.
     """
 
     def __init__(
@@ -153,7 +157,8 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         }  # fmt: skip
         self._life: BinaryIO | None = None
         self._thread: threading.Thread | None = None
-        self._failures = 0
+        self._failures = self._kills = 0
+        self.given_up = False
 
     async def start(self) -> None:
         """Start a process, which connects to the scheduler as soon as it can."""
@@ -224,21 +229,42 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             wrote = os.read(notes, _MOST_NOTES)
         os.close(notes)
         with contextlib.suppress(RuntimeError):  # that loop is closed
-            loop.call_soon_threadsafe(self._ended, said, wrote.decode(errors="replace"))
+            loop.call_soon_threadsafe(self._ended, said, wrote.decode(errors="replace"), guard.returncode)
 
-    def _ended(self, said: dict[str, int], wrote: str) -> None:
+    def _ended(self, said: dict[str, int], wrote: str, guard_code: int) -> None:
         self.kill()  # which closes the pipe
         exit_code = said.get("exit_code")
         if "pid" in said:
             self._home.died(said["pid"], exit_code, wrote)
         if self.closing:
             return
-        self._failures = 0 if "connected" in said else self._failures + 1
-        if self._failures < _TRIES:
+        if "connected" in said:
+            self._failures = self._kills = 0
+        elif (guard_code if exit_code is None else exit_code) in _KILLED:
+            self._kills += 1  # which says nothing of whether it can start
+        else:
+            self._failures += 1
+        if self._failures >= _TRIES:
+            self._give_up(exit_code)
+        elif self._kills < _TRIES:
             self._start()
-            return
+        else:
+            pause = min(_LONGEST_PAUSE, 2.0 ** (self._kills - _TRIES))
+            _log.warning("A worker of dask's was killed %d times while it started; tried again.", self._kills)
+            asyncio.get_running_loop().call_later(pause, self._start_again)
+
+    def _start_again(self) -> None:
+        if not self.closing:
+            self._start()
+
+    def _give_up(self, exit_code: int | None) -> None:
+        """Start no more; the others go on, if there are any."""
+        self.given_up = True
         text = f"dask's workers do not start: {_TRIES} of them ended at once, the last one {how_it_died(exit_code)}."
-        self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
+        if all(each.given_up for each in self._home.processes):
+            self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
+        else:
+            _log.warning("%s The other workers go on.", text)
 
 
 def _is_dasks(handler: logging.Handler) -> bool:
@@ -279,7 +305,7 @@ def open_local(
         "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
         **options.pop("scheduler_kwargs", {}),
     }
-    config = dict(NO_PROFILE)
+    config: dict[str, Any] = {**NO_PROFILE}
     if "dashboard_address" not in options:
         # The port of the first dashboard is taken for the second; and the small server stays even without one.
         options["dashboard_address"] = "127.0.0.1:0"

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
-NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
 
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
@@ -39,6 +39,8 @@ _log = logging.getLogger("amltk_dask")
 
 _LARGE = 1 << 20
 _LOOK_AGAIN = 0.5
+REMOTE_SECONDS = 10.0
+"""How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or the network."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
@@ -245,7 +247,7 @@ class DaskExecutor(Executor):
 
     async def _begin(self) -> None:
         self._client.subscribe_topic("all", self._on_event)
-        self._greet(await self._client.nthreads())
+        self._greet(await self._addresses())
         await asyncio.gather(*self._tasks)
         self._spawn(self._watch_connection())
         if self._heartbeat_timeout is not None:
@@ -280,8 +282,9 @@ class DaskExecutor(Executor):
 
     async def _get_to_know(self, addresses: list[str]) -> None:
         try:
-            answers = await self._client.run(_worker.greet, workers=addresses, on_error="return")
-        except OSError:
+            greeted = self._client.run(_worker.greet, workers=addresses, on_error="return")
+            answers = await asyncio.wait_for(greeted, REMOTE_SECONDS)
+        except (TimeoutError, OSError):
             answers = {}
         silent = []
         for address in addresses:
@@ -306,10 +309,28 @@ class DaskExecutor(Executor):
     async def _ask_again(self, addresses: list[str]) -> None:
         """Greet workers that did not answer, unless they are gone: on a busy machine a connection may fail."""
         await asyncio.sleep(_LOOK_AGAIN)
-        there = await self._client.nthreads()
+        try:
+            there = await self._addresses()
+        except OSError:  # whether the scheduler is lost, others watch
+            self._spawn(self._ask_again(addresses))
+            return
         asked = [each for each in addresses if each in self._greeting]
         self._greeting.difference_update(asked)
-        self._greet(each for each in asked if each in there)
+        for each in asked:  # one that hangs does not hold up the others
+            if each in there:
+                self._greet([each])
+
+    async def _addresses(self) -> Collection[str]:
+        """Return where the workers are that the scheduler has.
+
+        Raises:
+            OSError: It does not answer.
+        """
+        try:
+            found: dict[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), REMOTE_SECONDS)
+        except TimeoutError:
+            raise _errors.no_answer(self._client.scheduler.address, REMOTE_SECONDS) from None
+        return found
 
     def _welcome(self, address: str, greeting: _worker.Greeting) -> None:
         if (misfit := check_fit(address, greeting)) is not None:
@@ -443,7 +464,10 @@ class DaskExecutor(Executor):
         signs: dict[str, tuple[float, float]] = {}
         while True:
             await asyncio.sleep(seconds / 8)
-            identity = await self._client.scheduler.identity()
+            identity = await self._identity(seconds)
+            if identity is None:
+                self._lose_scheduler(seconds)
+                return
             now = time.monotonic()
             for address, worker in list(self._workers.items()):
                 said = identity["workers"].get(address, {}).get("last_seen", 0.0)
@@ -456,3 +480,17 @@ class DaskExecutor(Executor):
                     if self._lose is not None:
                         self._lose(worker)
             signs = {address: sign for address, sign in signs.items() if address in self._workers}
+
+    async def _identity(self, seconds: float) -> Any:
+        """Return what the scheduler says of itself and its workers; None if it says nothing in time."""
+        for _ in range(2):  # what was late is this process if the second answer comes
+            with contextlib.suppress(asyncio.TimeoutError, OSError):
+                return await asyncio.wait_for(self._client.scheduler.identity(), seconds / 2)
+        return None
+
+    def _lose_scheduler(self, seconds: float) -> None:
+        where = self._client.scheduler.address
+        for worker in list(self._running):
+            for call in self._take_from(worker):
+                call.fail(_errors.lost_with_scheduler(call, worker, where, seconds))
+        self._fail(_errors.no_answer(where, seconds))

@@ -8,7 +8,7 @@ can read: it is in no argument, environment variable or log, and goes with the f
 from __future__ import annotations
 
 import copy
-import datetime
+import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from amltk.checks import check_type
 if TYPE_CHECKING:
     from distributed import Security
 
-_DAY = datetime.timedelta(days=1)
+_DAY = dt.timedelta(days=1)
 _LIFETIME = 3650 * _DAY  # a run never outlives its certificate
 
 
@@ -95,7 +95,7 @@ def write_certificate(file: Path) -> None:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "amltk: one run")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(
         digital_signature=True, key_cert_sign=True, content_commitment=False, key_encipherment=False,
         data_encipherment=False, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,
