@@ -122,6 +122,26 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
         raise ValueError(msg)
 
 
+MOST_SECONDS = 1e9
+"""The most that a number of seconds may be, some 30 years: clocks and the system's calls refuse much more."""
+
+LEAST_HEARTBEAT = 0.5
+"""The least seconds of silence after which a worker counts as lost: a busy machine keeps one waiting longer."""
+
+
+def check_heartbeat(name: str, value: object) -> None:
+    """Refuse a `value` that is no time after which a silent worker counts as lost, nor None.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is below 0.5, or no finite number.
+    """
+    check_seconds(name, value, or_none=True, zero=False)
+    if value is not None and value < LEAST_HEARTBEAT:  # type: ignore[operator] # it is a number
+        msg = f"{name} must be at least {LEAST_HEARTBEAT} seconds, got {describe_option(name, value)}: a busy worker would be ended."
+        raise ValueError(msg)
+
+
 def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool = True) -> None:
     """Refuse a `value` that is no finite number of seconds (or None, with `or_none`).
 
@@ -135,8 +155,11 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
     if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not 0 <= float(value) < float("inf") or (value == 0 and not zero):
+    if not 0 <= value < float("inf") or (value == 0 and not zero):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
+        raise ValueError(msg)
+    if value > MOST_SECONDS:
+        msg = f"{name} must be at most {MOST_SECONDS:g} seconds, got {describe_option(name, value)}; None is no limit."
         raise ValueError(msg)
 
 

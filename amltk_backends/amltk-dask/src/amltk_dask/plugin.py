@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_int, check_not_patched, check_seconds, check_type, did_you_mean
+from amltk.checks import check_heartbeat, check_int, check_not_patched, check_type, did_you_mean
 from amltk.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _check(
 ) -> None:
     check_int("n_workers", n_workers, at_least=1, or_none=True)
     check_int("allowed_failures", allowed_failures, at_least=0)
-    check_seconds("heartbeat_timeout", heartbeat_timeout, or_none=True, zero=False)
+    check_heartbeat("heartbeat_timeout", heartbeat_timeout)
     if address is not None:
         check_type("address", address, str)
     if address is not None and client is not None:
