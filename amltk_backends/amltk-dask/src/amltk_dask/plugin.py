@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
+from amltk.calls import describe_option
 from amltk.checks import check_heartbeat, check_int, check_not_patched, check_type, did_you_mean
 from amltk.hookspecs import hookimpl
 
@@ -84,6 +86,11 @@ def _check(
             msg = f"{given[0]}= is for a cluster that is made for the run, not for one that exists: leave it out."
             raise TypeError(msg)
     elif options:
+        check_int("threads_per_worker", options.get("threads_per_worker"), at_least=1, or_none=True)
+        limit = options.get("memory_limit")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, str | Real)):
+            msg = f"memory_limit must be bytes, a text such as '4 GB', a part of 1, or None, got {describe_option('memory_limit', limit)}."
+            raise TypeError(msg)
         _check_options(options)
 
 
