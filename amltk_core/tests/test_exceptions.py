@@ -15,7 +15,9 @@ from amltk.exceptions import AmltkError, RemoteError, WorkerDied
 
 def test_the_tree_in_the_docstring_is_the_tree():
     drawn = set(re.findall(r"── (\w+)", exceptions.__doc__))
-    ours = {name: kind for name, kind in vars(exceptions).items() if getattr(kind, "__module__", "") == exceptions.__name__}
+    ours = {
+        name: kind for name, kind in vars(exceptions).items() if getattr(kind, "__module__", "") == exceptions.__name__
+    }
     defined = {name for name, kind in ours.items() if isinstance(kind, type) and kind is not AmltkError}
     assert drawn == defined
     assert all(issubclass(getattr(exceptions, name), AmltkError) for name in defined)

@@ -31,7 +31,7 @@ class SlottedError(Exception):
 
 
 def _refuse(self: object, *_: object) -> NoReturn:
-    raise RuntimeError("refused")
+    raise RuntimeError
 
 
 class ClosedError(Exception):
@@ -175,7 +175,7 @@ class Refuses(TaskPlugin):
             raise self._kind
         return function, args, kwargs
 
-    def retry_after(self, future: Any, error: BaseException) -> float | None:  # noqa: ARG002
+    def retry_after(self, future: Any, error: BaseException) -> float | None:
         raise self._kind
 
 

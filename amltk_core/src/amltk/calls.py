@@ -56,7 +56,8 @@ def describe_option(name: str, value: object) -> str:
         name: Of the option: `initargs`, `env` and the like are not shown, nor what is called a password.
         value: Its value; of a URL, user and password are left out.
     """
-    if (name in _MAY_HOLD_SECRETS or _is_secret(name)) and value is not None and value != () and value != {}:
+    is_empty = value is None or (isinstance(value, tuple | list | dict) and not value)
+    if (name in _MAY_HOLD_SECRETS or _is_secret(name)) and not is_empty:
         return HIDDEN
     return name_of(value) if isinstance(value, functools.partial) else describe_value(value)
 
@@ -72,10 +73,22 @@ HIDDEN = "..."
 """Stands for what may be secret."""
 
 _MAY_HOLD_SECRETS = frozenset(
-    "initargs env environment env_extra runtime_env storage_options security job_script_prologue preload_argv".split()
+    [
+        "initargs",
+        "env",
+        "environment",
+        "env_extra",
+        "runtime_env",
+        "storage_options",
+        "security",
+        "job_script_prologue",
+        "preload_argv",
+    ]
 )
 _SECRET = re.compile(
-    r"(^|[_-])(passw(or)?d|passphrase|pwd|secrets?|token|credentials?|(api|access|private|secret|auth)[_-]?key)$", re.IGNORECASE
+    r"(^|[_-])(passw(or)?d|passphrase|pwd|secrets?|token|credentials?|"
+    r"(api|access|private|secret|auth)[_-]?key)$",
+    re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s'\"]*@")
 _QUERY = re.compile(r"(://[^\s'\"]*?[?&][\w.-]+=|(?<=&)[\w.-]+=)[^&\s'\"]+")
@@ -124,7 +137,7 @@ class _Description:
         shown = [f"{name}={HIDDEN if _is_secret(name) else self(value, levels)}" for name, value in some[:_MOST_ITEMS]]
         return shown + ["..."] * (len(some) > _MOST_ITEMS)
 
-    def _show(self, value: Any, levels: int) -> str:  # noqa: PLR0911 - one for each kind of value
+    def _show(self, value: Any, levels: int) -> str:  # noqa: PLR0911, C901 - one for each kind of value
         kind: Any = type(value)
         shown_by = kind.__repr__
         if shown_by is str.__repr__:

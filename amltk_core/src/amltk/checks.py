@@ -138,7 +138,8 @@ def check_heartbeat(name: str, value: object) -> None:
     """
     check_seconds(name, value, or_none=True, zero=False)
     if value is not None and value < LEAST_HEARTBEAT:  # type: ignore[operator] # it is a number
-        msg = f"{name} must be at least {LEAST_HEARTBEAT} seconds, got {describe_option(name, value)}: a busy worker would be ended."
+        got = describe_option(name, value)
+        msg = f"{name} must be at least {LEAST_HEARTBEAT} seconds, got {got}: a busy worker would be ended."
         raise ValueError(msg)
 
 

@@ -26,10 +26,11 @@ def check_store(url: str) -> None:
     check_no_credentials(
         "store", url, "Give them where the filesystem looks for them: its configuration files or environment variables."
     )
+    shown = repr(without_credentials(url))
     protocol, separator, path = url.partition("://")
     if not separator or not path.strip("/"):
-        msg = f"store must be a URL, as in 'file:///shared/amltk' or 's3://bucket/amltk', got '{without_credentials(url)}'."
+        msg = f"store must be a URL, as in 'file:///shared/amltk' or 's3://bucket/amltk', got {shown}."
         raise ValueError(msg)
     if protocol == "memory":
-        msg = f"store must be seen by Airflow's workers, got '{without_credentials(url)}', which is the memory of this process."
+        msg = f"store must be seen by Airflow's workers, got {shown}, which is the memory of this process."
         raise ValueError(msg)

@@ -64,7 +64,10 @@ def _check(
 
     check_type("url", url, str)
     if not url.startswith(("http://", "https://")):
-        msg = f"url must be that of Airflow's api-server, as in 'http://localhost:8080', got {describe_option('url', url)}."
+        msg = (
+            f"url must be that of Airflow's api-server, as in 'http://localhost:8080', "
+            f"got {describe_option('url', url)}."
+        )
         raise ValueError(msg)
     check_no_credentials(
         "url", url, "Give username=, and the password in the environment variable AMLTK_AIRFLOW_PASSWORD."

@@ -89,7 +89,8 @@ def _check(
         check_int("threads_per_worker", options.get("threads_per_worker"), at_least=1, or_none=True)
         limit = options.get("memory_limit")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, str | Real)):
-            msg = f"memory_limit must be bytes, a text such as '4 GB', a part of 1, or None, got {describe_option('memory_limit', limit)}."
+            got = describe_option("memory_limit", limit)
+            msg = f"memory_limit must be bytes, a text such as '4 GB', a part of 1, or None, got {got}."
             raise TypeError(msg)
         _check_options(options)
 

@@ -33,7 +33,9 @@ _AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken executor has or is given; one for each, for tracebacks grow on it."""
-    message = f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {text_of(cause)}"
+    message = (
+        f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {text_of(cause)}"
+    )
     error = BrokenProcessPool(message)
     error.__cause__ = cause
     return error

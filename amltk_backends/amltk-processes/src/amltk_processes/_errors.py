@@ -20,7 +20,9 @@ class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's
 
 def broken(cause: BaseException) -> BrokenProcessPool:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
-    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {type(cause).__name__}: {text_of(cause)}")
+    error = BrokenProcessPool(
+        f"The process pool is broken and takes no more calls: {type(cause).__name__}: {text_of(cause)}"
+    )
     error.__cause__ = cause
     return error
 

@@ -149,4 +149,6 @@ def _formatted(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except Exception:  # an attribute of the user's class raises
-        return "".join([*traceback.format_tb(part_of(error, "__traceback__")), f"{type(error).__qualname__}: {text_of(error)}"])
+        return "".join(
+            [*traceback.format_tb(part_of(error, "__traceback__")), f"{type(error).__qualname__}: {text_of(error)}"]
+        )

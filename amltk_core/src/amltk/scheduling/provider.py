@@ -20,7 +20,9 @@ GRACE_SECONDS = 2.0
 _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread", "process", "interpreter"))
 
 
-_TELL = frozenset({"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))})
+_TELL = frozenset(
+    {"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))}
+)
 """Packages whose executors' futures say `running()` when a worker has begun the call."""
 
 

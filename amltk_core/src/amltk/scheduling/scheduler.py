@@ -325,7 +325,9 @@ class Scheduler(Emitter, Constructors):
             from amltk.display import LiveView  # rich is for those who look
 
             view = LiveView(self)
-        return Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+        return Run(
+            self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view
+        )
 
     def _check_not_running(self) -> None:
         if self.current_run is not None:
