@@ -93,7 +93,7 @@ def test_types():
     check_type("name", "x", str)
     with pytest.raises(TypeError, match=r"^wait must be True or False, got 1 of type int\.$"):
         check_type("wait", 1, bool)
-    with pytest.raises(TypeError, match=r"^initargs must be of type tuple, got \[1\] of type list\.$"):
+    with pytest.raises(TypeError, match=r"^initargs must be of type tuple, got \.\.\. of type list\.$"):
         check_type("initargs", [1], tuple)
 
 

@@ -31,7 +31,7 @@ class SlottedError(Exception):
 
 
 def _refuse(self: object, *_: object) -> NoReturn:
-    raise RuntimeError("refused")
+    raise RuntimeError
 
 
 class ClosedError(Exception):

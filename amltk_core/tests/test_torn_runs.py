@@ -251,7 +251,7 @@ def test_an_executor_that_ends_later_than_its_limit(
     def take_long(*_: object, **__: object) -> None:
         may_end.wait(60)
         if fails:
-            raise RuntimeError("too late")
+            raise RuntimeError
 
     scheduler = Scheduler.with_threads(1)
     provider = scheduler._provider
@@ -261,7 +261,7 @@ def test_an_executor_that_ends_later_than_its_limit(
     else:
         object.__setattr__(provider, "kill", take_long)
         scheduler.on_start(lambda: scheduler.submit(may_end.wait, 60))
-        scheduler.on_start(lambda: scheduler.stop())
+        scheduler.on_start(scheduler.stop)
         scheduler.run(wait=False)
     assert f"could not be {what} within" in caplog.text
     late = [thread for thread in threading.enumerate() if f"is being {what}" in thread.name]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -20,6 +21,7 @@ _MOST_LEVELS = 3
 _MOST_CHARACTERS = 60  # of a value; of a container, five times as many
 # An object is small up to this; a repr of so much takes well below a millisecond.
 _SMALL_OBJECTS, _SMALL_BYTES = 200, 20_000
+_LONGEST_URL = 10_000
 _MOST_OBJECTS = 2000  # looked at for one description
 
 
@@ -45,6 +47,55 @@ def describe_call(function: object, args: tuple[Any, ...], kwargs: Mapping[str, 
 def describe_value(value: object) -> str:
     """Return a value as text, in the form in which `describe_call` shows an argument: its `repr`, if that is short."""
     return _Description()(value)
+
+
+def describe_option(name: str, value: object) -> str:
+    """Return the value of an option as text, or `...` if it may hold a secret: what is shown, others may see.
+
+    Args:
+        name: Of the option: `initargs`, `env` and the like are not shown, nor what is called a password.
+        value: Its value; of a URL, user and password are left out.
+    """
+    is_empty = value is None or (isinstance(value, tuple | list | dict) and not value)
+    if (name in _MAY_HOLD_SECRETS or _is_secret(name)) and not is_empty:
+        return HIDDEN
+    return name_of(value) if isinstance(value, functools.partial) else describe_value(value)
+
+
+def without_credentials(text: str) -> str:
+    """Return `text` without the users and passwords, and without the values of the queries, of the URLs in it."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"\1{HIDDEN}@", text))
+
+
+HIDDEN = "..."
+"""Stands for what may be secret."""
+
+_MAY_HOLD_SECRETS = frozenset(
+    [
+        "initargs",
+        "env",
+        "environment",
+        "env_extra",
+        "runtime_env",
+        "storage_options",
+        "security",
+        "job_script_prologue",
+        "preload_argv",
+    ]
+)
+_SECRET = re.compile(
+    r"(^|[_-])(passw(or)?d|passphrase|pwd|secrets?|token|credentials?|"
+    r"(api|access|private|secret|auth)[_-]?key)$",
+    re.IGNORECASE,
+)
+_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s'\"]*@")
+_QUERY = re.compile(r"(://[^\s'\"]*?[?&][\w.-]+=|(?<=&)[\w.-]+=)[^&\s'\"]+")
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and _SECRET.search(name) is not None
 
 
 class _Container(NamedTuple):
@@ -83,14 +134,15 @@ class _Description:
     def named(self, items: Iterable[tuple[str, Any]], levels: int = _MOST_LEVELS) -> list[str]:
         """Return `lr=0.1` of each item, as far as they are shown."""
         some = list(islice(items, _MOST_ITEMS + 1))
-        return [f"{name}={self(value, levels)}" for name, value in some[:_MOST_ITEMS]] + ["..."] * (
-            len(some) > _MOST_ITEMS
-        )
+        shown = [f"{name}={HIDDEN if _is_secret(name) else self(value, levels)}" for name, value in some[:_MOST_ITEMS]]
+        return shown + ["..."] * (len(some) > _MOST_ITEMS)
 
-    def _show(self, value: Any, levels: int) -> str:  # noqa: PLR0911 - one for each kind of value
+    def _show(self, value: Any, levels: int) -> str:  # noqa: PLR0911, C901 - one for each kind of value
         kind: Any = type(value)
         shown_by = kind.__repr__
         if shown_by is str.__repr__:
+            if str.__contains__(value, "://") and str.__len__(value) < _LONGEST_URL:
+                value = without_credentials(str.__str__(value))
             return _cut_literal(value, str)
         if shown_by is bytes.__repr__:
             return _cut_literal(value, bytes)
@@ -107,7 +159,9 @@ class _Description:
             return _cut(f"{kind.__name__}({', '.join(shown)})", 5 * _MOST_CHARACTERS)
         if (shape := _shape_of(value, kind)) is not None:
             return f"<{kind.__name__} of shape {self._container(shape, _CONTAINERS[tuple.__repr__], 1)}>"
-        return _cut(repr(value), _MOST_CHARACTERS) if self._is_small(value) else f"<{kind.__name__} object>"
+        if not self._is_small(value):
+            return f"<{kind.__name__} object>"
+        return _cut(without_credentials(repr(value)), _MOST_CHARACTERS)
 
     def _container(self, value: Any, container: _Container, levels: int) -> str:
         items = list(islice(container.items(value), _MOST_ITEMS + 1))
@@ -116,7 +170,10 @@ class _Description:
         if levels < 1:
             shown = ["..."]
         elif container.items is dict.items:
-            shown = [f"{self(key, levels - 1)}: {self(part, levels - 1)}" for key, part in items[:_MOST_ITEMS]]
+            shown = [
+                f"{self(key, levels - 1)}: {HIDDEN if _is_secret(key) else self(part, levels - 1)}"
+                for key, part in items[:_MOST_ITEMS]
+            ]
         else:
             shown = [self(part, levels - 1) for part in items[:_MOST_ITEMS]]
         if len(items) > _MOST_ITEMS and levels:

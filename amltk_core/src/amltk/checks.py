@@ -11,7 +11,7 @@ from numbers import Integral, Real  # those of numpy are such numbers, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
-from amltk.calls import describe_value
+from amltk.calls import describe_option
 from amltk.exceptions import NotSupportedError
 
 _CACHE = type(functools.lru_cache(len))
@@ -24,7 +24,7 @@ def check_callable(name: str, value: object) -> None:
         TypeError: It cannot.
     """
     if not callable(value):
-        msg = f"{name} must be callable, got {describe_value(value)} of type {type(value).__name__}."
+        msg = f"{name} must be callable, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
 
 
@@ -36,7 +36,7 @@ def check_function(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
-        msg = f"{name} must be an ordinary function, got {describe_value(value)}: {_NO_LOOP}"
+        msg = f"{name} must be an ordinary function, got {describe_option(name, value)}: {_NO_LOOP}"
         raise TypeError(msg)
 
 
@@ -71,7 +71,7 @@ def check_callback(name: str, value: object) -> None:
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        got = describe_value(value)
+        got = describe_option(name, value)
         msg = f"{name} must be an ordinary or an 'async def' function, got {got}: a generator, for its 'yield'."
         raise TypeError(msg)
 
@@ -127,10 +127,31 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
         return
     allowed = f"an integer of at least {at_least}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Integral):
-        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if value < at_least:
-        msg = f"{name} must be {allowed}, got {describe_value(value)}."
+        msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
+        raise ValueError(msg)
+
+
+MOST_SECONDS = 1e9
+"""The most that a number of seconds may be, some 30 years: clocks and the system's calls refuse much more."""
+
+LEAST_HEARTBEAT = 0.5
+"""The least seconds of silence after which a worker counts as lost: a busy machine keeps one waiting longer."""
+
+
+def check_heartbeat(name: str, value: object) -> None:
+    """Refuse a `value` that is no time after which a silent worker counts as lost, nor None.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is below 0.5, or no finite number.
+    """
+    check_seconds(name, value, or_none=True, zero=False)
+    if value is not None and value < LEAST_HEARTBEAT:  # type: ignore[operator] # it is a number
+        got = describe_option(name, value)
+        msg = f"{name} must be at least {LEAST_HEARTBEAT} seconds, got {got}: a busy worker would be ended."
         raise ValueError(msg)
 
 
@@ -145,10 +166,13 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
         return
     allowed = f"a number of seconds, {'0 or more' if zero else 'more than 0'}" + (" or None" if or_none else "")
     if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not 0 <= float(value) < float("inf") or (value == 0 and not zero):
-        msg = f"{name} must be {allowed}, got {describe_value(value)}."
+    if not 0 <= value < float("inf") or (value == 0 and not zero):
+        msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
+        raise ValueError(msg)
+    if value > MOST_SECONDS:
+        msg = f"{name} must be at most {MOST_SECONDS:g} seconds, got {describe_option(name, value)}; None is no limit."
         raise ValueError(msg)
 
 
@@ -160,7 +184,7 @@ def check_type(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         allowed = "True or False" if kind is bool else f"of type {kind.__name__}"
-        msg = f"{name} must be {allowed}, got {describe_value(value)} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
 
 

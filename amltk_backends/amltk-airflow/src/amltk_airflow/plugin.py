@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, cast
 
 from amltk.backend import Backend, Capabilities, Examination
+from amltk.calls import describe_option
 from amltk.checks import check_int, check_seconds, check_type
 from amltk.hookspecs import hookimpl
 
@@ -59,10 +60,18 @@ def _check(
     interval: float = 1.0,
     lease: float = 30.0,
 ) -> None:
+    from amltk_airflow._urls import check_no_credentials, check_store
+
     check_type("url", url, str)
     if not url.startswith(("http://", "https://")):
-        msg = f"url must be that of Airflow's api-server, as in 'http://localhost:8080', got {url!r}."
+        msg = (
+            f"url must be that of Airflow's api-server, as in 'http://localhost:8080', "
+            f"got {describe_option('url', url)}."
+        )
         raise ValueError(msg)
+    check_no_credentials(
+        "url", url, "Give username=, and the password in the environment variable AMLTK_AIRFLOW_PASSWORD."
+    )
     check_type("store", store, str)
     if username is not None:
         check_type("username", username, str)
@@ -72,7 +81,6 @@ def _check(
     check_seconds("interval", interval, zero=False)
     check_seconds("lease", lease, zero=False)
     from amltk_airflow._signing import read_key
-    from amltk_airflow._urls import check_store
 
     check_store(store)
     read_key(key_file)

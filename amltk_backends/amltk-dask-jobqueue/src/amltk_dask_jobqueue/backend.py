@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
-from amltk.checks import check_int, check_seconds, check_type
+from amltk.checks import check_heartbeat, check_int, check_type
 from amltk_dask_jobqueue.option_checks import check_command
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
@@ -30,7 +30,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
     def check(n_workers: int, **more: Any) -> None:
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", more.pop("adaptive", True), bool)
-        check_seconds("heartbeat_timeout", more.pop("heartbeat_timeout", None), or_none=True, zero=False)
+        check_heartbeat("heartbeat_timeout", more.pop("heartbeat_timeout", None))
         for name in ("submit_command", "cancel_command"):
             if (value := more.pop(name, None)) is not None:
                 check_type(name, value, str)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from amltk.checks import did_you_mean
+from amltk.calls import describe_option
+from amltk.checks import check_int, check_type, did_you_mean
 from amltk.preparation import child_path
 from amltk_dask.tls import check_security, in_files, security_from, write_certificate
 from amltk_dask_jobqueue.addresses import check_interface
@@ -114,6 +115,15 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
         TypeError: There is no such option.
         ValueError: It can't use a value, or needs more.
     """
+    for name in ("cores", "processes", "job_cpu"):
+        check_int(name, options.get(name), at_least=1, or_none=True)
+    for name in ("memory", "queue", "account", "project", "walltime", "job_mem", "resource_spec", "interface"):
+        if (value := options.get(name)) is None:
+            continue
+        check_type(name, value, str)
+        if not value.strip() or "\n" in value or "\r" in value:
+            msg = f"{name} must be one line of text, got {describe_option(name, value)}."
+            raise ValueError(msg)
     job_script(system, Commands(system), options, Path())
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_int, check_not_patched, check_seconds, check_type, did_you_mean
+from amltk.calls import describe_option
+from amltk.checks import check_heartbeat, check_int, check_not_patched, check_type, did_you_mean
 from amltk.hookspecs import hookimpl
 from amltk_dask.tls import check_security
 
@@ -83,7 +85,7 @@ def _check(
 ) -> None:
     check_int("n_workers", n_workers, at_least=1, or_none=True)
     check_int("allowed_failures", allowed_failures, at_least=0)
-    check_seconds("heartbeat_timeout", heartbeat_timeout, or_none=True, zero=False)
+    check_heartbeat("heartbeat_timeout", heartbeat_timeout)
     if address is not None:
         check_type("address", address, str)
     if address is not None and client is not None:
@@ -105,6 +107,12 @@ def _check(
             msg = "security=True is a new certificate, which a cluster that exists does not know; pass its Security."
             raise ValueError(msg)
     elif options:
+        check_int("threads_per_worker", options.get("threads_per_worker"), at_least=1, or_none=True)
+        limit = options.get("memory_limit")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, str | Real)):
+            got = describe_option("memory_limit", limit)
+            msg = f"memory_limit must be bytes, a text such as '4 GB', a part of 1, or None, got {got}."
+            raise TypeError(msg)
         _check_options(options)
     check_security(security, options.get("protocol"), options.get("host"))
 

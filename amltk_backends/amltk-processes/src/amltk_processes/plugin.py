@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_callable, check_int, check_seconds, check_type
+from amltk.checks import check_callable, check_heartbeat, check_int, check_type
 from amltk.hookspecs import hookimpl
 from amltk_processes import why_unavailable
 
@@ -101,7 +101,7 @@ def check_options(
         check_callable("initializer", initializer)
     check_type("initargs", initargs, tuple)
     check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
-    check_seconds("heartbeat_timeout", heartbeat_timeout, or_none=True, zero=False)
+    check_heartbeat("heartbeat_timeout", heartbeat_timeout)
     check_type("forward_logs", forward_logs, bool)
     if isinstance(preload, str) or not isinstance(preload, Sequence):
         msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."

@@ -105,7 +105,7 @@ def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
 def _probed(name: str, *, run: bool, limit: float, options: Mapping[str, Any]) -> list[Check]:
     """Let a process of its own take the steps, and return what became of each."""
     checks: list[Check] = []
-    with process.Probe(name, "run" if run else "load", pickle.dumps(dict(options)).hex()) as probe:
+    with process.Probe(name, "run" if run else "load", sent=pickle.dumps(dict(options)).hex()) as probe:
         broken = _follow(probe, limit, checks)
         if broken is not None:
             last = probe.last_words()

@@ -233,4 +233,4 @@ def main(name: str, what: str, options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:], sys.stdin.read())  # not in the command line, which others can see

@@ -35,17 +35,21 @@ PIPES_CAN_BE_AWAITED = sys.platform != "win32"
 class Probe:
     """A process that runs `amltk.doctor.probe`. At the end of its `with` block it is gone, with all of its session."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, sent: str) -> None:
+        """Start it. What is `sent` are options, which others must not see in its command line."""
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # -u: what a process said last is not lost when it dies.
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-P", "-m", "amltk.doctor.probe", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
             start_new_session=True,  # so that it can be ended with what it started
         )
         assert self._process.stdout is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(sent.encode("ascii"))
         self._channel = self._process.stdout
         self._unread = b""
         self._patience = INTERPRETER_SECONDS

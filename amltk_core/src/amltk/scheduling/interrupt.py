@@ -1,9 +1,9 @@
 """Signals while a scheduler runs: what their handlers raise ends the run, and tears nothing.
 
-A handler's exception may be raised between any two instructions of the main thread, also where a call has been taken off
-one list and is not on the next. So while a run is on, what a handler raises is raised where it is only if that is in
-the user's own code: a callback, or a call in this thread. Anywhere else it is an order to the run, which ends at once
-and then raises it.
+A handler's exception may be raised between any two instructions of the main thread, also where a call has been taken
+off one list and is not on the next. So while a run is on, what a handler raises is raised where it is only if that is
+in the user's own code: a callback, or a call in this thread. Anywhere else it is an order to the run, which ends at
+once and then raises it.
 """
 
 from __future__ import annotations

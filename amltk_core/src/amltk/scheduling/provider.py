@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amltk.backend import Backend
-from amltk.calls import describe_value
+from amltk.calls import describe_option, describe_value
 from amltk.checks import did_you_mean, signature_of
 
 GRACE_SECONDS = 2.0
@@ -58,6 +58,7 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
     signature = signature_of(backend.create)
     constructor = f"with_{backend.name}"
     parameters = signature.parameters.values()
+    rest = [parameter.name for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
     by_name = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
     try:
         bound = signature.bind(*args, **options)
@@ -69,7 +70,10 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         raise TypeError(msg) from None
     if backend.check is not None:
         backend.check(*args, **options)
-    shown = ", ".join(f"{name}={describe_value(value)}" for name, value in bound.arguments.items())
+    shown_options = {name: value for name, value in bound.arguments.items() if name not in rest}
+    for name in rest:
+        shown_options |= bound.arguments.get(name, {})
+    shown = ", ".join(f"{name}={describe_option(name, value)}" for name, value in shown_options.items())
     return Provider(
         label=f"{constructor}({shown})",
         open=functools.partial(_open, backend, args, options),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from numbers import Integral, Real  # those of numpy are such numbers, too
 
 from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
@@ -27,7 +28,7 @@ def checked(memory_limit: object, cputime_limit: object, walltime_limit: object)
     memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, pynisher.util.memconvert)
     cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
     wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
-    if memory is not None and (memory < 1 or (isinstance(memory_limit, float) and not memory_limit.is_integer())):
+    if memory is not None and (memory < 1 or (isinstance(memory_limit, Real) and memory_limit != int(memory_limit))):
         msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {memory_limit!r}."
         raise ValueError(msg)
     if cpu_time is not None and cpu_time < 1:
@@ -51,13 +52,17 @@ def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert
         return None
     number, unit = value if isinstance(value, tuple) and len(value) == 2 else (value, units[0])
     allowed = f"a number of {base}, (number, unit) with a unit of {', '.join(units)}, or None"
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not isinstance(unit, str):
+    if isinstance(number, bool) or not isinstance(number, Real) or not isinstance(unit, str):
         msg = f"{name} must be {allowed}; got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
     if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:
         msg = f"{name} must be {allowed}, and the number above 0; got {value!r}."
         raise ValueError(msg)
-    return convert(number, frm=unit)
+    try:
+        return convert(int(number) if isinstance(number, Integral) else float(number), frm=unit)
+    except OverflowError:
+        msg = f"{name} must be {allowed}; the number is too large."
+        raise ValueError(msg) from None
 
 
 def _supported(name: str) -> bool:
