@@ -60,7 +60,8 @@ def test_forks_of_forks_keep_the_files_of_a_call(tmp_path: Path, method: str, fu
 def pool_inside(method: str, levels: int) -> list[int]:
     with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
         calls = [executor.submit(pool_inside, method, levels - 1) for _ in range(2)] if levels else []
-        return [*(executor.submit(add, i).result(timeout=60) for i in range(3)), *(call.result(timeout=60)[0] for call in calls)]
+        sums = [executor.submit(add, i).result(timeout=60) for i in range(3)]
+        return [*sums, *(call.result(timeout=60)[0] for call in calls)]
 
 
 @pytest.mark.parametrize("outer", START_METHODS)

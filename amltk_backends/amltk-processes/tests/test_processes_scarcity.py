@@ -174,7 +174,10 @@ def test_calls_end_whose_error_cannot_be_made(monkeypatch, which: str) -> None:
 
     monkeypatch.setattr(_limits if which == "timed_out" else _dispatcher, which, fail)
     with ProcessPoolExecutor(1) as executor:
-        call = executor.submit_with_timeout(0.1, time.sleep, 600) if which == "timed_out" else executor.submit(die_with, 1)
+        if which == "timed_out":
+            call = executor.submit_with_timeout(0.1, time.sleep, 600)
+        else:
+            call = executor.submit(die_with, 1)
         assert isinstance(call.exception(timeout=30), LookupError)
         assert executor.submit(add, 1).result() == 2
 
@@ -230,7 +233,9 @@ class LargeBuffer:
 
 
 @pytest.mark.parametrize("large", [large_bytes, large_buffer])
-def test_a_result_larger_than_free_memory_fails_its_call_alone(tmp_path: Path, until, large: Callable[[], object]) -> None:
+def test_a_result_larger_than_free_memory_fails_its_call_alone(
+    tmp_path: Path, until, large: Callable[[], object]
+) -> None:
     with ProcessPoolExecutor(2) as executor:
         innocent = executor.submit(wait_for, tmp_path / "gate", "x")
         until((tmp_path / "began-x").exists)

@@ -10,5 +10,5 @@ from concurrent.futures import process
 from amltk.exceptions import AmltkError
 
 
-class BrokenProcessPool(AmltkError, process.BrokenProcessPool):
+class BrokenProcessPool(AmltkError, process.BrokenProcessPool):  # noqa: N818 - the field's name for it
     """The pool can't go on: its initializer failed, or no process can be started. The cause is chained."""

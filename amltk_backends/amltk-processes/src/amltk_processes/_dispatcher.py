@@ -578,7 +578,7 @@ class Dispatcher:
 def _new_selector() -> selectors.BaseSelector:
     """Make a selector whose descriptor, if it has one, is above the standard ones."""
     low = []
-    while getattr(selector := selectors.DefaultSelector(), "fileno", lambda: 3)() < 3:  # noqa: PLR2004
+    while getattr(selector := selectors.DefaultSelector(), "fileno", lambda: 3)() < 3:
         low.append(selector)
     for each in low:
         each.close()

@@ -22,7 +22,7 @@ MakesError = Callable[..., BaseException]
 def broken(cause: BaseException) -> BrokenExecutor:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
     kind: type[BrokenExecutor] = BrokenExecutor
-    with contextlib.suppress(ImportError, OSError):  # there may be no descriptor left, and the pool break because of that
+    with contextlib.suppress(ImportError, OSError):  # there may be no descriptor left, which is why it breaks
         from amltk_processes._broken import BrokenProcessPool
 
         kind = BrokenProcessPool

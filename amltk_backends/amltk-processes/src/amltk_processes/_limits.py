@@ -136,9 +136,7 @@ class Limits:
         self._dispatcher.read(link)
         return link.running()
 
-    def _end(
-        self, link: Link, call: Call | None, grace: float, error: MakesError | None
-    ) -> None:
+    def _end(self, link: Link, call: Call | None, grace: float, error: MakesError | None) -> None:
         """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
 
         def then(gone: bool) -> None:

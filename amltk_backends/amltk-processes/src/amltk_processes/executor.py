@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
+
 def __getattr__(name: str) -> Any:
     if name != "BrokenProcessPool":
         msg = f"module {__name__!r} has no attribute {name!r}"
