@@ -103,9 +103,8 @@ with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as executor:
 def test_a_program_survives_deaths_where_sigpipe_has_its_default(tmp_path: Path, what: str, method: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(SIGPIPE)
-    done = subprocess.run(
-        [sys.executable, script, what, method], timeout=60, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, script, what, method]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,10 +60,8 @@ def test_forks_of_forks_keep_the_files_of_a_call(tmp_path: Path, method: str, fu
 def pool_inside(method: str, levels: int) -> list[int]:
     with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
         calls = [executor.submit(pool_inside, method, levels - 1) for _ in range(2)] if levels else []
-        return [
-            *(executor.submit(add, i).result(timeout=60) for i in range(3)),
-            *(call.result(timeout=60)[0] for call in calls),
-        ]
+        sums = [executor.submit(add, i).result(timeout=60) for i in range(3)]
+        return [*sums, *(call.result(timeout=60)[0] for call in calls)]
 
 
 @pytest.mark.parametrize("outer", START_METHODS)
@@ -79,3 +79,53 @@ def test_a_program_that_forks_twice_keeps_its_files(tmp_path: Path) -> None:
     fork_plainly(2, tmp_path)
     assert executor.submit(add, 2).result() == 3
     executor.shutdown()
+
+
+FORKS_BESIDE = """
+import os, sys, threading, time
+from amltk_processes import ProcessPoolExecutor
+
+def opened():
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue
+        if target.startswith(("socket:", "pipe:", "anon_inode:")):
+            found.add(target)
+    return found
+
+def fork_on():
+    while not over:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os._exit(len(opened() - before))
+            finally:
+                os._exit(99)
+        left.append(os.waitpid(pid, 0)[1])
+
+over, left = [], []
+before = opened()
+threads = [threading.Thread(target=fork_on) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(int(sys.argv[1])):
+    with ProcessPoolExecutor(2, max_tasks_per_child=1) as executor:
+        assert list(executor.map(abs, range(6))) == list(range(6))
+over.append(True)
+for thread in threads:
+    thread.join()
+assert len(left) > 10
+print("left", max(left))
+"""
+
+
+def test_forks_beside_a_pool_have_none_of_its_descriptors(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FORKS_BESIDE)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, "6"], timeout=100, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("left 0\n", "")

@@ -81,17 +81,12 @@ def test_the_levels_of_many_loggers_arrive(small_buffers: None, monkeypatch: pyt
 def small_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pipes of a page each, as a user has who has many."""
 
-    class Os:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
+    def pipe() -> tuple[int, int]:
+        ends = os.pipe()
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
+        return ends
 
-        @staticmethod
-        def pipe() -> tuple[int, int]:
-            ends = os.pipe()
-            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
-            return ends
-
-    monkeypatch.setattr(_link, "os", Os())
+    monkeypatch.setattr(_link, "pipe", pipe)
 
 
 def test_a_full_pipe_refuses_calls_and_does_not_wait(small_pipes: None) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import amltk_processes
 from amltk import cpus
 from amltk.backend import Backend
+from amltk.exceptions import AmltkError
 from amltk_processes import ProcessPoolExecutor, plugin
+from amltk_processes import executor as executor_module
 
 
 @pytest.fixture
@@ -79,6 +82,33 @@ def test_the_pool_needs_no_multiprocessing() -> None:
     code += "print('multiprocessing' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_broken_pool_is_what_the_standard_one_calls_so() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with ProcessPoolExecutor(1, initializer=fail) as executor:
+        error = executor.submit(int).exception()
+    from concurrent.futures import BrokenExecutor, process
+
+    assert type(error) is amltk_processes.BrokenProcessPool is executor_module.BrokenProcessPool
+    for base in (process.BrokenProcessPool, BrokenExecutor, AmltkError):
+        assert isinstance(error, base)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (type(error), str(error))
+    with pytest.raises(process.BrokenProcessPool):
+        raise error
+
+
+def test_a_pool_breaks_without_what_names_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import BrokenExecutor
+
+    monkeypatch.setitem(sys.modules, "amltk_processes._broken", None)
+    with ProcessPoolExecutor(1, initializer=divmod, initargs=(1, 0)) as executor:
+        error = executor.submit(int).exception()
+        assert type(error) is BrokenExecutor
+        assert isinstance(error.__cause__, ZeroDivisionError)
 
 
 def test_mistyped_names_of_the_package() -> None:

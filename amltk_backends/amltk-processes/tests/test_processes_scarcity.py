@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
+import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from calls_for_processes import add, hang, wait_for
+from calls_for_processes import add, hang, log, wait_for
 
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _ending, _fork_server
@@ -170,9 +174,10 @@ def test_calls_end_whose_error_cannot_be_made(monkeypatch, which: str) -> None:
 
     monkeypatch.setattr(_limits if which == "timed_out" else _dispatcher, which, fail)
     with ProcessPoolExecutor(1) as executor:
-        call = (
-            executor.submit_with_timeout(0.1, time.sleep, 600) if which == "timed_out" else executor.submit(die_with, 1)
-        )
+        if which == "timed_out":
+            call = executor.submit_with_timeout(0.1, time.sleep, 600)
+        else:
+            call = executor.submit(die_with, 1)
         assert isinstance(call.exception(timeout=30), LookupError)
         assert executor.submit(add, 1).result() == 2
 
@@ -266,4 +271,48 @@ def test_a_function_larger_than_a_workers_memory_fails_its_calls_alone() -> None
     with ProcessPoolExecutor(1, initializer=limit_memory) as executor:
         for _ in range(2):
             assert isinstance(executor.submit(lambda: len(data)).exception(timeout=60), MemoryError)
+        assert executor.submit(add, 1).result() == 2
+
+
+@pytest.mark.parametrize("method", ["forkserver", "fork"])
+def test_nothing_is_left_where_no_thread_can_be_started(monkeypatch, method: str) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "amltk-processes":
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        real(thread)
+
+    real = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context(method))
+    for _ in range(2):
+        with pytest.raises(BrokenProcessPool, match="can't start new thread"):
+            executor.submit(add, 1)
+    executor.shutdown()  # that nothing is left is looked at after each test
+
+
+def test_nothing_is_left_where_no_selector_can_be_made(monkeypatch) -> None:
+    from amltk_processes import _dispatcher
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(_dispatcher, "_new_selector", fail)
+    executor = ProcessPoolExecutor(1)
+    with pytest.raises(BrokenProcessPool, match="Too many open files"):
+        executor.submit(add, 1)
+    executor.kill_workers()
+
+
+def test_log_records_are_dropped_where_no_thread_can_be_started(monkeypatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "amltk-processes-logs":
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        real(thread)
+
+    real = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ProcessPoolExecutor(1) as executor:
+        assert executor.submit(log, "a record", level=logging.WARNING).result() > 0
         assert executor.submit(add, 1).result() == 2

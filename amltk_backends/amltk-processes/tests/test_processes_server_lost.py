@@ -36,7 +36,7 @@ def test_a_server_that_is_killed_while_no_worker_is_there_is_replaced(until, sta
             until(lambda: not workers())
             (server,) = servers()
             server.send_signal(number)
-            until(lambda: server not in servers())
+            until(lambda server=server: server not in servers())
         assert executor.submit(add, 1).result(timeout=60) == 2
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TRACKER, _MULTIPROCESSING = b"t", b"m"
 _MOST = 1 << 12  # bytes of an answer
+_CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ProgramService:
@@ -47,7 +48,7 @@ class ProgramService:
     def answer(self) -> None:
         """Answer all workers that have asked, without waiting for them."""
         with contextlib.suppress(OSError):  # nobody asks
-            while (asked := socket.recv_fds(self._requests, 1, 1))[1]:
+            while (asked := socket.recv_fds(self._requests, 1, 1, _CLOEXEC))[1]:
                 with socket.socket(fileno=asked[1][0]) as worker, contextlib.suppress(Exception):
                     _answer(worker, asked[0])
 
@@ -81,7 +82,7 @@ def _ask(service: int, request: bytes) -> tuple[bytes, list[int]]:
         with theirs, socket.socket(fileno=os.dup(service)) as program:
             program.setblocking(True)
             send_fds(program, request, [theirs.fileno()])
-        data, fds, _, _ = socket.recv_fds(ours, _MOST, 1)
+        data, fds, _, _ = socket.recv_fds(ours, _MOST, 1, _CLOEXEC)
         return data, fds
     return b"", []
 

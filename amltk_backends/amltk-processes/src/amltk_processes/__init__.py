@@ -13,7 +13,8 @@ TYPE_CHECKING = False  # the first worker's start would wait for `typing` to be 
 if TYPE_CHECKING:
     from typing import Any
 
-    from amltk_processes.executor import BrokenProcessPool, ProcessPoolExecutor
+    from amltk_processes._broken import BrokenProcessPool
+    from amltk_processes.executor import ProcessPoolExecutor
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 

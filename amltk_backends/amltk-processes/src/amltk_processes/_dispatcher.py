@@ -43,6 +43,7 @@ from amltk.exceptions import add_note
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import MakesError, broken, died, killed
+from amltk_processes._fork_lock import no_forks
 from amltk_processes._fork_server import ForkServer, Report
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
 from amltk_processes._limits import LONGEST, Limits
@@ -131,15 +132,8 @@ class Dispatcher:
         with self._lock:
             self.check_open()
             if self._thread is None:
-                self._start_server()
-                self._selector = _new_selector()
-                self._wake_reader, self._waker = socketpair()
-                for end in (self._wake_reader, self._waker):  # explicitly: there may be a default timeout
-                    end.setblocking(False)
-                self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
-                thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
-                thread.start()
-                self._thread = thread
+                with no_forks():
+                    self._start()
             link, self._parked = self._parked, None
             if link is not None and not self._queue and link.takes_at_once(call):
                 self._give_at_once(link, call)
@@ -159,17 +153,30 @@ class Dispatcher:
             os.kill(link.pid, signal.SIGKILL)
             raise
 
-    def _start_server(self) -> None:
-        """Start the server in the caller's thread.
+    def _start(self) -> None:
+        """Start the server, in the caller's thread, and then ours.
 
         A fork has only the thread that forks: ours is not there yet. And ours would wait for the
         GIL again and again while the caller goes on submitting.
         """
-        try:
-            self._server = self._new_server(levels=levels() if self._forward_logs else None)
-        except OSError as error:
-            self._failure = error
-            raise broken(error) from error
+        with contextlib.ExitStack() as undo:
+            try:
+                self._server = self._new_server(levels=levels() if self._forward_logs else None)
+                undo.callback(self._server.close, now=True)
+                self._selector = _new_selector()
+                undo.callback(self._selector.close)
+                self._wake_reader, self._waker = socketpair()
+                for end in (self._wake_reader, self._waker):
+                    undo.callback(end.close)
+                    end.setblocking(False)  # explicitly: there may be a default timeout
+                self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+                thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
+                thread.start()
+            except (OSError, RuntimeError) as error:
+                self._failure = error
+                raise broken(error) from error
+            undo.pop_all()
+        self._thread = thread
 
     def end_cancelled(self) -> None:
         """End those calls that run and whose futures are cancelled; does not wait for it."""
@@ -219,7 +226,8 @@ class Dispatcher:
             with contextlib.suppress(OSError):  # the thread was about to close it
                 link.close()
         if self._server is not None:
-            self._server.forget()
+            with contextlib.suppress(OSError):  # likewise
+                self._server.forget()
 
     def _wake(self) -> None:
         if self._thread is not None and not self._woken:
@@ -298,7 +306,8 @@ class Dispatcher:
         ready = sum(link.is_idle() or link.initializing for link in self.links)
         for _ in range(min(self._max_workers - len(self.links), len(self._queue) - ready)):
             try:
-                self._start_worker()
+                with no_forks():
+                    self._start_worker()
             except OSError:
                 if not self.links:
                     raise
@@ -531,9 +540,9 @@ class Dispatcher:
         self._limits.should_end(link)
 
     def _remove(self, link: Link) -> None:
-        self.links.remove(link)
         self.stop_listening(link)
         link.close()
+        self.links.remove(link)
 
     def _end(self) -> None:
         with self._lock:
@@ -556,9 +565,10 @@ class Dispatcher:
                     self.fail(call, killed, pid) if self._failure is None else call.fail(broken(self._failure))
             self._queue.clear()
             self._logs.close()
-            self._selector.close()
-            self._wake_reader.close()
-            self._waker.close()
+            with no_forks():
+                self._selector.close()
+                self._wake_reader.close()
+                self._waker.close()
             with self._lock:
                 self._ended = True
             for over in self._limits.orders:

@@ -6,12 +6,23 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import psutil
 
 KERNEL_SECONDS = 5
 """How long what gets SIGKILL may take to be gone."""
+
+
+class _Group(NamedTuple):
+    """A process at a root and its process group, while nothing more can be known: to signal it takes no descriptor."""
+
+    pid: int
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # gone in the meantime, or somebody else's
+            os.killpg(self.pid, number)
 
 
 def end_process_trees(pids: Iterable[int], grace: float) -> bool:
@@ -22,7 +33,7 @@ def end_process_trees(pids: Iterable[int], grace: float) -> bool:
     parents are gone.
 
     To look for descendants takes a descriptor. While this process has none left, the roots and their process groups
-    get the signals, which takes nothing.
+    get the signals.
 
     Args:
         pids: The processes at the roots of the trees.
@@ -32,38 +43,33 @@ def end_process_trees(pids: Iterable[int], grace: float) -> bool:
         Whether all of them are gone. What hangs in the kernel does not end, even by SIGKILL.
     """
     roots = set(pids)
-    asked: set[psutil.Process] = set()
+    asked: set[psutil.Process | _Group] = set()
     forced_from = time.monotonic() + grace
     forced_for_the_first_time = None
     pause = 0.001
-    asked_groups = False
-    while True:
-        try:
-            alive = _alive(_family(roots) | asked)
-        except OSError:
-            alive = None
-            there = [pid for pid in roots if _leads_session(pid)]
-        if not (there if alive is None else alive):
-            return True
+    while alive := _left(roots, asked):
         now = time.monotonic()
         if now >= forced_from:  # counted from here: on a busy machine, to look at all processes may take seconds
             forced_for_the_first_time = forced_for_the_first_time or now
             if now > forced_for_the_first_time + KERNEL_SECONDS:
                 return False  # it hangs in the kernel, and belongs to the administrator
-        if alive is None and (now >= forced_from or not asked_groups):
-            asked_groups = True
-            for pid in there:
-                with contextlib.suppress(OSError):  # gone in the meantime, or somebody else's
-                    os.killpg(pid, signal.SIGKILL if now >= forced_from else signal.SIGTERM)
-        for process in alive or ():
+        for process in alive:
             with contextlib.suppress(psutil.Error):  # gone in the meantime, or somebody else's (setuid)
                 if now >= forced_from:
                     process.send_signal(signal.SIGKILL)
                 elif process not in asked:
                     process.send_signal(signal.SIGTERM)
-        asked.update(alive or ())
+        asked.update(alive)
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
+    return True
+
+
+def _left(roots: set[int], asked: set[psutil.Process | _Group]) -> Sequence[psutil.Process | _Group]:
+    try:
+        return _alive(_family(roots) | {each for each in asked if isinstance(each, psutil.Process)})
+    except OSError:  # there is no descriptor
+        return [_Group(pid) for pid in roots if _leads_session(pid)]
 
 
 def _leads_session(pid: int) -> bool:

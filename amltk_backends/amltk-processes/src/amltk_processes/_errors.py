@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import AmltkError, CallTimeoutError, WorkerDied, WorkerLost, text_of
+from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost, text_of
 from amltk_processes._call import Call
 from amltk_processes._fork_server import Report
 
@@ -18,14 +19,15 @@ MakesError = Callable[..., BaseException]
 """One of the functions here that take a call, the id of its worker's process, and whether that is gone."""
 
 
-class BrokenProcessPool(AmltkError, BrokenExecutor):  # noqa: N818 - the field's name for it
-    """The pool can't go on: its initializer failed, or no process can be started. The cause is chained."""
-
-
-def broken(cause: BaseException) -> BrokenProcessPool:
+def broken(cause: BaseException) -> BrokenExecutor:
     """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
+    kind: type[BrokenExecutor] = BrokenExecutor
+    with contextlib.suppress(ImportError, OSError):  # there may be no descriptor left, which is why it breaks
+        from amltk_processes._broken import BrokenProcessPool
+
+        kind = BrokenProcessPool
     text = f"{type(cause).__name__}: {text_of(cause)}"
-    error = BrokenProcessPool(f"The process pool is broken and takes no more calls: {text}")
+    error = kind(f"The process pool is broken and takes no more calls: {text}")
     error.__cause__ = cause
     return error
 

@@ -27,6 +27,7 @@ from amltk.descriptors import NO_SIGPIPE, pipe, send_fds, socketpair
 from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
+from amltk_processes._fork_lock import no_forks
 from amltk_processes._server import BYE, MEMORY, REPORT, START, STARTED
 from amltk_processes._stderr import last_lines
 
@@ -208,8 +209,9 @@ class ForkServer:
         self._process.returncode = 0
 
     def _close(self) -> None:
-        self.service.close()
-        self._control.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        with no_forks():
+            self.service.close()
+            self._control.close()
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1

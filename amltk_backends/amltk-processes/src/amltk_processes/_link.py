@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from amltk.descriptors import NO_SIGPIPE, pipe, socketpair
 from amltk_processes._call import Call
+from amltk_processes._fork_lock import no_forks
 from amltk_processes._frames import (
     BEAT,
     CALL,
@@ -256,15 +257,17 @@ class Link:
 
     def hand_over(self) -> None:
         """Close the worker's end of the socket, which it has now. The pipe's stays, for `take_back`."""
-        self.theirs.close()
+        with no_forks():
+            self.theirs.close()
 
     def close(self) -> None:
         """Close all: an idle worker ends then."""
         self.open = False
-        self.connection.close()
-        self.theirs.close()
-        while self._pipe:
-            os.close(self._pipe.pop())
+        with no_forks():
+            self.connection.close()
+            self.theirs.close()
+            while self._pipe:
+                os.close(self._pipe.pop())
 
     def doom(self) -> None:
         """Close all, and keep only the place, until the worker is dead."""

@@ -53,8 +53,13 @@ class LogReceiver:
             call: The name of the function that it runs; empty if it runs none.
         """
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="amltk-processes-logs", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="amltk-processes-logs", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread to give
+                self._dropped += 1
+                return
+            self._thread = thread
         if self._queue.qsize() < MOST_WAITING:
             self._queue.put(_Received(data, call))
         else:

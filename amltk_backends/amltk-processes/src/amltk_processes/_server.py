@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import faulthandler
 import fcntl
 import gc
@@ -35,6 +36,8 @@ STARTED, NOT_STARTED, DIED = range(3)
 # Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
 REPORT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
+_CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_DESCRIPTORS = 2  # that come with each request for a worker
 
 
 def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, service: int) -> None:
@@ -162,7 +165,7 @@ class Server:
             if not self._await(None):
                 continue
             try:
-                request, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
+                request, descriptors, _, _ = socket.recv_fds(self._control, 1, 2, _CLOEXEC)
             except ConnectionError:
                 request = b""
             if not request:
@@ -213,6 +216,8 @@ class Server:
     def _start(self, descriptors: list[int], number: int) -> bool:
         """Start a worker; True in a fork that is to be one."""
         try:
+            if len(descriptors) < _DESCRIPTORS:  # the system has dropped one
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # noqa: TRY301 - as below
             stream = Stream()
             try:
                 pid = fork()

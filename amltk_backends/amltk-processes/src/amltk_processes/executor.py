@@ -14,7 +14,6 @@ from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
-from amltk_processes._errors import BrokenProcessPool
 from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
 from amltk_processes.plugin import check_options
@@ -22,7 +21,19 @@ from amltk_processes.plugin import check_options
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
+    from amltk_processes._broken import BrokenProcessPool
+
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "BrokenProcessPool":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from amltk_processes._broken import BrokenProcessPool
+
+    return BrokenProcessPool
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
