@@ -30,9 +30,6 @@ T = TypeVar("T")
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
 NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-"""For clusters of ours without a dashboard: everybody may read the pages of a scheduler, logs and stacks included."""
-
-NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """For clusters of ours without a dashboard: what is left of it shows logs and stacks to all users of the machine."""
 
 _log = logging.getLogger("amltk_dask")

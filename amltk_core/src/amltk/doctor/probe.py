@@ -233,4 +233,5 @@ def main(name: str, what: str, options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:], sys.stdin.read())  # not in the command line, which others can see
+    name, what = sys.argv[1:]
+    main(name, what, sys.stdin.read())  # not in the command line, which others can see

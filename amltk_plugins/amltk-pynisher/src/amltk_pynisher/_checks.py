@@ -28,7 +28,8 @@ def checked(memory_limit: object, cputime_limit: object, walltime_limit: object)
     memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, pynisher.util.memconvert)
     cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
     wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
-    if memory is not None and (memory < 1 or (isinstance(memory_limit, Real) and memory_limit != int(memory_limit))):
+    is_fraction = isinstance(memory_limit, Real) and not isinstance(memory_limit, Integral)
+    if memory is not None and (memory < 1 or (is_fraction and not float(memory_limit).is_integer())):  # type: ignore[arg-type] # it is a number
         msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {memory_limit!r}."
         raise ValueError(msg)
     if cpu_time is not None and cpu_time < 1:
@@ -55,7 +56,7 @@ def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert
     if isinstance(number, bool) or not isinstance(number, Real) or not isinstance(unit, str):
         msg = f"{name} must be {allowed}; got {value!r} of type {type(value).__name__}."
         raise TypeError(msg)
-    if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:
+    if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:  # type: ignore[operator] # it is a number
         msg = f"{name} must be {allowed}, and the number above 0; got {value!r}."
         raise ValueError(msg)
     try:
