@@ -38,7 +38,7 @@ class Inbox:
         self._waiting = waiting
         self._deliver = deliver
         self._sources: SimpleQueue[Future[Any]] = SimpleQueue()
-        self._orders: deque[Callable[[], None]] = deque()
+        self._orders: deque[Callable[[], object]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: Context | None = None
         self._woken = False
