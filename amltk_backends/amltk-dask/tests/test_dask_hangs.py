@@ -65,7 +65,10 @@ def remote(tmp_path, monkeypatch):
         finally:
             cluster.go_on()
             process.stdin.close()
-            process.wait()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # the cluster does not close; its nannies end with it
+                process.kill()
 
 
 def open_it(remote: Cluster, **options) -> executor.DaskExecutor:
