@@ -102,7 +102,7 @@ class Inbox:
         else:
             self.order(function, *args)
 
-    def order(self, function: Callable[..., None], *args: Any) -> None:
+    def order(self, function: Callable[..., object], *args: Any) -> None:
         """Have `function` called in a turn of the loop; before the inbox is open, when it is opened."""
         self._orders.append(lambda: function(*args))
         if self._is_open:
