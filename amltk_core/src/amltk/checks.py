@@ -168,10 +168,11 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
     if isinstance(value, bool) or not isinstance(value, Real):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not 0 <= value < float("inf") or (value == 0 and not zero):  # type: ignore[operator] # it is a number
+    number: Any = value  # float() of a very large integer raises
+    if not 0 <= number < float("inf") or (value == 0 and not zero):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
         raise ValueError(msg)
-    if value > MOST_SECONDS:  # type: ignore[operator] # likewise
+    if number > MOST_SECONDS:
         msg = f"{name} must be at most {MOST_SECONDS:g} seconds, got {describe_option(name, value)}; None is no limit."
         raise ValueError(msg)
 
