@@ -166,8 +166,8 @@ def test_a_cluster_that_exists_is_reached_with_its_security(other):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"security": "tls"}, TypeError, r"^security must be of type Security, got 'tls'"),
-        ({"security": 1}, TypeError, r"^security must be of type Security, got 1"),
+        ({"security": "tls"}, TypeError, r"^security must be of type Security, got ... of type str"),
+        ({"security": 1}, TypeError, r"^security must be of type Security, got ... of type int"),
         ({"protocol": "tcp://"}, ValueError, r"^'tcp://' is not encrypted: .* security=False"),
         ({"protocol": "tcp", "security": True}, ValueError, r"^'tcp' is not encrypted"),
         ({"host": "tcp://127.0.0.1"}, ValueError, r"^'tcp://127\.0\.0\.1' is not encrypted"),
