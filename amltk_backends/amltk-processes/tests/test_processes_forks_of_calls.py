@@ -21,7 +21,7 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture(scope="module", autouse=True)
 def _tracker() -> None:
-    """Have the program's resource tracker before: in Python 3.15, processes that calls start ask for it, and it stays."""
+    """Start the program's resource tracker: in Python 3.15, processes that calls start ask for it, and it stays."""
     resource_tracker.ensure_running()
 
 
