@@ -6,15 +6,23 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 from calls_for_processes import add
 
+from amltk.forks import fork
 from amltk_processes import ProcessPoolExecutor
 
 START_METHODS = ["forkserver", "spawn", "fork"]
 FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tracker() -> None:
+    """Start the program's resource tracker: in Python 3.15, processes that calls start ask for it, and it stays."""
+    resource_tracker.ensure_running()
 
 
 def use_files(generations: int, folder: Path) -> None:
@@ -33,7 +41,7 @@ def use_files(generations: int, folder: Path) -> None:
 def fork_plainly(generations: int, folder: Path) -> None:
     files = [(folder / f"{generations}-{i}").open("w") for i in range(30)]
     if generations:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             code = 1
             try:
@@ -83,6 +91,7 @@ def test_a_program_that_forks_twice_keeps_its_files(tmp_path: Path) -> None:
 
 FORKS_BESIDE = """
 import os, sys, threading, time
+from amltk.forks import fork
 from amltk_processes import ProcessPoolExecutor
 
 def opened():
@@ -98,7 +107,7 @@ def opened():
 
 def fork_on():
     while not over:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             try:
                 os._exit(len(opened() - before))

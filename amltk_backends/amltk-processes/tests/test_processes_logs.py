@@ -332,7 +332,7 @@ def test_a_frame_that_comes_up_in_the_middle_of_another_waits_for_its_end() -> N
         def __init__(self) -> None:
             self.sent: list[bytes] = []
 
-        def sendall(self, piece: bytes) -> None:
+        def sendall(self, piece: bytes, _: int) -> None:
             if piece == b"first":
                 writer.send([b"signal handler's"])
             self.sent.append(piece)
