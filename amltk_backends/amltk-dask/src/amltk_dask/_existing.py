@@ -52,7 +52,7 @@ def open_existing(
     try:
         own.__init__(**options, set_as_default=False)
     except (Exception, asyncio.CancelledError) as error:
-        own._loop_runner.stop()  # `close()` leaves its thread
+        _stop(own)  # `close()` leaves its thread
         if timer.finished.is_set():
             raise no_answer(options["address"], limit) from None
         if isinstance(error, OSError):
@@ -94,7 +94,13 @@ def _close(client: Client) -> None:
         client.close(timeout=REMOTE_SECONDS)
     except TimeoutError:
         client.loop.add_callback(client.scheduler_comm.abort)
-        client._loop_runner.stop()
+        _stop(client)
+
+
+def _stop(client: Client) -> None:
+    """Stop the loop of a client that can't be closed."""
+    client._loop_runner.stop()
+    client.status = "closed"  # else it is closed once more when it is collected, in a loop that is gone
 
 
 def _kill(client: Client, executor: DaskExecutor) -> list[Worker]:
