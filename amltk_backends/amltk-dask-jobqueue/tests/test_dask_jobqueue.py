@@ -210,7 +210,7 @@ def test_a_job_script_is_its_users_alone(tmp_path, monkeypatch):
     before = os.umask(0)
     try:
         options = {"cores": 1, "memory": "1 GB"}
-        cluster = open_cluster(Example(), Commands(Example()), options, tmp_path / "logs", str(tmp_path))
+        cluster = open_cluster(Example(), Commands(Example()), options, tmp_path / "logs", tmp_path, str(tmp_path))
         try:
             job = cluster.job_cls("tcp://127.0.0.1:1", name="worker", **options)
             with job.job_file() as path:

@@ -34,7 +34,8 @@ def listening() -> list[tuple[str, int]]:
     """Return where this program and its workers listen."""
     found = []
     for process in family():
-        found += [each.laddr for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        connections = getattr(process, "net_connections", None) or process.connections  # as psutil before 6 calls it
+        found += [each.laddr for each in connections("inet") if each.status == psutil.CONN_LISTEN]
     return [(str(address.ip), int(address.port)) for address in found]
 
 

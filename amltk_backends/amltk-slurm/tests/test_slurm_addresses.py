@@ -23,7 +23,7 @@ def test_a_run_warns_of_an_address_that_no_other_machine_reaches(standin, nothin
     scheduler.on_start(lambda: scheduler.submit(where))
     scheduler.run()
     [told] = [each.getMessage() for each in caplog.records if "cannot reach" in each.getMessage()]
-    assert told.startswith("Slurm: jobs on other machines cannot reach tcp://127.0.0.1:")
+    assert told.startswith("Slurm: jobs on other machines cannot reach tls://127.0.0.1:")
     assert "choose with interface=" in told
 
 
@@ -50,4 +50,4 @@ def test_the_doctor_shows_the_address_of_the_workers(standin):
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
     [diagnosis] = json.loads(done.stdout)
     found = {check["name"]: check for check in diagnosis["checks"]}
-    assert "workers on other machines cannot connect to tcp://127.0.0.1:" in found["address"]["detail"]
+    assert "workers on other machines cannot connect to tls://127.0.0.1:" in found["address"]["detail"]

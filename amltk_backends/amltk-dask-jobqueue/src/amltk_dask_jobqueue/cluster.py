@@ -27,6 +27,7 @@ from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
+_NOT_EMPTY = {"memory", "job_mem", "resource_spec", "interface"}
 _OF_OURS = {"worker_interface"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
 # Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
@@ -121,8 +122,8 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
         if (value := options.get(name)) is None:
             continue
         check_type(name, value, str)
-        if not value.strip() or "\n" in value or "\r" in value:
-            msg = f"{name} must be one line of text, got {describe_option(name, value)}."
+        if name in _NOT_EMPTY and not value.strip():
+            msg = f"{name} must not be empty, got {describe_option(name, value)}."
             raise ValueError(msg)
     job_script(system, Commands(system), options, Path())
 
