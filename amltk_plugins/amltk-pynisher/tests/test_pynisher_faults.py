@@ -15,6 +15,7 @@ import pynisher
 import pytest
 from pynisher_calls import (
     OddError,
+    UnspeakableError,
     double,
     here,
     ignore_signals,
@@ -130,8 +131,8 @@ def test_4_an_exception_arrives_as_itself(call):
 
 
 @somewhere
-def test_4_of_an_exception_that_cannot_be_described_the_name_arrives(call):
-    with pytest.raises(RuntimeError, match=r"^UnspeakableError, which cannot be sent: "):
+def test_4_an_exception_that_cannot_be_described_arrives(call):
+    with pytest.raises(UnspeakableError):
         call(limited(raise_unspeakable, wall=30))
 
 
