@@ -264,7 +264,7 @@ def test_a_plugin_that_raises_is_reported_and_the_call_fails(scheduler, caplog):
     assert "retry_after of Raises" in caplog.text
 
 
-@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9, 1e300])
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9])
 def test_the_time_until_the_next_attempt_may_be_of_any_length(scheduler, seconds):
     task = scheduler.task(fail_until, plugins=Again(seconds=seconds))
     ends = []

@@ -1093,7 +1093,7 @@ def test_callbacks_that_are_quick_and_many_are_not_warned_of(scheduler, caplog, 
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9, 1e300])
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9])
 def test_times_may_be_of_any_length(scheduler, seconds):
     results = []
     scheduler.on_future_result(lambda _, result: results.append(result))

@@ -198,7 +198,7 @@ def test_a_job_that_runs_without_a_worker(
     scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
 
     def stop() -> None:
-        until(lambda: "no worker has connected to tcp://" in caplog.text, SOON)
+        until(lambda: "no worker has connected to tls://" in caplog.text, SOON)
         [job] = system.jobs(job_name)
         assert f"job {job} is RUNNING. The calls wait" in caplog.text
         assert f"The end of what job {job} wrote:\nsomething else comes first" in caplog.text
@@ -211,9 +211,9 @@ def test_a_job_that_runs_without_a_worker(
 @on_slurm
 def test_a_worker_that_cannot_reach_the_program(make, monkeypatch) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")  # not thirty; jobs have it, too
-    scheduler = make(1, scheduler_options={"contact_address": "tcp://127.0.0.1:9"})
+    scheduler = make(1, scheduler_options={"contact_address": "tls://127.0.0.1:9"})
     scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
     with pytest.raises(BatchSystemError) as info:
         scheduler.run()
-    assert "had not connected to tcp://127.0.0.1:9." in str(info.value)
+    assert "had not connected to tls://127.0.0.1:9." in str(info.value)
     assert "this job ends, since the main process is gone, or can't be reached" in str(info.value)

@@ -233,16 +233,16 @@ def test_a_login_node_whose_name_is_its_own_loopback_address(program, tmp_path) 
     change = f'mount --bind {names} /etc/hosts && exec "$0" "$@"'
     it = program(1, "unshare", "--mount", "sh", "-c", change)
     told = it.end()
-    assert "Slurm: jobs on other machines cannot reach tcp://127.0.1.1:" in it.stderr
+    assert "Slurm: jobs on other machines cannot reach tls://127.0.1.1:" in it.stderr
     assert "to which this machine's name, 'login', resolves. " in it.stderr
     [error] = told["errors"]
     assert error.startswith("BatchSystemError: ")
     for said in (
-        "had not connected to tcp://127.0.1.1:",
+        "had not connected to tls://127.0.1.1:",
         "This machine, login, has lan0 (10.213.77.1): choose with interface=",
     ):
         assert said in error
-    assert "can't be reached any more, at tcp://127.0.1.1:" in error
+    assert "can't be reached any more, at tls://127.0.1.1:" in error
 
 
 def test_an_interface_that_nodes_do_not_have(program) -> None:

@@ -131,7 +131,7 @@ def test_wrong_values_are_refused_when_the_scheduler_is_made(wrong: object) -> N
         ProcessPoolExecutor(heartbeat_timeout=wrong)
 
 
-@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 2e7, 1e9, 1e300])
+@pytest.mark.parametrize("seconds", [30 * 24 * 3600, 2e7, 1e9])
 def test_a_heartbeat_may_have_any_time(seconds: float) -> None:
     with ProcessPoolExecutor(1, heartbeat_timeout=seconds) as executor:
         assert executor.submit(add, 1).result(timeout=20) == 2
