@@ -38,7 +38,7 @@ def results_of(scheduler, *calls):
         ({"max_workers": True}, TypeError, r"^max_workers must be .* got True of type bool\."),
         ({"thread_name_prefix": None}, TypeError, r"^thread_name_prefix must be of type str, got None"),
         ({"initializer": "print"}, TypeError, r"^initializer must be callable, got 'print'"),
-        ({"initializer": print, "initargs": "ab"}, TypeError, r"^initargs must be of type tuple, got 'ab'"),
+        ({"initializer": print, "initargs": "ab"}, TypeError, r"^initargs must be of type tuple, got ... of type str"),
         ({"max_worker": 2}, TypeError, r"no option 'max_worker'\. Did you mean 'max_workers'\?"),
         ({"workers": 2, "x": 3}, TypeError, r"no option 'workers'\."),
     ],
