@@ -44,6 +44,9 @@ class Fork:
         for stream in (sys.stdout, sys.stderr):  # or else both of us would write what waits in them
             with contextlib.suppress(Exception):
                 stream.flush()
+        # The server needs it at its end. Were another pool's thread just importing it, its lock would stay held there.
+        import amltk_processes._ending  # noqa: F401
+
         self.returncode: int | None = None
         self.pid = fork()
         if self.pid == 0:
