@@ -18,7 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import dask
 import psutil
+from dask.utils import parse_timedelta
 from distributed.comm import connect
 
 _watching: set[asyncio.Task[None]] = set()
@@ -45,7 +47,10 @@ def dask_setup(server: Any) -> None:
 async def _watch(server: Any) -> None:
     """Hold a connection to the scheduler, which ends when the main process does, however that ends."""
     try:
-        comm = await connect(server.scheduler.address, **server.security.get_connection_args("worker"))
+        # Less than the time after which dask gives up, by a long traceback.
+        limit = 0.75 * parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+        security = server.security.get_connection_args("worker")
+        comm = await connect(server.scheduler.address, timeout=limit, **security)
         await comm.read()  # nothing is ever sent
     except OSError:
         address, host = server.scheduler.address, socket.gethostname()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
+
+CLEANUP_SECONDS = 3.0
+"""How long to ask for the way in which a job has ended, while Slurm cleans up after it."""
 
 _LINE = re.compile(r"(\d+):(\w+):(.*?)(?::([\d:-]*\d:\d\d|INVALID))?")  # a reason may have colons of its own
 # Reasons to wait that only a change of the job, or of the cluster, takes away.
@@ -49,6 +53,13 @@ class Slurm(BatchSystem):
 
     def ending(self, commands: Commands, job: str) -> str:
         """Ask `scontrol`, which forgets jobs soon after their end, then `sacct`, which not all clusters have."""
+        # While it cleans up, `scontrol` does not tell how the job ended; mostly that takes a moment.
+        until = time.monotonic() + CLEANUP_SECONDS
+        while (ended := self._ending(commands, job)).startswith("COMPLETING") and time.monotonic() < until:
+            time.sleep(0.3)
+        return ended
+
+    def _ending(self, commands: Commands, job: str) -> str:
         try:
             said = commands.ask("scontrol", "show", "job", job)
         except BatchSystemError:
