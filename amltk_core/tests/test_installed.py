@@ -150,13 +150,15 @@ def test_a_folder_in_the_place_of_the_file_harms_nobody_else(site):
 
 def test_a_distribution_that_cannot_be_read_at_all_is_named(site, caplog, monkeypatch):
     add(site, "[amltk]\ngood = their_good\n")
-    read = importlib.metadata.PathDistribution.read_text
+    (found,) = importlib.metadata.distributions(path=[str(site.folder)])
+    kind = type(found)  # that of importlib_metadata, once somebody has imported it
+    read = kind.read_text
 
     def fail(distribution, name):
         if "their_good" in str(distribution._path) and name == "entry_points.txt":
             raise OSError(5, "Input/output error")
         return read(distribution, name)
 
-    monkeypatch.setattr(importlib.metadata.PathDistribution, "read_text", fail)
+    monkeypatch.setattr(kind, "read_text", fail)
     assert "threads" in rows()
     assert "their-good can't be read, so it is passed over: OSError: [Errno 5]" in caplog.text
