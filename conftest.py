@@ -81,7 +81,12 @@ def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
         children = {child.pid for child in psutil.Process().children(recursive=True)}
         for pid in beside:
             children -= {child.pid for child in psutil.Process(pid).children(recursive=True)}
-        return children, set(threading.enumerate()), descriptors()
+        # Python's own resource tracker, once a call has needed it, stays until the program ends.
+        tracker = sys.modules.get("multiprocessing.resource_tracker")
+        its_own = vars(tracker._resource_tracker) if tracker else {}
+        children.discard(its_own.get("_pid"))
+        opened = [each for each in descriptors() if each != str(its_own.get("_fd"))]
+        return children, set(threading.enumerate()), opened
 
     children, threads, opened = there()
     yield

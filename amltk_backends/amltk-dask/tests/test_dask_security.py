@@ -124,8 +124,10 @@ def test_the_pages_of_the_scheduler_are_closed_without_a_dashboard(clean):
         assert executor.submit(abs, -1).result(30) == 1
         for host, port in set(listening()) - before:
             for page in ("info/main/workers.html", "json/identity.json", "metrics", "health"):
-                with pytest.raises((urllib.error.URLError, OSError)):
+                with pytest.raises((urllib.error.URLError, OSError)) as refused:
                     urllib.request.urlopen(f"http://{host}:{port}/{page}", timeout=5)
+                if isinstance(refused.value, urllib.error.HTTPError):
+                    refused.value.close()
 
 
 def test_every_run_has_a_certificate_of_its_own(clean):
