@@ -16,6 +16,7 @@ from typing import Self
 
 import psutil
 import pytest
+from processes_of_pools import workers
 
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes import ProcessPoolExecutor
@@ -48,9 +49,8 @@ class Harm(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(self._chance.uniform(0.02, 0.2)):
-            workers = [worker for server in psutil.Process().children() for worker in server.children()]
             with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-                worker = self._chance.choice(workers)
+                worker = self._chance.choice(workers())
                 worker.send_signal(signal.SIGSTOP if self._chance.random() < 0.1 else signal.SIGKILL)
                 self.sent += 1
 

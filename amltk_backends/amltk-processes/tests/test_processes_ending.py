@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from calls_for_processes import add, family, leave_an_orphan, wait_for
+from processes_of_pools import servers, workers
 
 from amltk.exceptions import WorkerDied
 from amltk.forks import fork
@@ -96,7 +97,7 @@ def test_a_stopped_worker_and_a_stopped_server_are_ended_too(tmp_path: Path, unt
     executor = ProcessPoolExecutor(1)
     future = executor.submit(wait_for, tmp_path / "gate", "x")
     until((tmp_path / "began-x").exists)
-    (server,) = psutil.Process().children()
+    (server,) = servers()
     (worker,) = server.children()
     worker.suspend()
     server.suspend()
@@ -333,7 +334,7 @@ from amltk_processes import ProcessPoolExecutor
 
 
 def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -> None:
-    before = descriptors()
+    before, threads = descriptors(), set(threading.enumerate())
     with ProcessPoolExecutor(8) as executor:
         gate = tmp_path / "gate"
         futures: list[Future[int]] = [executor.submit(wait_for, gate, str(i)) for i in range(8)]
@@ -341,10 +342,10 @@ def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -
             time.sleep(0.01)
         gate.touch()
         assert len({future.result() for future in futures}) == 8
-        workers = {p.pid for p in psutil.Process().children(recursive=True)}
-        assert len(workers) == 9
-    assert psutil.Process().children(recursive=True) == []
-    assert threading.enumerate() == [threading.main_thread()]
+        pids = {process.pid for process in [*servers(), *workers()]}
+        assert len(pids) == 9
+    assert servers() == []
+    assert set(threading.enumerate()) <= threads
     assert descriptors() == before
     assert alive(workers) == set()
 

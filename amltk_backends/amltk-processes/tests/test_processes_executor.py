@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from calls_for_processes import OwnInit, add, nothing, pid, wait_for
+from processes_of_pools import servers
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
@@ -53,10 +54,10 @@ def test_several_threads_submit_at_once() -> None:
 
 def test_no_more_processes_than_asked_for_and_only_as_needed() -> None:
     with ProcessPoolExecutor(3) as executor:
-        assert psutil.Process().children() == []
+        assert servers() == []
         assert len({executor.submit(pid).result() for _ in range(5)}) == 1
         assert len(set(executor.map(pid, range(200)))) <= 3
-        (server,) = psutil.Process().children()
+        (server,) = servers()
         assert len(server.children()) <= 3
 
 
@@ -142,7 +143,7 @@ def test_workers_killed_at_any_moment_lose_no_other_call_and_run_none_twice(tmp_
         futures = [executor.submit(note, number, tmp_path) for number in range(3000)]
         killed = 0
         while not all(future.done() for future in futures):
-            (server,) = psutil.Process().children()
+            (server,) = servers()
             for worker in server.children()[:1]:
                 with contextlib.suppress(psutil.NoSuchProcess):  # the one before it, which is only being buried
                     worker.kill()
@@ -198,7 +199,7 @@ def test_a_worker_that_the_user_asks_to_end_is_no_end_of_the_pool(tmp_path: Path
     with ProcessPoolExecutor(1) as executor:
         future = executor.submit(wait_for, tmp_path / "gate", "x")
         until((tmp_path / "began-x").exists)
-        (server,) = psutil.Process().children()
+        (server,) = servers()
         server.children()[0].terminate()
         error = future.exception()
         assert isinstance(error, WorkerDied)
@@ -211,7 +212,7 @@ def test_when_the_fork_server_dies_another_takes_its_place(tmp_path: Path, until
         running = executor.submit(wait_for, tmp_path / "gate", "x")
         queued = executor.submit(add, 1)
         until((tmp_path / "began-x").exists)
-        (server,) = psutil.Process().children()
+        (server,) = servers()
         (worker,) = server.children()
         server.kill()
         assert isinstance(running.exception(), WorkerDied)

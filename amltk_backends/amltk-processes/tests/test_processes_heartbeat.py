@@ -8,17 +8,13 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from calls_for_processes import add, nothing, pid, wait_for
+from processes_of_pools import workers
 
 from amltk import Scheduler
 from amltk.exceptions import WorkerDied, WorkerLost
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
-
-
-def workers() -> list[psutil.Process]:
-    return [worker for server in psutil.Process().children() for worker in server.children()]
 
 
 def test_a_stopped_worker_is_replaced_its_call_is_lost_and_no_other(tmp_path: Path, until, lives) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 
-import psutil
 import pytest
 from calls_for_processes import add, family, nothing, pid, wait_for
+from processes_of_pools import workers
 
 from amltk.exceptions import CallTimeoutError, WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
@@ -25,10 +25,6 @@ from amltk_processes._link import Link
 def alive(lives) -> Callable[[Path], list[int]]:
     """Return who wrote down their id and still runs."""
     return lambda folder: [int(path.name) for path in folder.iterdir() if path.name.isdigit() and lives(int(path.name))]
-
-
-def workers() -> list[psutil.Process]:
-    return [worker for server in psutil.Process().children() for worker in server.children()]
 
 
 # Cancelling

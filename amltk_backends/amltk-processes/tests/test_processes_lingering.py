@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from calls_for_processes import add, pid, wait_for
+from processes_of_pools import workers
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
@@ -19,10 +20,6 @@ from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 @pytest.fixture(autouse=True)
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fork_server, "GRACE", 0.2)
-
-
-def workers() -> list[psutil.Process]:
-    return [worker for server in psutil.Process().children() for worker in server.children()]
 
 
 def close_all(folder: Path) -> None:

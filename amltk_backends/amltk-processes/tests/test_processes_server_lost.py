@@ -8,22 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from calls_for_processes import add, hang, pid
+from processes_of_pools import servers, workers
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
 
 START_METHODS = ["forkserver", "spawn", "fork"]
-
-
-def servers() -> list[psutil.Process]:
-    return psutil.Process().children()
-
-
-def workers() -> list[psutil.Process]:
-    return [worker for server in servers() for worker in server.children()]
 
 
 @pytest.mark.parametrize("start_method", START_METHODS)

@@ -18,6 +18,7 @@ import calls_for_processes
 import psutil
 import pytest
 from calls_for_processes import add, family, pid, wait_for
+from processes_of_pools import servers
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import ProcessPoolExecutor
@@ -147,7 +148,7 @@ class TestEachStartMethod:
             running = executor.submit(wait_for, tmp_path / "gate", "x")
             queued = executor.submit(add, 1)
             until((tmp_path / "began-x").exists)
-            (server,) = psutil.Process().children()
+            (server,) = servers()
             server.kill()
             assert isinstance(running.exception(), WorkerDied)
             assert queued.result() == 2

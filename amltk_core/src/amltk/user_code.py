@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -11,7 +11,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _calls_users: set[CodeType] = set()
 _OURS = ("amltk", "amltk_sequential")
-_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - pathlib takes long to import
 
 
 def calls_user_code(function: F) -> F:
@@ -32,7 +31,7 @@ def is_user_code(frame: FrameType | None) -> bool:
             return False
         if package == "asyncio":
             return foreign  # a coroutine of the user's, or the loop's own work
-        file = frame.f_code.co_filename
-        foreign = foreign or not file.startswith((_STANDARD_LIBRARY, "<frozen")) or "site-packages" in file
+        # By name, not by file: methods of a named tuple have none. Its class has a module that is called after it.
+        foreign = foreign or not (package in sys.stdlib_module_names or package.startswith("namedtuple_"))
         inner, frame = frame, frame.f_back
     return True
