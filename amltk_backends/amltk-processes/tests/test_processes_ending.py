@@ -347,7 +347,7 @@ def test_after_shutdown_nothing_is_left_even_with_many_workers(tmp_path: Path) -
     assert servers() == []
     assert set(threading.enumerate()) <= threads
     assert descriptors() == before
-    assert alive(workers) == set()
+    assert alive(pids) == set()
 
 
 def test_a_fork_closes_nothing_on_behalf_of_a_pool_that_has_ended(tmp_path: Path) -> None:
