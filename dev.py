@@ -118,7 +118,7 @@ def set_up(name: str, tox: Path, environ: dict[str, str]) -> Path:
     stamp = env / "complete"
     if not (stamp.exists() and stamp.read_text() == digest):
         print(f"Setting up {env} (this may take a minute)", file=sys.stderr, flush=True)
-        command = [tox, "-m", "tox", "run", "-q", "--recreate", "--notest", "-e", name]
+        command = [str(tox), "-m", "tox", "run", "-q", "--recreate", "--notest", "-e", name]
         if subprocess.call(command, env=environ, cwd=ROOT):
             sys.exit("Could not set up the environment; see above.")
         stamp.write_text(digest)
