@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
-from amltk.checks import check_heartbeat, check_int, check_type
+from amltk.checks import check_heartbeat, check_int, check_text, check_type
 from amltk_dask_jobqueue.option_checks import check_command
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
@@ -36,7 +36,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
                 check_type(name, value, str)
                 check_command(name, value, getattr(system, name))
         if (folder := more.get("log_directory")) is not None:
-            check_type("log_directory", folder, str)
+            check_text("log_directory", folder, empty=False)
         from amltk_dask_jobqueue.cluster import check_options
 
         check_options(system, more)

@@ -17,17 +17,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from amltk.calls import describe_option
-from amltk.checks import check_int, check_type, did_you_mean
+from amltk.calls import describe_value
+from amltk.checks import did_you_mean
 from amltk.preparation import child_path
 from amltk_dask.tls import check_security, in_files, security_from, write_certificate
 from amltk_dask_jobqueue.addresses import check_interface
-from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
+from amltk_dask_jobqueue.option_checks import check_lists, check_one_line, check_texts, check_values
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
-_NOT_EMPTY = {"memory", "job_mem", "resource_spec", "interface"}
 _OF_OURS = {"worker_interface"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
 # Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
@@ -116,15 +115,7 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
         TypeError: There is no such option.
         ValueError: It can't use a value, or needs more.
     """
-    for name in ("cores", "processes", "job_cpu"):
-        check_int(name, options.get(name), at_least=1, or_none=True)
-    for name in ("memory", "queue", "account", "project", "walltime", "job_mem", "resource_spec", "interface"):
-        if (value := options.get(name)) is None:
-            continue
-        check_type(name, value, str)
-        if name in _NOT_EMPTY and not value.strip():
-            msg = f"{name} must not be empty, got {describe_option(name, value)}."
-            raise ValueError(msg)
+    check_values(options)
     job_script(system, Commands(system), options, Path())
 
 
@@ -142,6 +133,14 @@ def _prepared(
         value = options.get(name)
         return dask.config.get(f"jobqueue.{section}.{name.replace('_', '-')}", None) if value is None else value
 
+    if not isinstance(dask.config.get(f"jobqueue.{section}", None), Mapping):
+        msg = f"config_name={describe_value(section)} is no section of 'jobqueue' in dask's configuration."
+        raise ValueError(msg)  # noqa: TRY004 - it is the name that is wrong
+    texts = {name: setting(name) for name in _check_names(system, base, options)}
+    if texts["job_name"] is None:
+        texts["job_name"] = setting("name")  # so is it called in dask's configuration
+    check_lists(texts, named_directives=system.named_directives)
+    check_texts(texts)
     chosen = setting("local_directory") or dask.config.get("temporary-directory", None)
     folder_of_workers = [] if chosen else [_OWN_FOLDER]
     mine: dict[str, Any] = {
@@ -162,10 +161,6 @@ def _prepared(
             *(setting("worker_extra_args") or []),
         ],
     }
-    texts = {name: setting(name) for name in _check_names(system, base, options)}
-    if texts["job_name"] is None:
-        texts["job_name"] = setting("name")  # so is it called in dask's configuration
-    check_texts(texts)
     if setting("cores") is None or setting("memory") is None:
         msg = (
             f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
