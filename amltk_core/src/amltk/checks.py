@@ -133,7 +133,7 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
     if value < at_least:
         msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
         raise ValueError(msg)
-    if value > MOST_INT:
+    if not value <= MOST_INT:
         msg = f"{name} must be below 2**63, got {describe_option(name, value)}."
         raise ValueError(msg)
 

@@ -7,13 +7,14 @@ starts.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from amltk.calls import describe_option, describe_value
+from amltk.calls import HIDDEN, describe_option, describe_value, without_secrets
 from amltk.checks import check_int, check_mapping, check_text, check_type
 from amltk_dask.option_checks import check_duration, check_log_level, check_memory, check_page, check_texts_of
 
@@ -163,6 +164,29 @@ def check_command(name: str, command: str, example: str) -> None:
     if not words:
         msg = f"{name} must be a command, as {example!r} is; got {describe_option(name, command)}."
         raise ValueError(msg)
+
+
+def without_secrets_of(name: str, value: Any) -> Any:
+    """Return the value of an option as people may see it, in a form that a job script can be made of."""
+    shell = name in {"job_script_prologue", "env_extra"}
+    if isinstance(value, str):
+        return without_secrets(value, shell=shell)
+    if isinstance(value, list | tuple):
+        words = [without_secrets_of(name, each) for each in value]
+        # The name of an option may be one item, and its value the next.
+        together = [without_secrets(f"{before} {each}") for before, each in itertools.pairwise(["", *value])]
+        return [
+            HIDDEN if isinstance(word, str) and whole.endswith(f" {HIDDEN}") else word
+            for word, whole in zip(words, together, strict=True)
+        ]
+    if isinstance(value, Mapping) and name in _DIRECTIVES:
+        return {
+            key: HIDDEN
+            if describe_option(str(key).lower().rpartition(".")[2], each) == HIDDEN
+            else without_secrets_of(name, each)
+            for key, each in value.items()
+        }
+    return value
 
 
 def _texts(value: object) -> Iterable[str]:
