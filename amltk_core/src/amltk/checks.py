@@ -222,11 +222,9 @@ def check_mapping(name: str, value: object, *, or_none: bool = True) -> None:
     """
     if value is None and or_none:
         return
-    if not isinstance(value, Mapping):
-        allowed = "a mapping, such as a dict" + (", or None" if or_none else "")
-        msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
-        raise TypeError(msg)
-    for key in value:
+    check_type(name, value, Mapping)
+    keys: Iterable[object] = value  # type: ignore[assignment] # it is a mapping
+    for key in keys:
         check_text(f"each key of {name}", key, empty=False)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
 from amltk.checks import check_heartbeat, check_int, check_text, check_type
-from amltk_dask_jobqueue.option_checks import check_command
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
     """
 
     def check(n_workers: int, **more: Any) -> None:
+        from amltk_dask_jobqueue.option_checks import check_command  # it needs what amltk-dask has
+
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", more.pop("adaptive", True), bool)
         check_heartbeat("heartbeat_timeout", more.pop("heartbeat_timeout", None))

@@ -120,9 +120,9 @@ def _of_type(kind: type) -> Callable[[str, Any], None]:
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(["cores", "processes", "job_cpu", "ncpus", "mem"], _count),
     **dict.fromkeys(["memory", "disk"], _size),
-    **dict.fromkeys(["queue", "account", "project", "walltime", "host", "worker_interface"], check_text),
+    **dict.fromkeys(["queue", "account", "project", "walltime", "host", "worker_interface", "job_name"], check_text),
     **dict.fromkeys(["job_mem", "resource_spec", "interface"], _word),
-    **dict.fromkeys(["job_name", "worker_command", "python", "shebang", "config_name"], _word),
+    **dict.fromkeys(["worker_command", "python", "shebang", "config_name"], _word),
     **dict.fromkeys(["memory_per_core_property_name", "protocol"], _word),
     **dict.fromkeys(["local_directory", "shared_temp_directory"], _folder),
     **dict.fromkeys(["nanny", "use_stdin"], _of_type(bool)),
@@ -180,10 +180,9 @@ def without_secrets_of(name: str, value: Any) -> Any:
             for word, whole in zip(words, together, strict=True)
         ]
     if isinstance(value, Mapping) and name in _DIRECTIVES:
+        called = {key: str(key).lower().rpartition(".")[2] for key in value}  # `MY.Token` is an attribute of a job's
         return {
-            key: HIDDEN
-            if describe_option(str(key).lower().rpartition(".")[2], each) == HIDDEN
-            else without_secrets_of(name, each)
+            key: HIDDEN if describe_option(called[key], each) == HIDDEN else without_secrets_of(name, each)
             for key, each in value.items()
         }
     return value

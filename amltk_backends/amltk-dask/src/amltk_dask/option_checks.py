@@ -47,6 +47,8 @@ def check_duration(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, str | Real):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
+    if isinstance(value, str):
+        check_text(name, value)
     if not _is_amount(value, _parse_duration, least, MOST_SECONDS):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
         raise ValueError(msg)
@@ -73,6 +75,8 @@ def check_memory(name: str, value: object, *, number: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds):
         msg = f"{name} must be {allowed}, got {describe_option(name, value)} of type {type(value).__name__}."
         raise TypeError(msg)
+    if isinstance(value, str):
+        check_text(name, value)
     if number and value == "auto":
         return
     if not _is_amount(value, _parse_memory, 0 if number else 1, MOST_INT):
@@ -127,15 +131,13 @@ def _is_amount(value: Any, parse: Callable[[str], float], least: float, most: fl
 def _parse_duration(text: str) -> float:
     from dask.utils import parse_timedelta
 
-    check_text("", text, empty=False)
-    return float(parse_timedelta(text))
+    return float(parse_timedelta(text)) if text.strip() else -1.0
 
 
 def _parse_memory(text: str) -> float:
     from dask.utils import parse_bytes
 
-    check_text("", text, empty=False)
-    return float(parse_bytes(text))
+    return float(parse_bytes(text)) if text.strip() else -1.0
 
 
 def _positive(name: str, value: object) -> None:

@@ -121,7 +121,7 @@ def _check_amount(name: str, value: object) -> None:
         raise TypeError(msg)
     number: Any = value  # float() of a very large integer raises
     if number != 0 and not _LEAST <= number <= _MOST:
-        msg = f"{name} must be 0, or a number from {_LEAST:g} to {_MOST:g}, got {describe_option(name, value)}."
+        msg = f"{name} must be a number of 0 or more, from {_LEAST:g} to {_MOST:g}, got {describe_option(name, value)}."
         raise ValueError(msg)
 
 
