@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from amltk import Event, Task, TaskPlugin
 from amltk.checks import check_int
 
+AMLTK_CONTRACT = 1
+
 
 class CallLimiter(TaskPlugin):
     """Refuses calls of its task that would exceed a limit.
