@@ -9,6 +9,8 @@ from amltk import Event, Task, TaskPlugin
 from amltk.calls import describe_value
 from amltk.checks import check_int
 
+AMLTK_CONTRACT = 1
+
 
 class CallLimiter(TaskPlugin):
     """Refuses calls of its task that would exceed a limit.

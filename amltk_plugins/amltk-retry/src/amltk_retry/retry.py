@@ -18,6 +18,8 @@ from amltk_retry.history import Attempt, History
 if TYPE_CHECKING:
     from amltk.scheduling import CallFuture
 
+AMLTK_CONTRACT = 1
+
 logger = logging.getLogger("amltk")
 
 Causes = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], object]
