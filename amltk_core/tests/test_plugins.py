@@ -670,10 +670,10 @@ def test_amltk_event_emitted_comes_for_whatever_emitter_also_if_a_callback_raise
 
 
 def test_nobody_pays_for_observers_that_are_not_there(site):
-    from amltk import events
+    from amltk.events import emitter
 
     watch(site, "    @hookimpl\n    def amltk_task_created(task): pass\n")
-    assert events.observer is None
+    assert emitter.observer is None
 
 
 def test_observers_are_called_in_the_order_of_loading_unless_they_ask_for_another(site):
