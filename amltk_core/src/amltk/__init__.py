@@ -74,4 +74,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    from amltk.known import installed_of
+
+    return sorted({*globals(), *__all__, *installed_of(_OFFERED), "__version__"})
