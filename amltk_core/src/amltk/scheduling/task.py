@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from amltk.calls import describe_value
 from amltk.checks import check_function, check_int, check_seconds
-from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.events import Emitter, Event, Subscribes, Supervisor, callbacks_of_plugin
 from amltk.exceptions import NotSupportedError, PluginAttachedError
 from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
@@ -43,6 +43,14 @@ class Task(Emitter, Generic[P, R]):
     )
     CANCELLED: Event[asyncio.Future[Any]] = Event("on_cancelled", "A call was cancelled; callbacks receive (future).")
 
+    on_submitted: Subscribes[Concatenate[asyncio.Future[R], P]] = Subscribes(SUBMITTED)  # type: ignore[arg-type] # as called
+    # Future[Any]: one callback can serve tasks of different results.
+    on_done: Subscribes[asyncio.Future[Any]] = Subscribes(DONE)
+    on_result: Subscribes[asyncio.Future[R], R] = Subscribes(RESULT)
+    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
+    on_exception: Subscribes[asyncio.Future[Any], Any] = Subscribes(EXCEPTION)
+    on_cancelled: Subscribes[asyncio.Future[Any]] = Subscribes(CANCELLED)
+
     def __init__(
         self,
         function: Callable[P, R],
@@ -62,16 +70,6 @@ class Task(Emitter, Generic[P, R]):
         self.function = function
         self.scheduler = scheduler
         self.plugins = _checked(plugins)
-        self.on_submitted: Subscriber[Concatenate[asyncio.Future[R], P]] = Subscriber(
-            self,
-            cast("Event[Concatenate[asyncio.Future[R], P]]", self.SUBMITTED),
-        )
-        # Future[Any]: one callback can serve tasks of different results.
-        self.on_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.DONE)
-        self.on_result: Subscriber[asyncio.Future[R], R] = self.subscriber(self.RESULT)
-        # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-        self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
-        self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
         self.n_submitted = 0
         """How many calls were accepted so far, over all runs."""
         self.n_running = 0
@@ -98,7 +96,8 @@ class Task(Emitter, Generic[P, R]):
             raise PluginAttachedError(msg)
         self.add_event(*plugin.events())
         plugin.task = self
-        plugin.attach_task(self)
+        with callbacks_of_plugin():
+            plugin.attach_task(self)
 
     @calls_user_code
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
