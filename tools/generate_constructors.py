@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from amltk.installed import BACKENDS
 from amltk.plugins import plugin_manager
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +36,7 @@ def our_backends() -> list[str]:
     """Return the names of the backends in this repository, by the entry points of their distributions."""
     projects = sorted((ROOT / "amltk_backends").glob("*/pyproject.toml"))
     entry_points = [tomllib.loads(p.read_text(encoding="utf-8"))["project"].get("entry-points", {}) for p in projects]
-    return [name for groups in entry_points for name in groups.get("amltk", ())]
+    return [name for groups in entry_points for name in groups.get(BACKENDS, ())]
 
 
 def stub(constructors: Iterable[tuple[str, Callable[..., Any]]]) -> str:

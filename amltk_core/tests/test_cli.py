@@ -34,7 +34,9 @@ def amltk(tmp_path, monkeypatch):
     return run
 
 
-def install(site: Path, distribution: str, name: str, code: str, group: str = "amltk", within: str = "") -> None:
+def install(
+    site: Path, distribution: str, name: str, code: str, group: str = "amltk.backends", within: str = ""
+) -> None:
     """Lay out an installed distribution with one plugin module."""
     module = distribution.replace("-", "_")
     (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
@@ -58,16 +60,11 @@ GOOD = """
 """
 PLUGIN = '''
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Fair(TaskPlugin):
         """Is fair."""
 
         name = "fair"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Fair)
 '''
 
 
@@ -95,7 +92,7 @@ def test_backends_are_listed_with_what_became_of_them(amltk, tmp_path):
 
 
 def test_plugins_are_listed_with_what_became_of_them(amltk, tmp_path):
-    install(tmp_path, "somebodys-fair", "fair", PLUGIN)
+    install(tmp_path, "somebodys-fair", "fair", PLUGIN, group="amltk.task_plugins", within=":Fair")
     install(tmp_path, "somebodys-eye", "eye", "1 / 0", group="amltk.observers")
     rows = rows_of(amltk("plugins").stdout)
     assert re.fullmatch(r"fair +ready +somebodys-fair 1\.2 +Is fair\.", rows["fair"])
@@ -106,7 +103,7 @@ def test_plugins_are_listed_with_what_became_of_them(amltk, tmp_path):
 def test_json_is_for_programs(amltk, tmp_path):
     install(tmp_path, "somebodys-good", "good", GOOD)
     install(tmp_path, "somebodys-bad", "bad", "1 / 0")
-    install(tmp_path, "somebodys-fair", "fair", PLUGIN)
+    install(tmp_path, "somebodys-fair", "fair", PLUGIN, group="amltk.task_plugins", within=":Fair")
     backends = {row["name"]: row for row in json.loads(amltk("backends", "--json").stdout)}
     assert backends["good"] == {
         "name": "good",
@@ -123,7 +120,7 @@ def test_json_is_for_programs(amltk, tmp_path):
             "takes_any_function": False,
             "carries_any_exception": False,
             "blocks_the_run": False,
-            "enforces_timeouts": False,
+            "accepts_options": [],
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

@@ -37,14 +37,9 @@ GOOD = """
 
 TASK_PLUGIN = """
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Good(TaskPlugin):
         name = "good"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Good)
 """
 
 SUBMIT = "def submit(self, function, *args, **kwargs): "
@@ -92,7 +87,7 @@ HANGING = {
     ),
 }
 
-INSTALLED = sorted({each.name for each in entry_points(group="amltk")})
+INSTALLED = sorted({each.name for each in entry_points(group="amltk.backends")})
 
 STEPS = ["installed", "versions", "load", "start", "call", "stop"]
 
@@ -255,7 +250,7 @@ def test_without_packaging_versions_are_listed_and_not_judged(path, monkeypatch)
 
 
 def test_all_that_are_installed_are_examined_and_task_plugins_are_not(path):
-    path.add("their-good", TASK_PLUGIN, backends="good")
+    path.add("their-good", TASK_PLUGIN, task_plugins="good = @:Good")
     path.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine")
     found = {each.backend: each.ok for each in examine_all(run=False, limit=30)}
     assert found["fine"]
@@ -280,7 +275,7 @@ def test_a_distribution_without_metadata_is_said_to_be_that(path):
 
 @pytest.mark.parametrize("name", ["nonsense", "good"])
 def test_what_is_no_backend_cannot_be_examined(path, name):
-    path.add("their-good", TASK_PLUGIN, backends="good")
+    path.add("their-good", TASK_PLUGIN, task_plugins="good = @:Good")
     with pytest.raises(UnknownBackendError, match=f"There is no backend '{name}'"):
         examine(name, run=True, limit=30)
 

@@ -50,7 +50,6 @@ GOOD = """
 
 TASK_PLUGIN = """
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Tidy(TaskPlugin):
         '''Tidies up.
@@ -58,10 +57,6 @@ TASK_PLUGIN = """
         The rest of it.
         '''
         name = "tidy"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Tidy)
 """
 
 # Backends that can't be used, and what is said of them. `{}` stands for the module.
@@ -148,7 +143,7 @@ def test_a_constructor_has_the_signature_and_the_words_of_its_backend(stranger):
 
 
 def test_dir_lists_the_constructors_of_what_is_installed(stranger, faraway):
-    stranger.add("their-tidy", TASK_PLUGIN, backends="tidy-up")  # what no constructor can be called is no backend
+    stranger.add("their-odd", "", backends="tidy-up")  # no constructor can be called so
     listed = dir(Scheduler)
     assert {"with_good", "with_threads", "with_sequential", "with_backend", "run"} <= set(listed)
     assert "with_faraway" not in listed
@@ -249,7 +244,7 @@ def test_the_contract_of_an_object_with_hooks_is_that_of_its_module(site, declar
 
 
 def test_a_task_plugin_made_for_another_contract_is_refused(site):
-    site.add("their-tidy", TASK_PLUGIN + "    AMLTK_CONTRACT = 2", backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN + "    AMLTK_CONTRACT = 2", task_plugins="tidy = @:Tidy")
     with pytest.raises(BrokenPluginError, match=r"of their-tidy 1\.0 is broken: .* version 2 .* has version 1"):
         plugin_manager().task_plugin("tidy")
 
@@ -363,7 +358,7 @@ def test_a_backends_name_is_a_string(site, wrong):
 
 
 def test_a_task_plugin_is_no_backend_and_a_backend_no_task_plugin(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     with pytest.raises(UnknownBackendError, match="There is no backend 'tidy'"):
         Scheduler.with_backend("tidy")
     with pytest.raises(PluginError, match="There is no task plugin 'threads'"):
@@ -454,7 +449,7 @@ def test_a_disabled_observer_is_not_loaded(site, monkeypatch, caplog):
 
 
 def test_a_disabled_task_plugin_says_so(site, monkeypatch):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "tidy")
     with pytest.raises(PluginError, match="The task plugin 'tidy' is disabled"):
         plugin_manager().task_plugin("tidy")
@@ -464,7 +459,7 @@ def test_a_disabled_task_plugin_says_so(site, monkeypatch):
 
 
 def test_a_strangers_task_plugin_is_found_by_its_name(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     cls = plugin_manager().task_plugin("tidy")
     assert cls.name == "tidy"
     scheduler = Scheduler.with_threads()
@@ -475,13 +470,13 @@ def test_a_strangers_task_plugin_is_found_by_its_name(site):
 
 
 def test_what_is_no_task_plugin_is_refused(site):
-    site.add("their-tidy", TASK_PLUGIN.replace("register(Tidy)", "register(Tidy())"), backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN + "    tidy = Tidy()", task_plugins="tidy = @:tidy")
     with pytest.raises(BrokenPluginError, match=r"of type Tidy, which is not a subclass of amltk\.TaskPlugin"):
         plugin_manager().task_plugin("tidy")
 
 
 def test_three_errors_of_task_plugins(site, monkeypatch):
-    site.add("their-tidy", "1 / 0", backends="tidy")
+    site.add("their-tidy", "1 / 0", task_plugins="tidy")
     with pytest.raises(BrokenPluginError, match=r"'tidy' of their-tidy 1\.0 is broken: ZeroDivisionError"):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
@@ -498,11 +493,6 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
 def test_amltk_register_backends(stranger):
     backend = plugin_manager().backend("good")
     assert (backend.name, backend.summary) == ("good", "Good places.")
-
-
-def test_amltk_register_task_plugins(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
-    assert plugin_manager().task_plugin("tidy").name == "tidy"
 
 
 WATCH = """
@@ -545,7 +535,7 @@ def test_amltk_scheduler_created_is_also_called_for_an_executor_of_the_users(sit
 
 
 def test_amltk_task_created(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     module = watch(
         site,
         """
@@ -1024,7 +1014,7 @@ def test_completion_of_a_prompt_shows_what_is_installed(site, stranger):
 
 
 def test_what_is_offered_and_broken_is_not_called_missing(site):
-    site.add("amltk-call-limiter", "import nowhere_at_all", backends="call-limiter")
+    site.add("amltk-call-limiter", "import nowhere_at_all", task_plugins="call-limiter")
     printed = site.run("""
         try:
             from amltk import CallLimiter

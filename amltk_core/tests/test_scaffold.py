@@ -52,7 +52,11 @@ def test_a_complete_distribution_is_written(tmp_path, kind, name):
         assert f"\n  {path}\n" in said
     project = tomllib.loads((tmp_path / "there" / "pyproject.toml").read_text())["project"]
     assert project["name"] == "amltk-my-own"
-    assert project["entry-points"]["amltk"] == {name: "amltk_my_own.plugin"}
+    group, value = {
+        "backend": ("amltk.backends", "amltk_my_own.plugin"),
+        "plugin": ("amltk.task_plugins", "amltk_my_own.plugin:MyOwnPlugin"),
+    }[kind]
+    assert project["entry-points"] == {group: {name: value}}
     assert configparser.ConfigParser().read(tmp_path / "there" / "tox.ini")
 
 

@@ -130,10 +130,4 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
 
 
 @hookimpl
-def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
-    register(Budget)
-    register(Budget(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-
-
-@hookimpl
 def amltk_run_finished(scheduler: Scheduler) -> None: ...

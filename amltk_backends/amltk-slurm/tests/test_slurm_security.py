@@ -123,7 +123,7 @@ def test_plain_connections_can_be_asked_for(standin, nothing_is_left):
 def test_what_secures_nothing_is_refused():
     for options, error, said in [
         ({"security": "yes"}, TypeError, "security must be of type Security, got ... of type str"),
-        ({"protocol": "tcp://"}, ValueError, "'tcp://' is not encrypted"),
+        ({"protocol": "tcp://"}, ValueError, "protocol='tcp://' is not encrypted"),
     ]:
         with pytest.raises(error, match=said):
             Scheduler.with_slurm(n_workers=1, **NEEDS, **options)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from amltk.backend import Backend, Capabilities, Examination
-from amltk.checks import check_heartbeat, check_int, check_type
-from amltk_dask_jobqueue.option_checks import check_command
+from amltk.checks import check_heartbeat, check_int, check_text, check_type
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
     """
 
     def check(n_workers: int, **more: Any) -> None:
+        from amltk_dask_jobqueue.option_checks import check_command  # it needs what amltk-dask has
+
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", more.pop("adaptive", True), bool)
         check_heartbeat("heartbeat_timeout", more.pop("heartbeat_timeout", None))
@@ -36,7 +37,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
                 check_type(name, value, str)
                 check_command(name, value, getattr(system, name))
         if (folder := more.get("log_directory")) is not None:
-            check_type("log_directory", folder, str)
+            check_text("log_directory", folder, empty=False)
         from amltk_dask_jobqueue.cluster import check_options
 
         check_options(system, more)

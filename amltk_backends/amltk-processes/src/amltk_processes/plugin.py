@@ -132,7 +132,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 needs_pickling=True,
                 takes_any_function=True,
                 carries_any_exception=True,
-                enforces_timeouts=True,
+                accepts_options=("timeout",),
             ),
             needs_main_thread=False,
             unavailable=why_unavailable(),

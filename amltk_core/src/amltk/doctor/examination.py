@@ -16,7 +16,7 @@ from typing import Any, Literal
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.installed import metadata_of
+from amltk.installed import BACKENDS, metadata_of
 from amltk.plugins import plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
@@ -31,8 +31,8 @@ class Check:
     """What became of one check.
 
     Attributes:
-        name: "installed", "versions", "load", "start", "call" or "stop"; between the last two groups, the name of an
-            examination of the backend's own, and "clean up", which ends what these have started.
+        name: "entry point", or "installed", "versions", "load", "start", "call" or "stop"; between the last two groups,
+            the name of an examination of the backend's own, and "clean up", which ends what these have started.
         status: "ok", "failed", or "left out" with the reason in `detail`.
         detail: What was found; what failed, and what mends it.
         seconds: How long it took; None for what takes no time.
@@ -58,12 +58,22 @@ class Diagnosis:
 
 
 def examine_all(*, run: bool, limit: float) -> list[Diagnosis]:
-    """Examine every backend that is installed and not disabled; see `examine`."""
-    found = []
-    for name in plugin_manager().backend_names():
-        with contextlib.suppress(UnknownBackendError):  # a task plugin: not known before it is loaded
-            found.append(examine(name, run=run, limit=limit))
-    return found
+    """Examine every backend that is installed and not disabled, and report what is in a wrong group; see `examine`."""
+    found = [examine(name, run=run, limit=limit) for name in plugin_manager().backend_names()]
+    return [*found, *_misplaced(limit)]
+
+
+def _misplaced(limit: float) -> list[Diagnosis]:
+    """Report entry points in groups that are not theirs. They are loaded to tell, in a process of its own."""
+    reasons = dict(plugin_manager().may_be_misplaced())
+    if reasons:
+        with (
+            process.Probe("", "misplaced", sent=pickle.dumps({}).hex()) as probe,
+            contextlib.suppress(TimeoutError),  # what is known without loading is reported all the same
+        ):
+            for message in probe.messages(limit):
+                reasons[message["misplaced"]] = message["detail"]
+    return [Diagnosis(name, (Check("entry point", "failed", why),)) for name, why in reasons.items() if why]
 
 
 def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | None = None) -> Diagnosis:
@@ -79,7 +89,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
         UnknownBackendError: There is no backend of that name.
         RefusedOptionsError: It has no such option, or can't use a value.
     """
-    entries = plugin_manager().installed().get(name, ())
+    entries = plugin_manager().installed(BACKENDS).get(name, ())
     if not entries:
         try:
             plugin_manager().backend(name)

@@ -1,5 +1,7 @@
 """What `amltk doctor` runs in a process of its own: `python -m amltk.doctor.probe NAME run|load OPTIONS`.
 
+With `misplaced` instead of `run`, and no name, it says which entry points are in groups that are not theirs.
+
 It says what it does and what became of it, a JSON object a line; whatever else is printed goes to stderr. SIGINT makes
 it stop what it does, and end what it has started.
 """
@@ -24,6 +26,7 @@ from amltk.backend import Backend, Examination
 from amltk.checks import signature_of
 from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
+from amltk.installed import COMMANDS, KINDS
 from amltk.plugins import plugin_manager
 from amltk.scheduling.provider import from_backend
 
@@ -226,7 +229,11 @@ def main(name: str, what: str, options: str) -> None:
         os.dup2(2, 1)
         steps = Steps(channel)
         try:
-            examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")
+            if what == "misplaced":
+                for row in plugin_manager().list_misplaced(*KINDS.keys() - {COMMANDS}):
+                    steps.say(misplaced=row.name, detail=row.reason)
+            else:
+                examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
         steps.say(end=True)

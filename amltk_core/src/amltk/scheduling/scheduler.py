@@ -27,6 +27,7 @@ from amltk.scheduling.task import Task
 if TYPE_CHECKING:
     from typing import Self
 
+    from amltk.backend import OptionName
     from amltk.scheduling.call import CallFuture
     from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.exit_state import ExitState
@@ -310,9 +311,9 @@ class Scheduler(Emitter, Constructors):
         return self._provider.label
 
     @property
-    def enforces_timeouts(self) -> bool:
-        """Whether calls can be ended that take longer than `task.timeout` allows."""
-        return self._provider.enforces_timeouts
+    def accepts_options(self) -> tuple[OptionName, ...]:
+        """The options of a call that the executor honours: with `"timeout"`, tasks can have a `timeout`."""
+        return self._provider.accepts_options
 
     def accepting_run(self) -> Run:
         """Return the run under way, for a call that is about to be submitted.

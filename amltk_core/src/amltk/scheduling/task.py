@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from amltk.backend import CallOptions
 from amltk.calls import describe_value
-from amltk.checks import check_function, check_int, check_seconds
+from amltk.checks import check_function, check_int
 from amltk.events import Emitter, Event, Subscribes, Supervisor
 from amltk.exceptions import NotSupportedError
 from amltk.scheduling.attaching import attach_to_task, task_plugins
@@ -81,7 +82,7 @@ class Task(Emitter, Generic[P, R]):
         """The plugin that refused a call last, be it one of the task or of the scheduler."""
         self.refusal: Refusal | None = None
         """Its `Refusal`, which has the reason; None if it gave none."""
-        self._timeout: float | None = None
+        self._options: CallOptions | None = None
         attach_to_task(self)
 
     @calls_user_code
@@ -146,20 +147,19 @@ class Task(Emitter, Generic[P, R]):
             ValueError: When set: it is not above 0.
             NotSupportedError: When set: the backend can't end a call that takes too long.
         """
-        return self._timeout
+        return None if self._options is None else self._options.timeout
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
-        check_seconds("timeout", seconds, or_none=True, zero=False)
-        seconds = None if seconds is None else float(seconds)  # it may be any real number, and is shown
-        if seconds is not None and not self.scheduler.enforces_timeouts:
+        options = None if seconds is None else CallOptions(timeout=seconds)
+        if options is not None and "timeout" not in self.scheduler.accepts_options:
             msg = (
                 f"{self.scheduler.executor_label} cannot end a call that takes too long, as timeout={seconds:g} "
-                f"of {self!r} asks. A backend that claims enforces_timeouts can: Scheduler.with_processes(), say. "
+                f"of {self!r} asks. A backend whose accepts_options has 'timeout' can: Scheduler.with_processes(). "
                 f"The plugin PynisherPlugin(walltime_limit={seconds:g}) limits calls on every backend."
             )
             raise NotSupportedError(msg)
-        self._timeout = seconds
+        self._options = options
 
     @property
     def queue(self) -> tuple[asyncio.Future[R], ...]:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import ClassVar
 
 from amltk.checks import signature_of
+from amltk.installed import BACKENDS
 from amltk.testing.backend_base import (
     BackendSuite,
     check_background,
@@ -57,7 +58,7 @@ class Plugin(BackendSuite):
 
     def test_importing_the_plugin_is_light(self) -> None:
         """The module of the entry point imports no other distribution: listing backends must stay cheap and safe."""
-        found = list(entry_points(group="amltk", name=self.backend))
+        found = list(entry_points(group=BACKENDS, name=self.backend))
         if not found:
             not_applicable("the backend was registered by the program, no entry point leads to it")
         module = found[0].module

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from amltk import Event, Refusal, Task, TaskPlugin
 from amltk.checks import check_int
-from amltk.hookspecs import hookimpl
 
 AMLTK_CONTRACT = 1
 
@@ -34,9 +33,3 @@ class NewnamePlugin(TaskPlugin):
             self.task.emit(self.REFUSED, self.task, *args, **kwargs)
             return Refusal(f"max_calls={self.max_calls} calls were accepted")
         return function, args, kwargs
-
-
-@hookimpl
-def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
-    """Register the task plugin `newname`."""
-    register(NewnamePlugin)
