@@ -133,6 +133,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 takes_any_function=True,
                 carries_any_exception=True,
                 accepts_options=("timeout",),
+                reports_execution=True,
             ),
             needs_main_thread=False,
             unavailable=why_unavailable(),

@@ -30,7 +30,9 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             name="sequential",
             summary="One call after the other in this thread: for debugging.",
             create=sequential,
-            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, blocks_the_run=True),
+            capabilities=Capabilities(
+                takes_any_function=True, carries_any_exception=True, blocks_the_run=True, reports_execution=True
+            ),
             needs_main_thread=False,
         )
     )

@@ -33,13 +33,10 @@ def threads(
             every call fails, with that exception as the cause.
         initargs: Passed to `initializer`.
     """
-    from concurrent.futures import ThreadPoolExecutor  # what a backend wraps is imported when it is used
+    from amltk_threads.executor import PreparedThreads, TimedThreads  # what a backend wraps is imported when used
 
     if initializer is None:
-        return ThreadPoolExecutor(max_workers, thread_name_prefix)
-
-    from amltk_threads.executor import PreparedThreads
-
+        return TimedThreads(max_workers, thread_name_prefix)
     return PreparedThreads(max_workers, thread_name_prefix, initializer, initargs)
 
 
@@ -66,6 +63,6 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
             summary="Threads of this process: for work that waits or releases the interpreter's lock.",
             create=threads,
             check=_check,
-            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True),
+            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, reports_execution=True),
         )
     )

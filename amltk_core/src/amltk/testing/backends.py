@@ -6,6 +6,7 @@ from amltk.testing.backend_calls import Arguments, Exceptions, Results
 from amltk.testing.backend_claims import Claims, DeadWorkers, Functions, Pickling
 from amltk.testing.backend_ends import Cancelling, Shutdown
 from amltk.testing.backend_examinations import Examinations
+from amltk.testing.backend_execution import Executions
 from amltk.testing.backend_leftovers import Leftovers
 from amltk.testing.backend_plugin import Plugin
 from amltk.testing.backend_runs import Runs, StopNow
@@ -17,6 +18,7 @@ class BackendTests(
     Leftovers,
     Examinations,
     Claims,
+    Executions,
     DeadWorkers,
     Functions,
     Pickling,
