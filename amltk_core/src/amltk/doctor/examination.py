@@ -32,7 +32,7 @@ class Check:
 
     Attributes:
         name: "entry point", or "installed", "versions", "load", "start", "call" or "stop"; between the last two groups,
-            the name of an examination of the backend's own, and "clean up", which ends what these have started.
+            the name of a health check of the backend's own, and "clean up", which ends what these have started.
         status: "ok", "failed", or "left out" with the reason in `detail`.
         detail: What was found; what failed, and what mends it.
         seconds: How long it took; None for what takes no time.
@@ -81,7 +81,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 
     Args:
         name: Of the backend.
-        run: Whether to start it, run one call and stop it, and perform those of its examinations that start something.
+        run: Whether to start it, run one call and stop it, and perform those of its health checks that start something.
         limit: After how many seconds a step has failed.
         options: What it is made with, instead of its defaults.
 

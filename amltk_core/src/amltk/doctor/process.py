@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 CLEAN_UP = "clean up"
-"""The step that ends what a backend's examinations have started."""
+"""The step that ends what a backend's health checks have started."""
 
 INTERPRETER_SECONDS = 60.0
 """So much time has a process at least until it takes the first step: a slow machine is no fault of a backend."""
