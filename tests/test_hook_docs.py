@@ -94,8 +94,15 @@ def test_backends_page_tells_options_and_capabilities(name: str) -> None:
     table = sections(DOCS / "backends.md", "##")["The backends of this repository"].strip().partition("\n\n")[0]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     column = header.index(f"[{name}](#{name})")
-    told = {row[0].strip("`"): {"yes": True, "no": False}[row[column]] for row in rows}
-    assert told == dataclasses.asdict(plugin_manager().backend(name).capabilities)
+    told = {row[0].strip("`"): row[column] for row in rows}
+    claimed = dataclasses.asdict(plugin_manager().backend(name).capabilities)
+    assert told == {claim: claim_in_words(value) for claim, value in claimed.items()}
+
+
+def claim_in_words(value: bool | tuple[str, ...]) -> str:
+    if value is True:
+        return "yes"
+    return ", ".join(f"`{each}`" for each in value) if value else "no"
 
 
 BATCH_SECTIONS = sections(DOCS / "batch-systems.md", "###")

@@ -72,9 +72,16 @@ def table(scored: dict[str, str]) -> str:
     ]
     for name, score in scored.items():
         capabilities = plugin_manager().backend(name).capabilities
-        marks = " | ".join("yes" if getattr(capabilities, claim) else "" for claim in claims)
+        marks = " | ".join(mark(getattr(capabilities, claim)) for claim in claims)
         lines.append(f"| [`{name}`](amltk_backends/amltk-{name}/) | {marks} | {score} |")
     return "\n".join(lines) + "\n"
+
+
+def mark(value: bool | tuple[str, ...]) -> str:
+    """Return a claim as the text of a cell."""
+    if value is True:
+        return "yes"
+    return ", ".join(f"`{each}`" for each in value or ())
 
 
 def main(arguments: list[str] | None = None) -> int:

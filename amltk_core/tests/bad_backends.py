@@ -40,8 +40,26 @@ class NoFuture(Wrong):
 
 
 class EnforcesNothing(Wrong):
-    def submit_with_timeout(self, timeout, fn, /, *args, **kwargs):
+    accepts_options = ("timeout",)
+
+    def submit_call(self, fn, args, kwargs, options):
+        options.check_accepted(self.accepts_options, "EnforcesNothing")
         return self.submit(fn, *args, **kwargs)
+
+
+class IgnoresOptions(Wrong):
+    accepts_options = ()
+
+    def submit_call(self, fn, args, kwargs, options):
+        return self.submit(fn, *args, **kwargs)
+
+
+class CallsInAnotherWay(Wrong):
+    accepts_options = ()
+
+    def submit_call(self, fn, args, kwargs, options):
+        options.check_accepted(self.accepts_options, "CallsInAnotherWay")
+        return self.submit(fn, *args, options=options, **{key: kwargs[key] for key in kwargs if key != "options"})
 
 
 class NeverResolves(Wrong):
@@ -397,10 +415,17 @@ backend(
     capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, survives_dead_worker=True),
 )
 backend(
-    "lies_enforces_timeouts",
-    EnforcesNothing,
-    Capabilities(takes_any_function=True, carries_any_exception=True, enforces_timeouts=True),
+    "lies_accepts_options",
+    capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
 )
+backend(
+    "enforces_no_timeouts",
+    EnforcesNothing,
+    Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
+)
+backend("ignores_options", IgnoresOptions)
+backend("calls_in_another_way", CallsInAnotherWay)
+backend("hides_options", EnforcesNothing)
 backend("lies_needs_pickling", Pickles, Capabilities(carries_any_exception=True))
 backend(
     "lies_crosses_machines",

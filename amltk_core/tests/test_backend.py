@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import pytest
 
-from amltk.backend import Backend, Capabilities, HealthCheck, check_backend, description_of, overrides
+from amltk.backend import (
+    Backend,
+    CallOptions,
+    Capabilities,
+    HealthCheck,
+    check_backend,
+    description_of,
+    overrides,
+)
+from amltk.exceptions import NotSupportedError
 
 
 class Places(Backend):
@@ -113,3 +123,30 @@ def test_a_health_check_can_be_called():
         HealthCheck("job", "sbatch")
     with pytest.raises(TypeError, match=r"^runs= of the health check 'job' must be True or False, got 1 of type int"):
         HealthCheck("job", str, runs=1)
+
+
+def test_options_of_a_call_are_checked_when_they_are_made():
+    assert CallOptions() == CallOptions(timeout=None, priority=0, resources=None)
+    assert type(CallOptions(timeout=Fraction(1, 2)).timeout) is float
+    wrong = [{"timeout": 0}, {"timeout": "1"}, {"priority": 1.5}, {"priority": True}, {"resources": ["GPU"]}]
+    wrong += [{"resources": {"GPU": 0}}, {"resources": {"GPU": "1"}}, {"resources": {1: 1}}]
+    wrong += [{"resources": {"GPU": float("nan")}}]
+    for options in wrong:
+        (name,) = options
+        with pytest.raises((TypeError, ValueError), match=name):
+            CallOptions(**options)
+
+
+def test_options_that_an_executor_does_not_accept_are_refused_by_name():
+    CallOptions().check_accepted((), "Pool")
+    CallOptions(timeout=1, priority=-1).check_accepted(("priority", "timeout"), "Pool")
+    with pytest.raises(NotSupportedError, match=r"Pool does not accept the option priority=-1 .* accepts timeout\."):
+        CallOptions(timeout=1, priority=-1).check_accepted(("timeout",), "Pool")
+    with pytest.raises(NotSupportedError, match=r"resources=\{'GPU': 2\} .* accepts none\."):
+        CallOptions(resources={"GPU": 2}).check_accepted((), "Pool")
+
+
+@pytest.mark.parametrize("claimed", ["timeout", ("timeouts",)])
+def test_options_are_claimed_by_their_names(claimed):
+    with pytest.raises(ValueError, match="timeout, priority, resources"):
+        Capabilities(accepts_options=claimed)

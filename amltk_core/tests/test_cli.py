@@ -122,7 +122,7 @@ def test_json_is_for_programs(amltk, tmp_path):
             "takes_any_function": False,
             "carries_any_exception": False,
             "blocks_the_run": False,
-            "enforces_timeouts": False,
+            "accepts_options": [],
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

@@ -143,6 +143,9 @@ def test_dir_lists_the_constructors_of_what_is_installed(stranger, faraway):
     assert {"with_good", "with_threads", "with_sequential", "with_backend", "run"} <= set(listed)
     assert "with_faraway" not in listed
     assert all(name.isidentifier() for name in listed)
+    on_object = dir(Scheduler.with_good())
+    assert "on_start" in on_object
+    assert "with_good" not in on_object  # it is called on the class
 
 
 def test_a_subclass_of_scheduler_gets_an_object_of_its_own(stranger):
@@ -695,10 +698,10 @@ def test_amltk_event_emitted_comes_for_whatever_emitter_also_if_a_callback_raise
 
 
 def test_nobody_pays_for_observers_that_are_not_there(site):
-    from amltk import events
+    from amltk.events import emitter
 
     watch(site, "    @hookimpl\n    def amltk_task_created(task): pass\n")
-    assert events.observer is None
+    assert emitter.observer is None
 
 
 def test_observers_are_called_in_the_order_of_loading_unless_they_ask_for_another(site):
@@ -981,6 +984,58 @@ def test_what_is_offered_asks_for_its_distribution_where_that_is_missing(site, m
     assert printed.splitlines() == [
         f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}",
         "False",
+    ]
+
+
+def test_dir_shows_what_is_offered_and_installed_and_loads_nothing(site):
+    printed = site.run("""
+        import sys
+        import amltk
+        import amltk.scheduling
+
+        names = ["CallLimiter", "PynisherPlugin", "Retry", "Timeout", "Scheduler", "__version__"]
+        print([name for name in names if name not in dir(amltk)])
+        print("SequentialExecutor" in dir(amltk.scheduling))
+        print([module for module in sys.modules if module.startswith("amltk_") or module == "pluggy"])
+        dir(amltk.Scheduler)
+        print([module for module in sys.modules if module.startswith("amltk_")])
+    """)
+    assert printed.splitlines() == ["[]", "True", "[]", "[]"]
+
+
+def test_dir_shows_no_folder_that_is_only_named_like_what_is_offered(site):
+    printed = site.run("""
+        import importlib.machinery
+        import sys
+
+        class Nothing:  # as if the distribution were not installed
+            def find_spec(self, name, path=None, target=None):
+                if name == "amltk_retry":
+                    return importlib.machinery.ModuleSpec(name, None, is_package=True)  # as of a folder without code
+
+        sys.meta_path.insert(0, Nothing())
+        import amltk
+        print("Retry" in dir(amltk), "Timeout" in dir(amltk))
+        sys.modules["amltk_timeout"] = None  # as some tests do
+        print("Timeout" in dir(amltk))
+    """)
+    assert printed.splitlines() == ["False True", "False"]
+
+
+def test_completion_of_a_prompt_shows_what_is_installed(site, stranger):
+    printed = site.run("""
+        import rlcompleter
+        import amltk
+
+        completer = rlcompleter.Completer({"amltk": amltk, "scheduler": amltk.Scheduler.with_sequential()})
+        for text in ["amltk.R", "amltk.Ti", "amltk.Scheduler.with_go", "scheduler.on_fi"]:
+            print([match.rstrip("(") for match in completer.attr_matches(text)])
+    """)
+    assert printed.splitlines() == [
+        "['amltk.Requeue', 'amltk.Retry']",
+        "['amltk.Timeout']",
+        "['amltk.Scheduler.with_good']",
+        "['scheduler.on_finished', 'scheduler.on_finishing']",
     ]
 
 

@@ -17,8 +17,20 @@ class Timed(ThreadPoolExecutor):
         super().__init__(1)
         self.timeouts = []
 
-    def submit_with_timeout(self, timeout, fn, /, *args, **kwargs):
-        self.timeouts.append(timeout)
+    accepts_options = ("timeout",)
+
+    def submit_call(self, fn, args, kwargs, options):
+        self.timeouts.append(options.timeout)
+        return super().submit(fn, *args, **kwargs)
+
+
+class Fast(ThreadPoolExecutor):
+    """Takes options, but no timeouts."""
+
+    accepts_options = ("priority",)
+
+    def submit_call(self, fn, args, kwargs, options):
+        options.check_accepted(self.accepts_options, "Fast")
         return super().submit(fn, *args, **kwargs)
 
 
@@ -45,6 +57,30 @@ def test_an_executor_that_can_not_is_refused_when_the_task_is_made(threads):
     with pytest.raises(NotSupportedError, match=r"ThreadPoolExecutor cannot end .* timeout=2 of <Task 'max'> asks"):
         Scheduler(threads).task(max, plugins=plugin)
     assert plugin.task is None
+
+
+def test_an_executor_is_asked_which_options_it_accepts():
+    with Fast(1) as executor, pytest.raises(NotSupportedError, match=r"Fast cannot end .* Scheduler.with_processes"):
+        Scheduler(executor).task(max, plugins=Limit(2))
+
+
+def test_a_retried_call_keeps_its_options():
+    class Again(TaskPlugin):
+        def retry_after(self, future, error):
+            return 0 if isinstance(error, KeyError) else None
+
+    tried = []
+
+    def fail(limit):
+        tried.append(limit)
+        raise KeyError if len(tried) == 1 else ValueError
+
+    with Timed() as executor:
+        scheduler = Scheduler(executor)
+        task = scheduler.task(fail, plugins=[Limit(2.5), Again()])
+        scheduler.on_start(lambda: task(1))
+        scheduler.run(on_exception="ignore")
+    assert executor.timeouts == [2.5, 2.5]
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), ("2", TypeError), (True, TypeError)])

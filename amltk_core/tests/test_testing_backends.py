@@ -73,7 +73,14 @@ EXPECTED = {
     "lies_stops_running_work": ["test_stop_now_ends_children_of_calls", "test_stop_now_ends_what_runs"],
     "leaves_children": ["test_stop_now_ends_children_of_calls"],
     "lies_survives_dead_worker": ["test_other_calls_survive_a_dead_worker"],
-    "lies_enforces_timeouts": ["test_a_call_that_takes_too_long_is_ended"],
+    "lies_accepts_options": [
+        "test_a_call_that_takes_too_long_is_ended",
+        "test_options_of_calls_are_those_that_are_claimed",
+    ],
+    "enforces_no_timeouts": ["test_a_call_that_takes_too_long_is_ended"],
+    "ignores_options": ["test_options_of_calls_are_those_that_are_claimed"],
+    "calls_in_another_way": ["test_options_of_calls_are_those_that_are_claimed"],
+    "hides_options": ["test_options_of_calls_are_those_that_are_claimed"],
     "lies_needs_pickling": ["test_needs_pickling_is_true"],
     "lies_crosses_machines": ["test_crosses_machines_is_true"],
     "lies_takes_any_function": ["test_functions_as_arguments_run", "test_lambdas_and_closures_run"],
@@ -82,7 +89,7 @@ EXPECTED = {
 QUICKLY = {
     *("leaves_a_daemon", "submit_hangs"),
     *("always_waits", "forgets_one", "forgets_the_cancelled", "leaks_a_descriptor", "leaks_a_process"),
-    *("leaks_a_thread", "lies_enforces_timeouts", "never_resolves", "says_cancelled", "shuts_down_once"),
+    *("leaks_a_thread", "enforces_no_timeouts", "never_resolves", "says_cancelled", "shuts_down_once"),
     "worker_ends_with_the_program",
 }
 """What waits in vain, and need not do so for long."""

@@ -308,7 +308,7 @@ def test_futures_resolve_when_told():
         executor.start(1)
 
 
-def test_a_manual_executor_is_told_of_timeouts():
+def test_a_manual_executor_receives_options():
     class Limit(TaskPlugin):
         def attach_task(self, task):
             task.timeout = 1.5
@@ -318,7 +318,7 @@ def test_a_manual_executor_is_told_of_timeouts():
     limited, free = scheduler.task(max, plugins=Limit()), scheduler.task(max)
     scheduler.on_start(lambda: (limited(1, 2), free(3, 4), executor.finish(0), executor.finish(1)))
     scheduler.run()
-    assert [(call.timeout, call.future.result()) for call in executor.calls] == [(1.5, 2), (None, 4)]
+    assert [(call.options.timeout, call.future.result()) for call in executor.calls] == [(1.5, 2), (None, 4)]
     executor.shutdown()
     with pytest.raises(RuntimeError, match="shut down"):
         executor.submit(print)

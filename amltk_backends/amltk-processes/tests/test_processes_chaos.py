@@ -18,6 +18,7 @@ import psutil
 import pytest
 from processes_of_pools import workers
 
+from amltk.backend import CallOptions
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes import ProcessPoolExecutor
 
@@ -70,10 +71,10 @@ class Calls:
     def submit(self) -> None:
         number, chance = len(self.futures), self._chance.random()
         if chance < 0.01:
-            future = self._executor.submit_with_timeout(0.1, note, number, self._folder, 30)
+            future = self._executor.submit_call(note, (number, self._folder, 30), {}, CallOptions(timeout=0.1))
             self.slow.add(future)
         elif chance < 0.3:
-            future = self._executor.submit_with_timeout(30, note, number, self._folder)
+            future = self._executor.submit_call(note, (number, self._folder), {}, CallOptions(timeout=30))
         else:
             future = self._executor.submit(note, number, self._folder, 0.002)
         future.add_done_callback(lambda future: self.ends.update([future]))

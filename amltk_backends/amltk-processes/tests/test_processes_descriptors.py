@@ -20,6 +20,7 @@ for fd in closed:
     os.close(fd)
 import multiprocessing
 from pathlib import Path
+from amltk.backend import CallOptions
 from amltk_processes import ProcessPoolExecutor
 
 def write(text):
@@ -31,7 +32,7 @@ with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
     died = executor.submit(os._exit, 3).exception()
     again = list(executor.map(abs, range(-20, 0)))
     low = [fd for fd in closed if os.path.exists(f"/proc/self/fd/{fd}")]
-    calls = [executor.submit_with_timeout(0.1, __import__("time").sleep, 60)]
+    calls = [executor.submit_call(__import__("time").sleep, (60,), {}, CallOptions(timeout=0.1))]
     timed = type(calls[0].exception()).__name__
 Path(out).write_text(json.dumps([in_workers, died.exit_code, again == list(range(20, 0, -1)), low, timed]))
 """

@@ -10,12 +10,14 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calls_for_processes import add, family, nothing, pid, wait_for
 from processes_of_pools import workers
 
-from amltk.exceptions import CallTimeoutError, WorkerDied
+from amltk.backend import CallOptions
+from amltk.exceptions import CallTimeoutError, NotSupportedError, WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 from amltk_processes._call import Call
 from amltk_processes._link import Link
@@ -173,7 +175,7 @@ def test_nothing_of_a_call_is_held_longer_than_it_lives(end: str, tmp_path: Path
     with ProcessPoolExecutor(1) as executor:
         argument = Argument()
         alive = weakref.ref(argument)
-        future = executor.submit_with_timeout(0.3 if end == "timeout" else 30, work, argument)
+        future = executor.submit_call(work, (argument,), {}, CallOptions(timeout=0.3 if end == "timeout" else 30))
         del argument
         if end == "cancel":
             until((tmp_path / "began").exists)
@@ -363,7 +365,7 @@ def stopped() -> None:
 def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way, lives) -> None:
     with ProcessPoolExecutor(1) as executor:
         began = time.monotonic()
-        error = executor.submit_with_timeout(0.3, way).exception()
+        error = executor.submit_call(way, (), {}, CallOptions(timeout=0.3)).exception()
         assert time.monotonic() - began >= 0.3
         assert isinstance(error, CallTimeoutError)
         assert isinstance(error, TimeoutError)
@@ -371,7 +373,7 @@ def test_a_call_that_takes_too_long_is_ended_whatever_it_does(way, lives) -> Non
         assert not lives(error.pid)
         for word in (way.__name__, "0.3 s", f"process {error.pid} on {os.uname().nodename}", "Retry(on=Call"):
             assert word in str(error)
-        assert executor.submit_with_timeout(20, add, 1, y=2).result() == 3
+        assert executor.submit_call(add, (1,), {"y": 2}, CallOptions(timeout=20)).result() == 3
 
 
 def test_the_message_has_the_arguments_in_short() -> None:
@@ -380,8 +382,8 @@ def test_the_message_has_the_arguments_in_short() -> None:
             raise ValueError
 
     with ProcessPoolExecutor(1) as executor:
-        error = executor.submit_with_timeout(
-            0.1, lambda *_, **__: time.sleep(60), list(range(999)), key="v"
+        error = executor.submit_call(
+            lambda *_, **__: time.sleep(60), (list(range(999)),), {"key": "v"}, CallOptions(timeout=0.1)
         ).exception()
         assert "<lambda>([0, 1, 2, 3, 4, 5, ...], key='v') took longer" in str(error)
         error = executor.submit(lambda _: os._exit(3), Odd()).exception()
@@ -390,7 +392,7 @@ def test_the_message_has_the_arguments_in_short() -> None:
 
 def test_all_that_a_call_out_of_time_had_started_is_gone_when_it_fails(tmp_path: Path, until, alive) -> None:
     with ProcessPoolExecutor(1) as executor:
-        future = executor.submit_with_timeout(2, family, tmp_path, deaf=True)
+        future = executor.submit_call(family, (tmp_path,), {"deaf": True}, CallOptions(timeout=2))
         until(lambda: len(list(tmp_path.iterdir())) == 4)
         assert isinstance(future.exception(), CallTimeoutError)
         assert not alive(tmp_path)
@@ -398,10 +400,10 @@ def test_all_that_a_call_out_of_time_had_started_is_gone_when_it_fails(tmp_path:
 
 def test_the_time_in_the_queue_and_the_start_of_the_worker_do_not_count(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1) as executor:
-        futures = [executor.submit_with_timeout(1, time.sleep, 0.3) for _ in range(5)]
+        futures = [executor.submit_call(time.sleep, (0.3,), {}, CallOptions(timeout=1)) for _ in range(5)]
         assert [future.result() for future in futures] == [None] * 5
     with ProcessPoolExecutor(1, initializer=time.sleep, initargs=(0.8,)) as executor:
-        assert executor.submit_with_timeout(0.6, add, 1).result() == 2
+        assert executor.submit_call(add, (1,), {}, CallOptions(timeout=0.6)).result() == 2
 
 
 def test_calls_that_wait_behind_one_out_of_time_are_run(tmp_path: Path) -> None:
@@ -412,8 +414,8 @@ def test_calls_that_wait_behind_one_out_of_time_are_run(tmp_path: Path) -> None:
 
     with ProcessPoolExecutor(1) as executor:
         list(executor.map(nothing, range(500)))
-        late = executor.submit_with_timeout(0.3, time.sleep, 60)
-        timed = [executor.submit_with_timeout(20, note, number) for number in range(40)]
+        late = executor.submit_call(time.sleep, (60,), {}, CallOptions(timeout=0.3))
+        timed = [executor.submit_call(note, (number,), {}, CallOptions(timeout=20)) for number in range(40)]
         untimed = [executor.submit(note, number) for number in range(40, 80)]
         assert isinstance(late.exception(), CallTimeoutError)
         assert [future.result() for future in timed + untimed] == list(range(80))
@@ -423,16 +425,16 @@ def test_calls_that_wait_behind_one_out_of_time_are_run(tmp_path: Path) -> None:
 def test_a_limit_does_not_count_for_the_calls_around_it() -> None:
     with ProcessPoolExecutor(1) as executor:
         list(executor.map(nothing, range(500)))
-        quick = executor.submit_with_timeout(0.2, nothing)
+        quick = executor.submit_call(nothing, (), {}, CallOptions(timeout=0.2))
         slow = executor.submit(time.sleep, 0.6)
-        last = executor.submit_with_timeout(0.2, nothing)
+        last = executor.submit_call(nothing, (), {}, CallOptions(timeout=0.2))
         assert [future.result() for future in (quick, slow, last)] == [None] * 3
 
 
 def test_a_call_out_of_time_can_be_cancelled_until_it_is_gone_and_never_ends_twice(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2) as executor:
         for moment in (0.0, 0.005, 0.01, 0.02, 0.05):
-            future = executor.submit_with_timeout(0.1, time.sleep, 60)
+            future = executor.submit_call(time.sleep, (60,), {}, CallOptions(timeout=0.1))
             ends: list[object] = []
             future.add_done_callback(ends.append)
             time.sleep(0.1 + moment)
@@ -443,20 +445,26 @@ def test_a_call_out_of_time_can_be_cancelled_until_it_is_gone_and_never_ends_twi
             assert ends == [future]
 
 
-@pytest.mark.parametrize(("timeout", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError), (None, TypeError)])
+@pytest.mark.parametrize(("timeout", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError)])
 def test_wrong_limits_are_refused(timeout: object, error: type[Exception]) -> None:
-    with ProcessPoolExecutor(1) as executor, pytest.raises(error, match="timeout must be a number of seconds"):
-        executor.submit_with_timeout(timeout, add, 1)
+    with pytest.raises(error, match="timeout must be a number of seconds"):
+        CallOptions(timeout=timeout)  # type: ignore[arg-type] # that is the mistake
+
+
+@pytest.mark.parametrize("options", [{"priority": 1}, {"resources": {"GPU": 1}}, {"timeout": 9, "priority": -1}])
+def test_options_that_the_pool_does_not_accept_are_refused(options: dict[str, Any]) -> None:
+    with ProcessPoolExecutor(1) as executor, pytest.raises(NotSupportedError, match=r"does not accept .* timeout"):
+        executor.submit_call(add, (1,), {}, CallOptions(**options))
 
 
 def test_limits_hold_until_the_interpreters_end(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    script = "import time; from amltk_processes import ProcessPoolExecutor as P; e = P(1)\n"
-    script += (
-        "e.submit_with_timeout(0.3, time.sleep, 60).add_done_callback(lambda f: print(type(f.exception()).__name__))"
-    )
+    script = "import time\nfrom amltk.backend import CallOptions\n"
+    script += "from amltk_processes import ProcessPoolExecutor as P\ne = P(1)\n"
+    script += "future = e.submit_call(time.sleep, (60,), {}, CallOptions(timeout=0.3))\n"
+    script += "future.add_done_callback(lambda future: print(type(future.exception()).__name__))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert (done.stdout, done.stderr) == ("CallTimeoutError\n", "")
 
@@ -464,6 +472,6 @@ def test_limits_hold_until_the_interpreters_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [30 * 24 * 3600, 1e9])
 def test_a_limit_may_be_of_any_length(seconds: float) -> None:
     with ProcessPoolExecutor(1, heartbeat_timeout=seconds) as executor:
-        long = executor.submit_with_timeout(seconds, time.sleep, 0.1)
-        assert executor.submit_with_timeout(seconds, add, 1).result(timeout=20) == 2
+        long = executor.submit_call(time.sleep, (0.1,), {}, CallOptions(timeout=seconds))
+        assert executor.submit_call(add, (1,), {}, CallOptions(timeout=seconds)).result(timeout=20) == 2
         assert long.result(timeout=20) is None

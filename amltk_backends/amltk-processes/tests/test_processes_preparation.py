@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from amltk import Scheduler
+from amltk.backend import CallOptions
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
 
 pytestmark = pytest.mark.usefixtures("tracker_of_the_program")
@@ -500,7 +501,8 @@ class TestPreload:
         (modules / "takes_a_while.py").write_text("import time\ntime.sleep(1)\n")
         with pool(method, preload=["takes_a_while"]) as executor:
             # What takes no import itself.
-            assert executor.submit_with_timeout(0.5, eval, "'takes_a_while' in __import__('sys').modules").result()
+            expression = "'takes_a_while' in __import__('sys').modules"
+            assert executor.submit_call(eval, (expression,), {}, CallOptions(timeout=0.5)).result()
 
     @pytest.mark.parametrize(
         ("name", "kind", "text"),

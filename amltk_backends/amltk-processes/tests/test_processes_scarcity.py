@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from calls_for_processes import add, hang, log, wait_for
 
+from amltk.backend import CallOptions
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _ending, _fork_server
 
@@ -60,7 +61,7 @@ def lives_without_descriptors(pid: int) -> bool:
 def test_a_call_is_ended_in_time_without_a_free_descriptor(tmp_path: Path, lives) -> None:
     with ProcessPoolExecutor(1) as executor:
         executor.submit(add, 1).result()
-        overdue = executor.submit_with_timeout(0.5, hang, tmp_path)
+        overdue = executor.submit_call(hang, (tmp_path,), {}, CallOptions(timeout=0.5))
         with no_free_descriptor():
             error = overdue.exception()
         assert isinstance(error, CallTimeoutError)
@@ -97,7 +98,7 @@ def test_what_was_not_ended_is_not_said_to_be(monkeypatch, tmp_path: Path) -> No
     with ProcessPoolExecutor(1) as executor:
         executor.submit(add, 1).result()
         monkeypatch.setattr(_ending, "end_process_trees", in_vain)
-        error = executor.submit_with_timeout(0.1, hang, tmp_path).exception()
+        error = executor.submit_call(hang, (tmp_path,), {}, CallOptions(timeout=0.1)).exception()
         monkeypatch.undo()
         assert isinstance(error, CallTimeoutError)
         assert "was ended" not in str(error)
@@ -137,7 +138,7 @@ def die_with(_: object) -> None:
 
 def test_a_limit_may_be_any_real_number() -> None:
     with ProcessPoolExecutor(1) as executor:
-        error = executor.submit_with_timeout(Fraction(1, 20), time.sleep, 600).exception(timeout=30)
+        error = executor.submit_call(time.sleep, (600,), {}, CallOptions(timeout=Fraction(1, 20))).exception(timeout=30)
         assert isinstance(error, CallTimeoutError)
         assert "0.05 s" in str(error)
 
@@ -154,7 +155,7 @@ def test_a_heartbeat_may_be_any_real_number(tmp_path: Path, until) -> None:
 
 def test_calls_end_that_nobody_can_describe() -> None:
     with ProcessPoolExecutor(1) as executor:
-        overdue = executor.submit_with_timeout(0.1, sleep_with, Trouble())
+        overdue = executor.submit_call(sleep_with, (Trouble(),), {}, CallOptions(timeout=0.1))
         assert isinstance(overdue.exception(timeout=30), CallTimeoutError)
         assert isinstance(executor.submit(die_with, Trouble()).exception(timeout=30), WorkerDied)
         killed = executor.submit(sleep_with, Trouble())
@@ -175,7 +176,7 @@ def test_calls_end_whose_error_cannot_be_made(monkeypatch, which: str) -> None:
     monkeypatch.setattr(_limits if which == "timed_out" else _dispatcher, which, fail)
     with ProcessPoolExecutor(1) as executor:
         if which == "timed_out":
-            call = executor.submit_with_timeout(0.1, time.sleep, 600)
+            call = executor.submit_call(time.sleep, (600,), {}, CallOptions(timeout=0.1))
         else:
             call = executor.submit(die_with, 1)
         assert isinstance(call.exception(timeout=30), LookupError)

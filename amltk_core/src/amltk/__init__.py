@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # processes that import nothing but a small module of our
 if TYPE_CHECKING:
     from typing import Any
 
-    from amltk.events import Emitter, Event, Subscriber
+    from amltk.events import Emitter, Event, Subscriber, Subscribes
     from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
     from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
@@ -34,6 +34,7 @@ _HOME = {
     "Requeue": "amltk.types",
     "Scheduler": "amltk.scheduling",
     "Subscriber": "amltk.events",
+    "Subscribes": "amltk.events",
     "Task": "amltk.scheduling",
     "TaskPlugin": "amltk.scheduling",
 }
@@ -47,6 +48,7 @@ __all__ = [
     "Requeue",
     "Scheduler",
     "Subscriber",
+    "Subscribes",
     "Task",
     "TaskPlugin",
 ]
@@ -72,4 +74,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    from amltk.known import installed_of
+
+    return sorted({*globals(), *__all__, *installed_of(_OFFERED), "__version__"})

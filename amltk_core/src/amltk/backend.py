@@ -5,14 +5,91 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from amltk.checks import check_callable, check_type
+from amltk.checks import check_callable, check_seconds, check_type
+from amltk.exceptions import NotSupportedError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+OptionName = Literal["timeout", "priority", "resources"]
+"""The name of a field of `CallOptions`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    """What is asked for one call, beside its function and arguments.
+
+    Attributes:
+        timeout: Seconds that the call may run; then the executor ends it, and its future fails with
+            `CallTimeoutError`. None is no limit.
+        priority: Of two calls that wait, the one with the higher number begins first.
+        resources: What the call occupies while it runs, such as `{"GPU": 1}`; None is nothing.
+    """
+
+    timeout: float | None = None
+    priority: int = 0
+    resources: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("timeout", self.timeout, or_none=True, zero=False)
+        if self.timeout is not None:
+            object.__setattr__(self, "timeout", float(self.timeout))  # it may be any real number, and crosses processes
+        if isinstance(self.priority, bool) or not isinstance(self.priority, int):
+            msg = f"priority must be an integer, got {self.priority!r} of type {type(self.priority).__name__}."
+            raise TypeError(msg)
+        if self.resources is not None and not isinstance(self.resources, Mapping):
+            msg = f"resources must be a mapping, as in {{'GPU': 1}}, got {self.resources!r}."
+            raise TypeError(msg)
+        for name, amount in (self.resources or {}).items():
+            if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, Real):
+                msg = f"resources must give a number for each name, as in {{'GPU': 1}}, got {name!r}: {amount!r}."
+                raise TypeError(msg)
+            if not 0 < amount < float("inf"):
+                msg = f"resources must give a finite number above 0 for {name!r}, got {amount!r}."
+                raise ValueError(msg)
+
+    @property
+    def given(self) -> tuple[OptionName, ...]:
+        """The names of the options that differ from their defaults."""
+        options: tuple[OptionName, ...] = ("timeout", "priority", "resources")
+        return tuple(name for name in options if getattr(self, name) not in (None, 0, {}))
+
+    def check_accepted(self, accepted: Iterable[OptionName], executor: str) -> None:
+        """Refuse options that an executor does not honour; executors call this in `submit_call`.
+
+        Args:
+            accepted: The options that it honours.
+            executor: Its name, for the message.
+
+        Raises:
+            NotSupportedError: Another option is given.
+        """
+        refused = [name for name in self.given if name not in accepted]
+        if refused:
+            msg = f"{executor} does not accept the option {refused[0]}={getattr(self, refused[0])!r} of a call; it "
+            msg += f"accepts {', '.join(accepted) or 'none'}. `amltk backends --json` lists what each backend accepts."
+            raise NotSupportedError(msg)
+
+
+@runtime_checkable
+class AcceptsOptions(Protocol):
+    """An executor that takes options with a call. Its backend claims the same `accepts_options`.
+
+    Attributes:
+        accepts_options: The options that it honours; `submit_call` refuses all others with `NotSupportedError`.
+    """
+
+    accepts_options: tuple[OptionName, ...]
+
+    def submit_call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> Future[Any]:
+        """Do as `submit(fn, *args, **kwargs)` does, with these options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +105,8 @@ class Capabilities:
         carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
             class is made.
         blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
-        enforces_timeouts: The executor has `submit_with_timeout(timeout, fn, /, *args, **kwargs)`, which ends
-            the call when it has run for `timeout` seconds, whatever it does: its future fails with
-            `CallTimeoutError`.
+        accepts_options: Which of `CallOptions` its executors honour: they are `AcceptsOptions`. `"timeout"`: a call
+            that has run for so many seconds is ended, whatever it does, and its future fails with `CallTimeoutError`.
     """
 
     stops_running_work: bool = False
@@ -40,7 +116,14 @@ class Capabilities:
     takes_any_function: bool = False
     carries_any_exception: bool = False
     blocks_the_run: bool = False
-    enforces_timeouts: bool = False
+    accepts_options: tuple[OptionName, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = [option.name for option in fields(CallOptions)]
+        for name in self.accepts_options:
+            if name not in known:
+                msg = f"accepts_options has names of {', '.join(known)}, as in ('timeout',); got {name!r}."
+                raise ValueError(msg)
 
 
 @dataclass(frozen=True)

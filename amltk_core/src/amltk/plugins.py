@@ -19,10 +19,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
 
-from amltk import events, hookspecs
+from amltk import hookspecs
 from amltk.backend import Backend, check_backend
 from amltk.checks import check_callable, check_type, did_you_mean
-from amltk.events import Emitter, Event
+from amltk.events import Emitter, Event, callbacks_of_plugin, emitter
 from amltk.exceptions import (
     BackendError,
     BackendNotInstalledError,
@@ -252,7 +252,8 @@ class Plugins:
         """Call the implementations of a hook in the order of loading; one that raises is reported, no more."""
         for implementation in _in_order(getattr(self._pluggy.hook, hook).get_hookimpls()):
             try:
-                implementation.function(*[arguments[name] for name in implementation.argnames])
+                with callbacks_of_plugin():
+                    implementation.function(*[arguments[name] for name in implementation.argnames])
             except Exception:
                 logger.exception("The plugin %s raised in its hook %s; going on.", implementation.plugin_name, hook)
 
@@ -439,7 +440,7 @@ class Plugins:
                 self._pluggy.unregister(plugin)
             raise
         if self._pluggy.hook.amltk_event_emitted.get_hookimpls():
-            events.observer = self._event_emitted
+            emitter.observer = self._event_emitted
 
     def _take_hooks(self, plugin: object, label: str) -> None:
         if plugin is None or isinstance(plugin, type):

@@ -21,7 +21,7 @@ def test_the_executor_is_told():
     scheduler.on_start(lambda: (task(1, 2), executor.finish(0)))
     scheduler.run()
     assert task.timeout == 2.5
-    assert [call.timeout for call in executor.calls] == [2.5]
+    assert [call.options.timeout for call in executor.calls] == [2.5]
 
 
 def test_a_call_that_took_too_long_is_an_event():

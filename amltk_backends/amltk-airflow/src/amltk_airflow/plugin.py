@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities, HealthCheck
 from amltk.calls import describe_option
-from amltk.checks import check_int, check_seconds, check_type
+from amltk.checks import check_heartbeat, check_int, check_seconds, check_text
 
 if TYPE_CHECKING:
     from amltk_airflow.executor import AirflowExecutor
@@ -63,7 +63,7 @@ class Airflow(Backend):
         """
         from amltk_airflow._urls import check_no_credentials, check_store
 
-        check_type("url", url, str)
+        check_text("url", url)
         if not url.startswith(("http://", "https://")):
             msg = (
                 f"url must be that of Airflow's api-server, as in 'http://localhost:8080', "
@@ -73,20 +73,19 @@ class Airflow(Backend):
         check_no_credentials(
             "url", url, "Give username=, and the password in the environment variable AMLTK_AIRFLOW_PASSWORD."
         )
-        check_type("store", store, str)
-        if username is not None:
-            check_type("username", username, str)
-        if key_file is not None:
-            check_type("key_file", key_file, str)
+        check_text("store", store)
+        check_text("username", username, or_none=True, empty=False)
+        check_text("key_file", key_file, or_none=True, empty=False)
         check_int("max_workers", max_workers, at_least=1)
         check_seconds("interval", interval, zero=False)
         check_seconds("lease", lease, zero=False)
+        check_heartbeat("lease", lease)
         from amltk_airflow._signing import read_key
 
         check_store(store)
         read_key(key_file)
         self._place = (url, store, username, key_file)
-        self._how = (max_workers, interval, lease)
+        self._how = (int(max_workers), float(interval), float(lease))
 
     def open(self) -> Executor:
         """Return the executor of a run."""

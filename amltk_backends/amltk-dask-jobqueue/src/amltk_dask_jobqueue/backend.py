@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities, HealthCheck
-from amltk.checks import check_heartbeat, check_int, check_type
-from amltk_dask_jobqueue.option_checks import check_command
+from amltk.checks import check_heartbeat, check_int, check_text, check_type
 from amltk_dask_jobqueue.options import merged_docstring, merged_signature
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
@@ -83,6 +82,8 @@ class BatchBackend(Backend):
             **options: For `dask_jobqueue.{system.cluster}`: `job_script_prologue=["module load cuda"]`, `python=`,
                 `interface=` and others.
         """
+        from amltk_dask_jobqueue.option_checks import check_command  # it needs what amltk-dask has
+
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", adaptive, bool)
         check_heartbeat("heartbeat_timeout", heartbeat_timeout)
@@ -90,8 +91,7 @@ class BatchBackend(Backend):
             if command is not None:
                 check_type(name, command, str)
                 check_command(name, command, getattr(self.system, name))
-        if log_directory is not None:
-            check_type("log_directory", log_directory, str)
+        check_text("log_directory", log_directory, or_none=True, empty=False)
         options = {**options, "cores": cores, "memory": memory, "log_directory": log_directory}
         from amltk_dask_jobqueue.cluster import check_options
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.calls import describe_option
-from amltk.checks import check_heartbeat, check_int, check_not_patched, check_type, did_you_mean
+from amltk.calls import describe_option, describe_value
+from amltk.checks import check_heartbeat, check_int, check_not_patched, check_text, check_type, did_you_mean
+from amltk_dask.option_checks import check_dask_options
 from amltk_dask.tls import check_security
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Dask(Backend):
         check_int("n_workers", n_workers, at_least=1, or_none=True)
         check_int("allowed_failures", allowed_failures, at_least=0)
         check_heartbeat("heartbeat_timeout", heartbeat_timeout)
-        if address is not None:
-            check_type("address", address, str)
+        check_text("address", address, or_none=True, empty=False)
         if address is not None and client is not None:
-            msg = f"A cluster is given by address= or by client=, not by both; got {address!r} and {client!r}."
+            got = f"{describe_option('address', address)} and {describe_value(client)}"
+            msg = f"A cluster is given by address= or by client=, not by both; got {got}."
             raise TypeError(msg)
         if client is not None:
             from distributed import Client
@@ -79,7 +79,7 @@ class Dask(Backend):
                 msg = f"{given[0]}= is for a cluster that is made for the run, not for one that exists: leave it out."
                 raise TypeError(msg)
             if security is not None and client is not None:
-                msg = f"security= is that of the client, which has it already: leave it out; got {security!r}."
+                msg = "security= is that of the client, which has it already: leave it out."
                 raise TypeError(msg)
             if security is True:
                 msg = (
@@ -87,13 +87,8 @@ class Dask(Backend):
                 )
                 raise ValueError(msg)
         elif options:
-            check_int("threads_per_worker", options.get("threads_per_worker"), at_least=1, or_none=True)
-            limit = options.get("memory_limit")
-            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, str | Real)):
-                got = describe_option("memory_limit", limit)
-                msg = f"memory_limit must be bytes, a text such as '4 GB', a part of 1, or None, got {got}."
-                raise TypeError(msg)
-            _check_options(options)
+            _check_names(options)
+            check_dask_options(options)
         check_security(security, options.get("protocol"), options.get("host"))
         self._n_workers = n_workers
         self._address = address
@@ -131,10 +126,10 @@ class Dask(Backend):
         cast("DaskExecutor", executor).kill_workers()
 
 
-_OURS = {"worker_class", "processes", "asynchronous", "loop", "start", "ip"}
+_OURS = {"worker_class", "processes", "asynchronous", "loop", "start", "ip", "scheduler_ip", "nanny"}
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def _check_names(options: dict[str, Any]) -> None:
     import inspect
 
     from distributed import LocalCluster, Worker

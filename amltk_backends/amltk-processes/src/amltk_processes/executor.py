@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from amltk.checks import check_seconds
 from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk_processes._call import Call, PoolFuture
@@ -21,6 +20,7 @@ from amltk_processes.plugin import Processes
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
+    from amltk.backend import CallOptions, OptionName
     from amltk_processes._broken import BrokenProcessPool
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
@@ -45,11 +45,16 @@ class ProcessPoolExecutor(Executor):
     A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other, and is
     replaced. Functions and classes of `__main__`, lambdas and closures work; the user's script is
     not imported anew, so it needs no guard. Running calls can be ended: one by `cancel()` of its
-    future, those that take too long by `submit_with_timeout`, all by `kill_calls`, and with the
+    future, those that take too long by `submit_call`, all by `kill_calls`, and with the
     executor itself by `kill_workers`. Nothing is left behind, in whatever way the main process ends.
 
     Callbacks of futures run in a thread of the executor's, as they do in the standard one.
+
+    Attributes:
+        accepts_options: The options of a call that `submit_call` takes.
     """
+
+    accepts_options: tuple[OptionName, ...] = ("timeout",)
 
     def __init__(
         self,
@@ -143,10 +148,10 @@ class ProcessPoolExecutor(Executor):
         """
         return self._submit(None, fn, args, kwargs)
 
-    def submit_with_timeout(
-        self, timeout: float, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    def submit_call(
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: CallOptions
     ) -> Future[T]:
-        """Do as `submit` does, and end the call if it takes longer than `timeout` seconds.
+        """Do as `submit(fn, *args, **kwargs)` does, and end the call if it takes longer than `options.timeout` seconds.
 
         The time counts from when a worker begins the call, arguments still to be unpickled, until
         its result is back. Then its worker is killed, children and grandchildren first, and the
@@ -154,13 +159,12 @@ class ProcessPoolExecutor(Executor):
         call has no time to clean up.
 
         Raises:
-            TypeError: `timeout` is not a number.
-            ValueError: It is not above 0, or infinite.
+            NotSupportedError: An option other than `timeout` is given.
             RuntimeError: The executor was shut down.
             BrokenProcessPool: The initializer failed, or no process can be started.
         """
-        check_seconds("timeout", timeout, zero=False)
-        return self._submit(float(timeout), fn, args, kwargs)
+        options.check_accepted(self.accepts_options, type(self).__name__)
+        return self._submit(options.timeout, fn, args, dict(kwargs))
 
     def map(
         self,

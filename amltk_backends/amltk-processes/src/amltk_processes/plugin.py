@@ -29,7 +29,7 @@ class Processes(Backend):
         needs_pickling=True,
         takes_any_function=True,
         carries_any_exception=True,
-        enforces_timeouts=True,
+        accepts_options=("timeout",),
     )
     needs_main_thread: ClassVar[bool] = False
     unavailable: ClassVar[str] = why_unavailable()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from importlib.util import find_spec
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_current_directory, check_int, check_type
+from amltk.calls import describe_option, describe_value
+from amltk.checks import check_current_directory, check_int, check_mapping, check_text
 
 if TYPE_CHECKING:
     from amltk_ray.executor import RayExecutor
@@ -73,31 +73,34 @@ class Ray(Backend):
         _check_amount("num_cpus", num_cpus)
         _check_amount("num_gpus", num_gpus)
         check_int("memory", memory, at_least=1, or_none=True)
-        if resources is not None:
-            check_type("resources", resources, Mapping)
-            for name, amount in resources.items():
-                check_type(f"the name {name!r} in resources", name, str)
-                if name in _OPTION_OF:
-                    msg = f"resources[{name!r}] has an option of its own: {_OPTION_OF[name]}={amount!r}."
-                    raise ValueError(msg)
-                _check_amount(f"resources[{name!r}]", amount)
-        if runtime_env is not None:
-            check_type("runtime_env", runtime_env, Mapping)
-        if address is not None:
-            check_type("address", address, str)
-            if address != "auto" and not re.fullmatch(r"[^/]+:\d+", address):
-                msg = (
-                    f"address must be that of a cluster's head, as in '10.0.0.1:6379', or 'auto', got {address!r}. Run "
-                    "the program on a machine of the cluster; Ray Client can't be used. Without address=, a cluster is "
-                    "made."
-                )
+        check_mapping("resources", resources)
+        for name, amount in (resources or {}).items():
+            where = f"resources[{describe_value(name)}]"
+            if name in _OPTION_OF:
+                msg = f"{where} has an option of its own: {_OPTION_OF[name]}={describe_value(amount)}."
                 raise ValueError(msg)
+            _check_amount(where, amount)
+        check_mapping("runtime_env", runtime_env)
+        if (variables := (runtime_env or {}).get("env_vars")) is not None:
+            check_mapping("runtime_env['env_vars']", variables)
+            for name, value in variables.items():
+                if not isinstance(value, str):
+                    msg = f"runtime_env['env_vars'][{describe_value(name)}] must be a text, got {type(value).__name__}."
+                    raise TypeError(msg)
+        check_text("address", address, or_none=True)
+        if address not in (None, "auto") and not re.fullmatch(r"[^/]+:\d+", address):
+            shown = describe_option("address", address)
+            msg = (
+                f"address must be that of a cluster's head, as in '10.0.0.1:6379', or 'auto', got {shown}. Run the "
+                "program on a machine of the cluster; Ray Client can't be used. Without address=, a cluster is made."
+            )
+            raise ValueError(msg)
         self._options: Mapping[str, Any] = {
-            "max_workers": max_workers,
-            "num_cpus": num_cpus,
-            "num_gpus": num_gpus,
-            "memory": memory,
-            "resources": resources,
+            "max_workers": None if max_workers is None else int(max_workers),  # Ray takes Python's own numbers alone
+            "num_cpus": _number(num_cpus),
+            "num_gpus": _number(num_gpus),
+            "memory": None if memory is None else int(memory),
+            "resources": {str(name): _number(amount) for name, amount in (resources or {}).items()},
             "runtime_env": runtime_env,
             "address": address,
         }
@@ -117,10 +120,19 @@ class Ray(Backend):
 _OPTION_OF = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
 
 
+_LEAST, _MOST = 0.0001, 1e9  # Ray counts in ten-thousandths, in 64 bits
+
+
 def _check_amount(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        msg = f"{name} must be a number of 0 or more, got {value!r} of type {type(value).__name__}."
+        got = describe_option(name, value)
+        msg = f"{name} must be a number of 0 or more, got {got} of type {type(value).__name__}."
         raise TypeError(msg)
-    if not (math.isfinite(value) and float(value) >= 0):
-        msg = f"{name} must be a number of 0 or more, got {value!r}."
+    number: Any = value  # float() of a very large integer raises
+    if number != 0 and not _LEAST <= number <= _MOST:
+        msg = f"{name} must be a number of 0 or more, from {_LEAST:g} to {_MOST:g}, got {describe_option(name, value)}."
         raise ValueError(msg)
+
+
+def _number(value: float) -> float:
+    return int(value) if isinstance(value, Integral) else float(value)

@@ -44,4 +44,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from amltk.known import installed_of
+
+    return sorted({*globals(), *__all__, *installed_of(["SequentialExecutor"])})

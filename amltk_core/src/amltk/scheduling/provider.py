@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from amltk.backend import Backend, overrides
+from amltk.backend import AcceptsOptions, Backend, OptionName, overrides
 from amltk.calls import describe_option, describe_value
 from amltk.checks import did_you_mean, signature_of
 
@@ -33,7 +33,7 @@ class Provider:
         label: What it is, for people: `with_processes(max_workers=2)`.
         open: Gives the executor.
         owned: Whether the run closes it; an executor that the user passed in stays the user's.
-        enforces_timeouts: Whether it has `submit_with_timeout`.
+        accepts_options: Which options of a call it honours, by `submit_call`.
         kill: Ends what runs in it; None where that can't be done.
         needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
         tells_running: Whether its futures are known to say `running()` once a worker has begun their call.
@@ -42,7 +42,7 @@ class Provider:
     label: str
     open: Callable[[], Executor]
     owned: bool
-    enforces_timeouts: bool
+    accepts_options: tuple[OptionName, ...]
     kill: Callable[[Executor], None] | None = field(default=None)
     needs_main_thread: bool = False
     tells_running: bool = True
@@ -77,7 +77,7 @@ def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str
         label=f"{constructor}({shown})",
         open=functools.partial(_open, backend),
         owned=True,
-        enforces_timeouts=backend.capabilities.enforces_timeouts,
+        accepts_options=backend.capabilities.accepts_options,
         kill=backend.kill if overrides(backend, "kill") else None,
         needs_main_thread=backend.needs_main_thread,
     )
@@ -118,12 +118,11 @@ def from_executor(executor: Executor) -> Provider:
         kill = _end_processes
     elif callable(getattr(executor, "kill_workers", None)):  # a stranger's that has it, as the standard pool of 3.14
         kill = _kill_workers
-    timed = callable(getattr(executor, "submit_with_timeout", None))
     return Provider(
         label=type(executor).__name__,
         open=lambda: executor,
         owned=False,
-        enforces_timeouts=timed,
+        accepts_options=executor.accepts_options if isinstance(executor, AcceptsOptions) else (),
         kill=kill,
         tells_running=any(
             base.__module__ in _NEEDS_MAIN_THREAD or base.__module__.partition(".")[0] in _TELL

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, _base
 from time import sleep
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
@@ -41,6 +41,7 @@ from amltk.scheduling.retry import runs_again
 from amltk.scheduling.supply import Supply
 
 if TYPE_CHECKING:
+    from amltk.backend import AcceptsOptions
     from amltk.scheduling.provider import Provider
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
@@ -185,10 +186,9 @@ class Run:
     ) -> Future[R]:
         executor = self._executor
         assert executor is not None  # calls are accepted, so it is there
-        if task is None or (timeout := task._timeout) is None:  # the property costs half of what is done here
+        if task is None or (options := task._options) is None:
             return executor.submit(function, *args, **kwargs)
-        limited: Callable[..., Future[R]] = executor.submit_with_timeout  # type: ignore[attr-defined] # checked by the task
-        return limited(timeout, function, *args, **kwargs)
+        return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)  # checked by the task
 
     def supply(self, supply: Supply) -> None:
         """Submit calls of `task.map`: as many as there may be now, the others as calls end.

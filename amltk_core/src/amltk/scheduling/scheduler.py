@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_callback, check_function, check_seconds, check_type
-from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.events import Emitter, Event, Subscribes, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
 from amltk.scheduling.callbacks import Timer
@@ -25,6 +25,7 @@ from amltk.scheduling.task import Task
 if TYPE_CHECKING:
     from typing import Self
 
+    from amltk.backend import OptionName
     from amltk.scheduling.call import CallFuture
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.task_plugin import TaskPlugin
@@ -81,6 +82,18 @@ class Scheduler(Emitter, Constructors):
     )
     FINISHED: Event[[]] = Event("on_finished", "The run is over; callbacks receive nothing.")
 
+    on_start = Subscribes(STARTED)
+    on_future_submitted = Subscribes(FUTURE_SUBMITTED)
+    on_future_done = Subscribes(FUTURE_DONE)
+    on_future_result = Subscribes(FUTURE_RESULT)
+    on_future_exception = Subscribes(FUTURE_EXCEPTION)
+    on_future_cancelled = Subscribes(FUTURE_CANCELLED)
+    on_empty = Subscribes(EMPTY)
+    on_timeout = Subscribes(TIMEOUT)
+    on_stop = Subscribes(STOP)
+    on_finishing = Subscribes(FINISHING)
+    on_finished = Subscribes(FINISHED)
+
     def __init__(self, executor: Executor) -> None:
         """Run calls in `executor`, which stays open when a run ends.
 
@@ -114,17 +127,6 @@ class Scheduler(Emitter, Constructors):
         self._provider = provider
         self._tasks: list[Task[..., Any]] = []
         self.current_run: Run | None = None
-        self.on_start: Subscriber[[]] = self.subscriber(self.STARTED)
-        self.on_future_submitted: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_SUBMITTED)
-        self.on_future_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_DONE)
-        self.on_future_result: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_RESULT)
-        self.on_future_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_EXCEPTION)
-        self.on_future_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_CANCELLED)
-        self.on_empty: Subscriber[[]] = self.subscriber(self.EMPTY)
-        self.on_timeout: Subscriber[[]] = self.subscriber(self.TIMEOUT)
-        self.on_stop: Subscriber[str, BaseException | None] = self.subscriber(self.STOP)
-        self.on_finishing: Subscriber[[]] = self.subscriber(self.FINISHING)
-        self.on_finished: Subscriber[[]] = self.subscriber(self.FINISHED)
         plugin_manager().load_observers()
         self.notify("amltk_scheduler_created")
 
@@ -283,9 +285,9 @@ class Scheduler(Emitter, Constructors):
         return self._provider.label
 
     @property
-    def enforces_timeouts(self) -> bool:
-        """Whether calls can be ended that take longer than `task.timeout` allows."""
-        return self._provider.enforces_timeouts
+    def accepts_options(self) -> tuple[OptionName, ...]:
+        """The options of a call that the executor honours: with `"timeout"`, tasks can have a `timeout`."""
+        return self._provider.accepts_options
 
     def accepting_run(self) -> Run:
         """Return the run under way, for a call that is about to be submitted.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from amltk.backend import CallOptions
 from amltk.calls import describe_value
-from amltk.checks import check_function, check_int, check_seconds
-from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.checks import check_function, check_int
+from amltk.events import Emitter, Event, Subscribes, Supervisor, callbacks_of_plugin
 from amltk.exceptions import NotSupportedError, PluginAttachedError
 from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
@@ -43,6 +44,14 @@ class Task(Emitter, Generic[P, R]):
     )
     CANCELLED: Event[asyncio.Future[Any]] = Event("on_cancelled", "A call was cancelled; callbacks receive (future).")
 
+    on_submitted: Subscribes[Concatenate[asyncio.Future[R], P]] = Subscribes(SUBMITTED)  # type: ignore[arg-type] # as called
+    # Future[Any]: one callback can serve tasks of different results.
+    on_done: Subscribes[asyncio.Future[Any]] = Subscribes(DONE)
+    on_result: Subscribes[asyncio.Future[R], R] = Subscribes(RESULT)
+    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
+    on_exception: Subscribes[asyncio.Future[Any], Any] = Subscribes(EXCEPTION)
+    on_cancelled: Subscribes[asyncio.Future[Any]] = Subscribes(CANCELLED)
+
     def __init__(
         self,
         function: Callable[P, R],
@@ -62,23 +71,13 @@ class Task(Emitter, Generic[P, R]):
         self.function = function
         self.scheduler = scheduler
         self.plugins = _checked(plugins)
-        self.on_submitted: Subscriber[Concatenate[asyncio.Future[R], P]] = Subscriber(
-            self,
-            cast("Event[Concatenate[asyncio.Future[R], P]]", self.SUBMITTED),
-        )
-        # Future[Any]: one callback can serve tasks of different results.
-        self.on_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.DONE)
-        self.on_result: Subscriber[asyncio.Future[R], R] = self.subscriber(self.RESULT)
-        # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-        self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
-        self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
         self.n_submitted = 0
         """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
         self.refused_by: TaskPlugin | None = None
         """The plugin that refused a call last."""
-        self._timeout: float | None = None
+        self._options: CallOptions | None = None
         try:
             for plugin in self.plugins:
                 self._attach(plugin)
@@ -98,7 +97,8 @@ class Task(Emitter, Generic[P, R]):
             raise PluginAttachedError(msg)
         self.add_event(*plugin.events())
         plugin.task = self
-        plugin.attach_task(self)
+        with callbacks_of_plugin():
+            plugin.attach_task(self)
 
     @calls_user_code
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
@@ -175,20 +175,19 @@ class Task(Emitter, Generic[P, R]):
             ValueError: When set: it is not above 0.
             NotSupportedError: When set: the backend can't end a call that takes too long.
         """
-        return self._timeout
+        return None if self._options is None else self._options.timeout
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
-        check_seconds("timeout", seconds, or_none=True, zero=False)
-        seconds = None if seconds is None else float(seconds)  # it may be any real number, and is shown
-        if seconds is not None and not self.scheduler.enforces_timeouts:
+        options = None if seconds is None else CallOptions(timeout=seconds)
+        if options is not None and "timeout" not in self.scheduler.accepts_options:
             msg = (
                 f"{self.scheduler.executor_label} cannot end a call that takes too long, as timeout={seconds:g} "
-                f"of {self!r} asks. A backend that claims enforces_timeouts can: Scheduler.with_processes(), say. "
+                f"of {self!r} asks. A backend whose accepts_options has 'timeout' can: Scheduler.with_processes(). "
                 f"The plugin PynisherPlugin(walltime_limit={seconds:g}) limits calls on every backend."
             )
             raise NotSupportedError(msg)
-        self._timeout = seconds
+        self._options = options
 
     @property
     def queue(self) -> tuple[asyncio.Future[R], ...]:

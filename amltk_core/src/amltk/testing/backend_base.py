@@ -24,7 +24,7 @@ Claim = Literal[
     "crosses_machines",
     "takes_any_function",
     "carries_any_exception",
-    "enforces_timeouts",
+    "accepts_options",
 ]
 
 

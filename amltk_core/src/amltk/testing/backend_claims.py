@@ -7,13 +7,14 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import psutil
 import pytest
 
-from amltk.backend import overrides
-from amltk.exceptions import CallTimeoutError
+from amltk.backend import AcceptsOptions, CallOptions, overrides
+from amltk.exceptions import CallTimeoutError, NotSupportedError
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite, Claim
 from amltk.testing.backend_runs import Stopping
@@ -173,15 +174,39 @@ class Claims(Stopping):
         (folder / "gate").touch()
         self._judge("stops_running_work", "" if gone else f"the process {pid}, a child of the call, was left")
 
-    def test_a_call_that_takes_too_long_is_ended(self, folder: Path) -> None:
-        """`enforces_timeouts`: it fails with `CallTimeoutError` and has stopped; one that is quick returns."""
+    def test_options_of_calls_are_those_that_are_claimed(self) -> None:
+        """`accepts_options`: `submit_call` takes these, refuses the others, and does what `submit` does."""
+        claimed = self.capabilities().accepts_options
         with self.executor() as executor:
-            submit: Any = getattr(executor, "submit_with_timeout", None)
-            if submit is None:
-                if self.claims("enforces_timeouts"):
-                    fail("enforces_timeouts is claimed, but the executor has no submit_with_timeout")
-                not_applicable("enforces_timeouts is not claimed")
-            endless = submit(0.5, calls.tick, folder, folder / "gate")
+            offered = executor.accepts_options if isinstance(executor, AcceptsOptions) else ()
+            if sorted(offered) != sorted(claimed):
+                fail(
+                    f"accepts_options={claimed!r} is claimed, but the executor's accepts_options is {offered!r}: an "
+                    "executor that accepts some has this attribute, and submit_call"
+                )
+            if not isinstance(executor, AcceptsOptions):
+                not_applicable("accepts_options is not claimed")
+            for options in (CallOptions(timeout=60), CallOptions(priority=1), CallOptions(resources={"GPU": 1})):
+                if options.given[0] in claimed:
+                    continue
+                try:
+                    executor.submit_call(calls.add, (1,), {}, options)
+                except NotSupportedError:
+                    continue
+                fail(f"{options} is not claimed, but submit_call takes it: refuse it by options.check_accepted")
+            kwargs = MappingProxyType({"fn": 2, "options": 3})
+            echoed = self.result(executor.submit_call(calls.echo, (1,), kwargs, CallOptions()))
+            if echoed != ((1,), dict(kwargs)):
+                fail(f"submit_call(echo, (1,), {dict(kwargs)}, CallOptions()) gave the function {echoed!r}")
+
+    def test_a_call_that_takes_too_long_is_ended(self, folder: Path) -> None:
+        """`accepts_options`: with `timeout`, it fails with `CallTimeoutError` and has stopped; a quick one returns."""
+        if "timeout" not in self.capabilities().accepts_options:
+            not_applicable("accepts_options without 'timeout'")
+        with self.executor() as executor:
+            if not isinstance(executor, AcceptsOptions):
+                fail("accepts_options is claimed, but the executor has no submit_call")
+            endless = executor.submit_call(calls.tick, (folder, folder / "gate"), {}, CallOptions(timeout=0.5))
             try:
                 self.wait(endless)
                 error = endless.exception()
@@ -190,12 +215,12 @@ class Claims(Stopping):
                 running = (folder / "ticks").stat().st_size > before
             finally:
                 (folder / "gate").touch()  # nobody waits for a call that has not been ended
-            problem = "the call ran on after its timeout" if running else ""
             if not isinstance(error, CallTimeoutError):
-                problem = f"a call that took too long ended with {error!r}, not with a CallTimeoutError"
-            if not problem and self.result(submit(float(self.seconds), calls.add, 1)) != 2:
-                problem = "a call that was quick enough did not return what it should"
-        self._judge("enforces_timeouts", problem)
+                fail(f"a call that took too long ended with {error!r}, not with a CallTimeoutError")
+            if running:
+                fail("the call ran on after its timeout")
+            quick = executor.submit_call(calls.add, (1,), {}, CallOptions(timeout=float(self.seconds)))
+            assert self.result(quick) == 2
 
     def test_needs_pickling_is_true(self) -> None:
         """`needs_pickling`: not claimed, objects of any kind reach the function as they are."""

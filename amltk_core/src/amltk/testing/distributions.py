@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from amltk import events
+from amltk.events import emitter
 from amltk.installed import BACKENDS, COMMANDS, OBSERVERS, SCHEDULER_PLUGINS, TASK_PLUGINS
 from amltk.plugins import plugin_manager
 
@@ -33,7 +33,7 @@ class FakeSite:
     def __enter__(self) -> Self:
         sys.path.insert(0, str(self.folder))
         importlib.invalidate_caches()
-        self._observer, events.observer = events.observer, None
+        self._observer, emitter.observer = emitter.observer, None
         plugin_manager.cache_clear()
         return self
 
@@ -43,7 +43,7 @@ class FakeSite:
         sys.path.remove(str(self.folder))
         importlib.invalidate_caches()
         plugin_manager.cache_clear()
-        events.observer = self._observer
+        emitter.observer = self._observer
         for name, module in list(sys.modules.items()):
             if (getattr(module, "__file__", None) or "").startswith(f"{self.folder}{os.sep}"):
                 del sys.modules[name]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 
+from amltk.backend import CallOptions, OptionName
+
 
 class ManualCall(NamedTuple):
-    """A call that was submitted to a `ManualExecutor`; `timeout` is what its task's `timeout` was."""
+    """A call that was submitted to a `ManualExecutor`, with the options that its task has."""
 
     future: Future[Any]
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    timeout: float | None = None
+    options: CallOptions = CallOptions()
 
 
 class ManualExecutor(Executor):
@@ -32,6 +34,8 @@ class ManualExecutor(Executor):
         calls: What was submitted, in that order.
     """
 
+    accepts_options: tuple[OptionName, ...] = ("timeout", "priority", "resources")
+
     def __init__(self) -> None:
         """Begin without calls."""
         self.calls: list[ManualCall] = []
@@ -45,13 +49,15 @@ class ManualExecutor(Executor):
         """
         return self._take(ManualCall(Future(), fn, args, kwargs))
 
-    def submit_with_timeout(self, timeout: float, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Take a call that may run for so many seconds; that it then fails is for the test to say.
+    def submit_call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> Future[Any]:
+        """Take a call with options, of which all are accepted; what they lead to is for the test to say.
 
         Raises:
             RuntimeError: The executor was shut down.
         """
-        return self._take(ManualCall(Future(), fn, args, kwargs, timeout))
+        return self._take(ManualCall(Future(), fn, args, dict(kwargs), options))
 
     def _take(self, call: ManualCall) -> Future[Any]:
         if not self._open:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from amltk import Event, Task, TaskPlugin
+from amltk.calls import describe_value
 from amltk.checks import check_int
 
 AMLTK_CONTRACT = 1
@@ -112,11 +113,12 @@ class CallLimiter(TaskPlugin):
 
 def _checked(tasks: Task[..., Any] | Iterable[Task[..., Any]]) -> tuple[Task[..., Any], ...]:
     listed: tuple[object, ...] = (tasks,)
-    if not isinstance(tasks, (Task, str)) and isinstance(tasks, Iterable):
+    if not isinstance(tasks, (Task, str, Mapping)) and isinstance(tasks, Iterable):
         listed = tuple(tasks)
     for task in listed:
         if not isinstance(task, Task):
             hint = " Pass what scheduler.task(function) returned." if callable(task) else ""
-            msg = f"not_while_running must be a Task or several, got {task!r} of type {type(task).__name__}.{hint}"
+            got = f"{describe_value(task)} of type {type(task).__name__}"
+            msg = f"not_while_running must be a Task or several, got {got}.{hint}"
             raise TypeError(msg)
     return tuple(task for task in listed if isinstance(task, Task))

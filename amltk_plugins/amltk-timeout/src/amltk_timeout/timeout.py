@@ -20,7 +20,7 @@ class Timeout(TaskPlugin):
     The time counts from when a worker begins the call, and what that worker has to import for it counts too; what the
     call waits for a worker is free.
 
-    It needs a backend that claims `enforces_timeouts`, as `with_processes` does, and costs nothing there.
+    It needs a backend whose `accepts_options` has `timeout`, as that of `with_processes`, and costs nothing there.
     `PynisherPlugin(walltime_limit=...)` works on every backend, for a process more with each call.
 
     Example:
