@@ -3,7 +3,7 @@
 - `examination`: all checks of a backend, in order
 - `requirements`: compares installed versions with required ones
 - `process`: the process in which a backend is examined: reads its messages, and ends it
-- `probe`: the program of that process: load the backend, perform its own examinations, start it, run a call, stop it
+- `probe`: the program of that process: load the backend, perform its own health checks, start it, run a call, stop it
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class Check:
     """The outcome of one check.
 
     Attributes:
-        name: "entry point", or "installed", "versions", "load", "start", "call" or "stop"; or, after "load", an
-            examination of the backend's own, or "clean up", which ends what the examinations have started.
+        name: "entry point", or "installed", "versions", "load", "start", "call" or "stop"; or, after "load", a
+            health check of the backend's own, or "clean up", which ends what the health checks have started.
         status: "ok", "failed", or "left out" with the reason in `detail`.
         detail: The finding, or the failure and its fix.
         seconds: Its duration; None for checks that take no time.
@@ -81,7 +81,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 
     Args:
         name: Of the backend.
-        run: Whether to start it, run a call and stop it, and to perform its examinations that start something.
+        run: Whether to start it, run a call and stop it, and to perform its health checks that start something.
         limit: Seconds until a step counts as failed.
         options: Options of the backend, instead of its defaults.
 

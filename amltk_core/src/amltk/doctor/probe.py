@@ -18,11 +18,11 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import IO, Any
 
 from amltk import Scheduler
-from amltk.backend import Backend, Examination
+from amltk.backend import Backend, HealthCheck, overrides
 from amltk.checks import signature_of
 from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
@@ -30,7 +30,7 @@ from amltk.installed import COMMANDS, KINDS
 from amltk.plugins import plugin_manager
 from amltk.scheduling.provider import from_backend
 
-LISTING = "examinations"
+LISTING = "health checks"
 OURS = ("installed", "versions", "load", LISTING, CLEAN_UP, "start", "call", "stop")
 
 
@@ -63,7 +63,7 @@ class Steps:
         self.end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def load(name: str, steps: Steps) -> Backend | None:
+def load(name: str, steps: Steps) -> type[Backend] | None:
     """Load a backend's plugin."""
     steps.begin("load")
     try:
@@ -78,10 +78,10 @@ def load(name: str, steps: Steps) -> Backend | None:
     return None
 
 
-def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
+def accept(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> bool:
     """Return whether a backend accepts the options, and needs no others."""
-    steps.begin("start" if backend.examinations is None else LISTING)
-    parameters = signature_of(backend.create).parameters
+    steps.begin(LISTING if overrides(backend, "health_checks") else "start")
+    parameters = signature_of(backend).parameters
     missing = [name for name in _required(parameters) if name not in options]
     if missing and options.keys() <= parameters.keys():
         options_needed = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
@@ -99,14 +99,14 @@ def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
     return True
 
 
-def perform(backend: Backend, options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
-    """Perform a backend's own examinations up to the first failure; return whether all succeeded."""
-    if backend.examinations is None:
+def perform(backend: type[Backend], options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
+    """Perform a backend's own health checks up to the first failure; return whether all succeeded."""
+    if not overrides(backend, "health_checks"):
         return True
     steps.begin(LISTING)
     try:
-        with contextlib.closing(_given(backend.examinations, options)) as examinations:
-            return _perform_all(examinations, steps, run=run)
+        with contextlib.closing(_checks_of(backend, options)) as checks:
+            return _perform_all(checks, steps, run=run)
     except Exception as error:
         steps.fail(error)
         return False
@@ -114,24 +114,22 @@ def perform(backend: Backend, options: Mapping[str, Any], steps: Steps, *, run: 
         steps.end()  # ends the clean-up, also after an interruption
 
 
-def _given(
-    examinations: Callable[..., Iterable[Examination]], options: Mapping[str, Any]
-) -> Generator[Examination, None, None]:
-    yield from examinations(**options)  # if this is a generator, it is closed with ours
+def _checks_of(backend: type[Backend], options: Mapping[str, Any]) -> Generator[HealthCheck, None, None]:
+    yield from backend(**options).health_checks()  # if that is a generator, it is closed with this one
 
 
-def _perform_all(examinations: Iterable[Examination], steps: Steps, *, run: bool) -> bool:
+def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> bool:
     names = set(OURS)
-    for each in examinations:
-        if not isinstance(each, Examination) or each.name in names:
+    for each in checks:
+        if not isinstance(each, HealthCheck) or each.name in names:
             steps.begin(LISTING)
-            msg = f"examinations= yielded {each!r}; each must be an Examination, with a name that no other step has"
+            msg = f"health_checks() yielded {each!r}; each must be a HealthCheck, with a name that no other step has"
             raise TypeError(msg)
         names.add(each.name)
         steps.begin(each.name)
         try:
             if run or not each.runs:
-                steps.end("ok", " ".join(str(each.examine()).split()))
+                steps.end("ok", " ".join(str(each.check()).split()))
             else:
                 steps.end("left out", "it would start something")
         except Exception as error:
@@ -142,7 +140,7 @@ def _perform_all(examinations: Iterable[Examination], steps: Steps, *, run: bool
     return True
 
 
-def start(backend: Backend, options: Mapping[str, Any], steps: Steps) -> Scheduler | None:
+def start(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> Scheduler | None:
     """Make a scheduler with a backend; its run completes the step."""
     steps.begin("start")
     try:
@@ -213,7 +211,7 @@ def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
 def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool) -> None:
     """Perform the steps up to the first failure."""
     backend = load(name, steps)
-    if backend is None or not (run_it or options or backend.examinations is not None):
+    if backend is None or not (run_it or options or overrides(backend, "health_checks")):
         return
     if not accept(backend, options, steps) or not perform(backend, options, steps, run=run_it) or not run_it:
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 CLEAN_UP = "clean up"
-"""The step that ends what a backend's examinations have started."""
+"""The step that ends what a backend's health checks have started."""
 
 INTERPRETER_SECONDS = 60.0
 """Least time limit of the first step, which includes the start of the interpreter: machines may be slow."""
