@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import dataclasses
 import os
 import pickle
 import signal
@@ -12,10 +13,11 @@ import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
-from amltk.backend import Backend, Capabilities, HealthCheck
+from amltk.backend import Backend, Capabilities, Execution, ExecutionTimer, HealthCheck
 from amltk.testing import calls
 
 ALL = Capabilities(takes_any_function=True, carries_any_exception=True)
+EXECUTION = Capabilities(takes_any_function=True, carries_any_exception=True, reports_execution=True)
 
 
 def threads(max_workers=2):
@@ -60,6 +62,57 @@ class CallsInAnotherWay(Wrong):
     def submit_call(self, fn, args, kwargs, options):
         options.check_accepted(self.accepts_options, "CallsInAnotherWay")
         return self.submit(fn, *args, options=options, **{key: kwargs[key] for key in kwargs if key != "options"})
+
+
+class WithExecution(Wrong):
+    """Its futures have an `execution`, which is right so far."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        timer = ExecutionTimer()
+
+        def call():
+            timer.start()
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                timer.stop()
+
+        future = super().submit(call)
+        future.__class__ = type("WithExecution", (Future,), {"execution": property(lambda _: self.execution(timer))})
+        return future
+
+    def execution(self, timer):
+        return timer.execution
+
+
+class KnowsNothing(WithExecution):
+    def execution(self, timer):
+        return None
+
+
+class KnowsNoEnd(WithExecution):
+    def execution(self, timer):
+        return timer.execution and dataclasses.replace(timer.execution, duration=None)
+
+
+class KnowsAnotherProcess(WithExecution):
+    def execution(self, timer):
+        return timer.execution and dataclasses.replace(timer.execution, pid=os.getppid())
+
+
+class KnowsAnotherTime(WithExecution):
+    def execution(self, timer):
+        return timer.execution and dataclasses.replace(timer.execution, started=timer.execution.started - 3600)
+
+
+class CountsTheCallAsInstant(WithExecution):
+    def execution(self, timer):
+        return timer.execution and dataclasses.replace(timer.execution, duration=0.0)
+
+
+class KnowsTooEarly(WithExecution):
+    def execution(self, timer):
+        return timer.execution or Execution(host="here")
 
 
 class NeverResolves(Wrong):
@@ -423,6 +476,14 @@ backend(
     EnforcesNothing,
     Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
 )
+backend("lies_reports_execution", Wrong, EXECUTION)
+backend("reports_execution", WithExecution, EXECUTION)
+backend("knows_nothing", KnowsNothing, EXECUTION)
+backend("knows_no_end", KnowsNoEnd, EXECUTION)
+backend("knows_another_process", KnowsAnotherProcess, EXECUTION)
+backend("knows_another_time", KnowsAnotherTime, EXECUTION)
+backend("counts_the_call_as_instant", CountsTheCallAsInstant, EXECUTION)
+backend("knows_too_early", KnowsTooEarly, EXECUTION)
 backend("ignores_options", IgnoresOptions)
 backend("calls_in_another_way", CallsInAnotherWay)
 backend("hides_options", EnforcesNothing)

@@ -123,6 +123,7 @@ def test_json_is_for_programs(amltk, tmp_path):
             "carries_any_exception": False,
             "blocks_the_run": False,
             "accepts_options": [],
+            "reports_execution": False,
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

@@ -78,7 +78,7 @@ FAULTY = {
     "dies in a call": (
         pool(SUBMIT + "print('Segmentation fault'); os.kill(os.getpid(), signal.SIGSEGV)"),
         "call",
-        "its process ended with signal SIGSEGV; it said at last: Segmentation fault",
+        "its process ended with signal SIGSEGV; its last output: Segmentation fault",
     ),
     "does not shut down": (pool("def shutdown(self, *args, **kwargs): raise OSError('stuck')"), "stop", "stuck"),
 }
@@ -94,7 +94,7 @@ HANGING = {
             "def shutdown(self, *args, **kwargs): threading.Thread(target=time.sleep, args=(60,), daemon=False).start()"
         ),
         "stop",
-        "its process does not end within 2 s: something of the backend still runs",
+        "its process does not end within 2 s: the backend still runs something",
     ),
 }
 
@@ -194,7 +194,7 @@ def test_a_backend_with_options_that_one_must_give_is_not_started(path):
     found = examine("good", run=True, limit=30)
     assert found.checks[-1].name == "start"
     assert found.checks[-1].status == "left out"
-    assert "with_good() needs options that only you know: queue" in found.checks[-1].detail
+    assert "with_good() has no default for: queue" in found.checks[-1].detail
     assert found.ok
 
 
@@ -206,7 +206,7 @@ def test_a_backend_with_options_that_one_must_give_is_not_started(path):
     [
         ("amltk-core>=99", "their-good 1.0 needs amltk-core>=99, but "),
         ("a-thing-that-is-missing>=2", "needs a-thing-that-is-missing>=2, which is not installed: pip install '"),
-        ("!!!", "needs '!!!', which can't be understood"),
+        ("!!!", "needs '!!!', which cannot be parsed"),
     ],
 )
 def test_what_does_not_fit_is_named(path, requirement, said):
@@ -256,7 +256,7 @@ def test_without_packaging_versions_are_listed_and_not_judged(path, monkeypatch)
     check = examine("good", run=False, limit=30).checks[1]
     assert check.status == "left out"
     assert check.detail.startswith("amltk-core 0.")
-    assert "whether they fit is not known: pip install packaging" in check.detail
+    assert "to compare versions: pip install packaging" in check.detail
 
 
 # Which backends

@@ -195,7 +195,7 @@ def test_where_no_worker_connects_in_time_it_is_said_what_was_waited_for_and_the
     assert told(before) == [("submit command", "ok"), ("job", "ok")]
     job = before[1].detail.split()[1]
     assert failed == Check("worker", "failed", failed.detail, 4)
-    assert failed.detail == f"it did not end within 4 s; it said at last: job {job} waits for a place in the queue busy"
+    assert failed.detail == f"it did not end within 4 s; its last output: job {job} waits for a place in the queue busy"
     assert (cleaned.name, cleaned.status) == ("clean up", "ok"), cleaned.detail
     assert cluster.jobs() == []
 
@@ -235,7 +235,7 @@ def test_a_clean_up_that_hangs_is_told(cluster):
     cluster.command("fdel", "import time; print('asking', flush=True); time.sleep(100)")
     *before, failed = look(limit=4)
     assert told(before)[-1] == ("worker", "ok")
-    assert failed == Check("clean up", "failed", "it did not end within 4 s; it said at last: asking", 4)
+    assert failed == Check("clean up", "failed", "it did not end within 4 s; its last output: asking", 4)
 
 
 def test_a_clean_up_that_hangs_after_time_is_up_is_told_as_well(cluster, monkeypatch):
@@ -272,15 +272,20 @@ WRONG = {
         "yield HealthCheck",
         "yield 3\n        yield HealthCheck",
         "health checks",
-        "gave 3; it must",
+        "yielded 3; each must",
     ),
     "have one name": (
         '"job", job',
         '"submit command", job',
         "health checks",
-        "must be a HealthCheck of a name that no",
+        "must be a HealthCheck, with a name that no",
     ),
-    "have a name of ours": ('"job", job', '"start", job', "health checks", "must be a HealthCheck of a name that no"),
+    "have a name of ours": (
+        '"job", job',
+        '"start", job',
+        "health checks",
+        "must be a HealthCheck, with a name that no",
+    ),
     "raise in between": ('yield HealthCheck("job"', '1 / 0\n        yield HealthCheck("job"', "clean up", "ZeroDiv"),
     "take other options": (
         "return checks(self.queue, self.cores)",
@@ -314,7 +319,7 @@ def test_options_that_are_missing_are_asked_for(cluster):
     for run in (True, False):
         (check,) = examine("batch", run=run, limit=30, options={"cores": 2}).checks[3:]
         assert (check.name, check.status) == ("health checks", "left out")
-        assert check.detail.startswith("with_batch() needs options that only you know: queue; ")
+        assert check.detail.startswith("with_batch() has no default for: queue; ")
         assert check.detail.endswith("amltk doctor batch --option cores=VALUE --option queue=VALUE")
 
 

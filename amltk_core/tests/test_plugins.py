@@ -1032,7 +1032,7 @@ def test_completion_of_a_prompt_shows_what_is_installed(site, stranger):
             print([match.rstrip("(") for match in completer.attr_matches(text)])
     """)
     assert printed.splitlines() == [
-        "['amltk.Requeue', 'amltk.Retry']",
+        "['amltk.Refusal', 'amltk.Requeue', 'amltk.Retry']",
         "['amltk.Timeout']",
         "['amltk.Scheduler.with_good']",
         "['scheduler.on_finished', 'scheduler.on_finishing']",

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from amltk.events import Emitter, Event, Subscriber, Subscribes
-    from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
+    from amltk.scheduling import (
+        Answer,
+        ExitState,
+        Refusal,
+        Scheduler,
+        SchedulerPlugin,
+        Task,
+        TaskPlugin,
+    )
     from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
     from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
@@ -28,11 +36,14 @@ except OSError:  # it was deleted
     began_in = None
 
 _HOME = {
+    "Answer": "amltk.scheduling",
     "Emitter": "amltk.events",
     "Event": "amltk.events",
     "ExitState": "amltk.scheduling",
+    "Refusal": "amltk.scheduling",
     "Requeue": "amltk.types",
     "Scheduler": "amltk.scheduling",
+    "SchedulerPlugin": "amltk.scheduling",
     "Subscriber": "amltk.events",
     "Subscribes": "amltk.events",
     "Task": "amltk.scheduling",
@@ -42,11 +53,14 @@ _OFFERED = ("CallLimiter", "PynisherPlugin", "Retry", "Timeout")
 
 # Without what other distributions bring: `from amltk import *` works with the core alone.
 __all__ = [
+    "Answer",
     "Emitter",
     "Event",
     "ExitState",
+    "Refusal",
     "Requeue",
     "Scheduler",
+    "SchedulerPlugin",
     "Subscriber",
     "Subscribes",
     "Task",

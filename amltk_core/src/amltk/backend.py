@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from os import getpid
+from threading import current_thread
+from time import monotonic, time
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from amltk.checks import check_callable, check_seconds, check_type
 from amltk.exceptions import NotSupportedError
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -92,6 +97,90 @@ class AcceptsOptions(Protocol):
         """Do as `submit(fn, *args, **kwargs)` does, with these options."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """Where and when a call ran: the `execution` of its future.
+
+    It is None until a worker begins the call. While the call runs, `duration` is None. Of a call that was started
+    more than once, it is that of the last start.
+
+    Attributes:
+        host: The name of the worker's machine.
+        pid: The worker's process; None if that is not known.
+        worker: The backend's name of the worker: of a thread, or an address; empty if workers have no names.
+        started: When the call began, in seconds of `time.time()`, by the clock of the machine that noticed it; None
+            if that is not known.
+        duration: How many seconds it ran, by the monotonic clock of that machine; until the end was noticed, if the
+            worker died.
+        peak_memory: The most memory that the worker's process has held so far, in bytes, earlier calls included;
+            None if that is not known.
+    """
+
+    host: str
+    pid: int | None = None
+    worker: str = ""
+    started: float | None = None
+    duration: float | None = None
+    peak_memory: int | None = None
+
+    @property
+    def ended(self) -> float | None:
+        """When the call ended, in seconds of `time.time()`; by the same clock as `started`."""
+        return None if self.started is None or self.duration is None else self.started + self.duration
+
+
+class ExecutionTimer:
+    """Notes when a call begins and ends in this process; `execution` is only made when somebody asks for it."""
+
+    __slots__ = ("_began", "_seconds", "_started", "_thread")
+
+    def __init__(self) -> None:
+        """Wait for the call to begin."""
+        self._seconds: float | None = None
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Note that the call begins, in this thread."""
+        self._thread = current_thread()
+        self._began = monotonic()
+        self._started = time()
+
+    def stop(self) -> None:
+        """Note that it has ended."""
+        self._seconds = monotonic() - self._began
+
+    @property
+    def execution(self) -> Execution | None:
+        """What is known of the call; None before it begins."""
+        if self._started is None:
+            return None
+        from platform import node  # whoever asks for no execution need not load it
+
+        return Execution(
+            host=node(), pid=getpid(), worker=self._thread.name, started=self._started, duration=self._seconds
+        )
+
+
+@runtime_checkable
+class ReportsExecution(Protocol):
+    """The future of an executor that reports where and when its calls run.
+
+    Attributes:
+        execution: None until a worker begins the call, or is known to have begun it. It is complete before the future
+            is resolved.
+    """
+
+    @property
+    def execution(self) -> Execution | None:
+        """What is known so far."""
+
+
+class ExecutionFuture(Future[T]):
+    """A future whose `execution` is set by its executor."""
+
+    execution: Execution | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a backend can do. Claim only what holds: the scheduler and its users rely on it.
@@ -107,6 +196,7 @@ class Capabilities:
         blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
         accepts_options: Which of `CallOptions` its executors honour: they are `AcceptsOptions`. `"timeout"`: a call
             that has run for so many seconds is ended, whatever it does, and its future fails with `CallTimeoutError`.
+        reports_execution: Its futures have an `execution`: they are `ReportsExecution`.
     """
 
     stops_running_work: bool = False
@@ -117,6 +207,7 @@ class Capabilities:
     carries_any_exception: bool = False
     blocks_the_run: bool = False
     accepts_options: tuple[OptionName, ...] = ()
+    reports_execution: bool = False
 
     def __post_init__(self) -> None:
         known = [option.name for option in fields(CallOptions)]

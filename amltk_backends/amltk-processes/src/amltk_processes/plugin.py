@@ -30,6 +30,7 @@ class Processes(Backend):
         takes_any_function=True,
         carries_any_exception=True,
         accepts_options=("timeout",),
+        reports_execution=True,
     )
     needs_main_thread: ClassVar[bool] = False
     unavailable: ClassVar[str] = why_unavailable()

@@ -20,7 +20,7 @@ class Sequential(Backend):
     name: ClassVar[str] = "sequential"
     summary: ClassVar[str] = "One call after the other in this thread: for debugging."
     capabilities: ClassVar[Capabilities] = Capabilities(
-        takes_any_function=True, carries_any_exception=True, blocks_the_run=True
+        takes_any_function=True, carries_any_exception=True, blocks_the_run=True, reports_execution=True
     )
     needs_main_thread: ClassVar[bool] = False
 

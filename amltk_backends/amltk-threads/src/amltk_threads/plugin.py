@@ -17,7 +17,9 @@ class Threads(Backend):
 
     name: ClassVar[str] = "threads"
     summary: ClassVar[str] = "Threads of this process: for work that waits or releases the interpreter's lock."
-    capabilities: ClassVar[Capabilities] = Capabilities(takes_any_function=True, carries_any_exception=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        takes_any_function=True, carries_any_exception=True, reports_execution=True
+    )
 
     def __init__(
         self,
@@ -52,11 +54,8 @@ class Threads(Backend):
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from concurrent.futures import ThreadPoolExecutor  # what a backend wraps is imported when it is used
+        from amltk_threads.executor import PreparedThreads, TimedThreads  # what a backend wraps is imported when used
 
         if self._initializer is None:
-            return ThreadPoolExecutor(self._max_workers, self._thread_name_prefix)
-
-        from amltk_threads.executor import PreparedThreads
-
+            return TimedThreads(self._max_workers, self._thread_name_prefix)
         return PreparedThreads(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs)

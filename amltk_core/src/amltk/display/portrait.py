@@ -18,11 +18,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from amltk.display.words import call, clip, name_of, number, settings, short_name, times
-from amltk.scheduling.task_plugin import TaskPlugin
 
 if TYPE_CHECKING:
     from amltk.events import Emitter, Handler
     from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
 
@@ -51,6 +51,10 @@ def render_scheduler(scheduler: Scheduler) -> RenderableType:
         ("queue", Group(calls, render_calls(queue)) if queue.length else Text("empty", "dim")),
     )
     parts: list[RenderableType] = [facts, Text(), _events(scheduler)]
+    if scheduler.plugins:
+        tree = Tree(Text("Plugins", "bold"), guide_style=GUIDES)
+        _grow_plugins(tree, scheduler.plugins, scheduler.refused_by, scheduler.refusal)
+        parts += [Text(), tree]
     if scheduler.tasks:
         tree = Tree(Text("Tasks", "bold"), guide_style=GUIDES)
         for task in scheduler.tasks:
@@ -146,9 +150,18 @@ def _heading(task: Task[..., Any]) -> Text:
 
 
 def _grow_task(tree: Tree, task: Task[..., Any]) -> None:
-    for plugin in task.plugins:
-        tree.add(_PluginView(plugin))
+    _grow_plugins(tree, task.plugins, task.refused_by, task.refusal)
     _grow_events(tree, task)
+
+
+def _grow_plugins(
+    tree: Tree, plugins: Iterable[CallPlugin], refused_by: CallPlugin | None, refusal: Refusal | None
+) -> None:
+    for plugin in plugins:
+        tree.add(_PluginView(plugin))
+    if refused_by is not None:
+        why = "" if refusal is None else f": {clip(refusal.reason, MAX_REPR)}"
+        tree.add(Text(f"last refusal, by {short_name(type(refused_by).__qualname__)}{why}", "dim"))
 
 
 def _events(emitter: Emitter) -> Tree:
@@ -172,8 +185,7 @@ def _grow_events(tree: Tree, emitter: Emitter) -> None:
 
 
 def _handler(handler: Handler) -> Text:
-    by_plugin = isinstance(getattr(handler.callback, "__self__", None), TaskPlugin)
-    text = Text(name_of(handler.callback), "dim" if by_plugin else "cyan").append_text(_times(handler.calls))
+    text = Text(name_of(handler.callback), "dim" if handler.of_plugin else "cyan").append_text(_times(handler.calls))
     options = {"every": handler.every, "repeat": handler.repeat}
     shown: dict[str, Any] = {name: value for name, value in options.items() if value != 1}
     shown.update({n: v for n, v in (("limit", handler.limit), ("when", handler.when)) if v is not None})
@@ -184,7 +196,7 @@ def _times(count: int) -> Text:
     return Text(f" {times(count)}", "bold yellow" if count else "dim")
 
 
-def _repr(plugin: TaskPlugin) -> str:
+def _repr(plugin: CallPlugin) -> str:
     try:
         return repr(plugin)
     except Exception as error:
@@ -194,7 +206,7 @@ def _repr(plugin: TaskPlugin) -> str:
 class _PluginView:
     """A plugin, rendered by its own rich or repr methods, or else as name and settings."""
 
-    def __init__(self, plugin: TaskPlugin) -> None:
+    def __init__(self, plugin: CallPlugin) -> None:
         self.plugin = plugin
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -204,7 +216,11 @@ class _PluginView:
             if type(plugin).__repr__ is not object.__repr__:  # written for this purpose
                 yield Text(clip(_repr(plugin), MAX_REPR), "magenta")
                 return
-            own = {k: v for k, v in getattr(plugin, "__dict__", {}).items() if not k.startswith("_") and k != "task"}
+            own = {
+                k: v
+                for k, v in getattr(plugin, "__dict__", {}).items()
+                if not k.startswith("_") and k not in {"task", "scheduler"}
+            }
             yield name.append(f"  {settings(own)}", "default") if own else name
             return
         try:

@@ -1,9 +1,9 @@
-"""What `amltk doctor` runs in a process of its own: `python -m amltk.doctor.probe NAME run|load OPTIONS`.
+"""The program that `amltk doctor` runs in a separate process: `python -m amltk.doctor.probe NAME run|load`.
 
-With `misplaced` instead of `run`, and no name, it says which entry points are in groups that are not theirs.
+With `misplaced` instead of `run`, and no name, it reports entry points in wrong groups.
 
-It says what it does and what became of it, a JSON object a line; whatever else is printed goes to stderr. SIGINT makes
-it stop what it does, and end what it has started.
+It reads pickled options, in hexadecimal, from stdin. It reports each step and its outcome as a JSON object on a line of
+stdout; all other output goes to stderr. SIGINT makes it stop, and end what it has started.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OURS = ("installed", "versions", "load", LISTING, CLEAN_UP, "start", "call", "st
 
 
 class Steps:
-    """Reports steps, one at a time."""
+    """Reports the steps, one at a time."""
 
     def __init__(self, channel: IO[str]) -> None:
         self._channel = channel
@@ -79,14 +79,14 @@ def load(name: str, steps: Steps) -> type[Backend] | None:
 
 
 def accept(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> bool:
-    """Say whether a backend takes the options, and that they are all that it needs."""
+    """Return whether a backend accepts the options, and needs no others."""
     steps.begin(LISTING if overrides(backend, "health_checks") else "start")
     parameters = signature_of(backend).parameters
     missing = [name for name in _required(parameters) if name not in options]
     if missing and options.keys() <= parameters.keys():
-        mend = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
-        told = f"with_{backend.name}() needs options that only you know: {', '.join(missing)}"
-        steps.end("left out", f"{told}; amltk doctor {backend.name} {mend}")
+        options_needed = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
+        told = f"with_{backend.name}() has no default for: {', '.join(missing)}"
+        steps.end("left out", f"{told}; run: amltk doctor {backend.name} {options_needed}")
         return False
     try:
         from_backend(backend, (), options)
@@ -100,7 +100,7 @@ def accept(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> 
 
 
 def perform(backend: type[Backend], options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
-    """Perform a backend's own health checks, up to the first that fails, and say whether all went well."""
+    """Perform a backend's own health checks up to the first failure; return whether all succeeded."""
     if not overrides(backend, "health_checks"):
         return True
     steps.begin(LISTING)
@@ -111,7 +111,7 @@ def perform(backend: type[Backend], options: Mapping[str, Any], steps: Steps, *,
         steps.fail(error)
         return False
     finally:
-        steps.end()  # it is the clean-up that ends here, also that of an interruption
+        steps.end()  # ends the clean-up, also after an interruption
 
 
 def _checks_of(backend: type[Backend], options: Mapping[str, Any]) -> Generator[HealthCheck, None, None]:
@@ -123,7 +123,7 @@ def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> b
     for each in checks:
         if not isinstance(each, HealthCheck) or each.name in names:
             steps.begin(LISTING)
-            msg = f"the backend gave {each!r}; it must be a HealthCheck of a name that no other step has"
+            msg = f"health_checks() yielded {each!r}; each must be a HealthCheck, with a name that no other step has"
             raise TypeError(msg)
         names.add(each.name)
         steps.begin(each.name)
@@ -131,12 +131,12 @@ def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> b
             if run or not each.runs:
                 steps.end("ok", " ".join(str(each.check()).split()))
             else:
-                steps.end("left out", "it starts something")
+                steps.end("left out", "it would start something")
         except Exception as error:
             steps.fail(error)
             return False
         finally:
-            steps.begin(CLEAN_UP)  # unless there is another one
+            steps.begin(CLEAN_UP)  # unless another examination follows
     return True
 
 
@@ -192,7 +192,7 @@ def run(scheduler: Scheduler, steps: Steps) -> None:
 
 
 class _Complaints(logging.Handler):
-    """Keeps what a run has to say of an executor that can't be closed: that is logged, not raised."""
+    """Collects the warnings of a run whose executor cannot be closed, which are logged and not raised."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -209,7 +209,7 @@ def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
 
 
 def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool) -> None:
-    """Take the steps, up to the first that fails."""
+    """Perform the steps up to the first failure."""
     backend = load(name, steps)
     if backend is None or not (run_it or options or overrides(backend, "health_checks")):
         return
@@ -221,8 +221,8 @@ def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool
 
 
 def main(name: str, what: str, options: str) -> None:
-    """Examine a backend, and say so on what was stdout."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what is in its background ignore it
+    """Examine a backend, and report on the original stdout."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background processes ignore SIGINT
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         steps = Steps(channel)
@@ -239,4 +239,4 @@ def main(name: str, what: str, options: str) -> None:
 
 if __name__ == "__main__":
     name, what = sys.argv[1:]
-    main(name, what, sys.stdin.read())  # not in the command line, which others can see
+    main(name, what, sys.stdin.read())  # other users can see the command line

@@ -194,21 +194,23 @@ class Emitter:
         return MappingProxyType(self._handlers)
 
     def add_event(self, *events: Event[...]) -> None:
-        """Add events to this one object.
+        """Add events to this one object: all of them, or none.
 
         Raises:
             DuplicateEventError: It has an event of that name already.
             TypeError: One is not an `Event`.
         """
+        names = set(self._handlers)
         for event in events:
             if not isinstance(event, Event):
                 msg = f"{self!r} takes objects of class Event, got {event!r} of type {type(event).__name__}."
                 raise TypeError(msg)
-            if event in self._handlers:
+            if event in names:
                 msg = f"{self!r} has an event {str(event)!r} already; give the new one another name."
                 raise DuplicateEventError(msg)
-            self._handlers[event] = ()
-            self._counts[event] = 0
+            names.add(event)
+        self._handlers |= dict.fromkeys(events, ())
+        self._counts |= dict.fromkeys(events, 0)
 
     @overload
     def subscriber(self, event: Event[P]) -> Subscriber[P]: ...  # type: ignore[overload-overlap] # an event is a string

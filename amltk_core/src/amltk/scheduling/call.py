@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from amltk.calls import describe_call, name_of
 
 if TYPE_CHECKING:
+    from amltk.backend import Execution
     from amltk.scheduling.task import Task
 
 R = TypeVar("R")
@@ -33,6 +34,14 @@ class CallFuture(asyncio.Future[R]):
     function: Callable[..., R]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+
+    @property
+    def execution(self) -> Execution | None:
+        """Where and when the call ran, or runs; None before it has begun, and where the backend can't tell.
+
+        It is complete when `on_result` and `on_exception` are called.
+        """
+        return getattr(self.source, "execution", None)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from amltk.checks import check_callback, check_function, check_seconds, check_ty
 from amltk.events import Emitter, Event, Subscribes, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
+from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.interrupt import interrupts
@@ -20,6 +21,7 @@ from amltk.scheduling.loop import run_in_new_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.provider import Provider, from_backend, from_executor
 from amltk.scheduling.run import Run
+from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.task import Task
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
     from amltk.backend import OptionName
     from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.exit_state import ExitState
+    from amltk.scheduling.scheduler_plugin import SchedulerPlugin
     from amltk.scheduling.task_plugin import TaskPlugin
 
 P = ParamSpec("P")
@@ -126,6 +130,13 @@ class Scheduler(Emitter, Constructors):
         Emitter.__init__(self)
         self._provider = provider
         self._tasks: list[Task[..., Any]] = []
+        self._holds_deliveries = False
+        self.plugins: tuple[SchedulerPlugin, ...] = ()
+        """The scheduler's plugins, in the order in which they are asked."""
+        self.refused_by: CallPlugin | None = None
+        """The plugin that refused a call of `submit` last."""
+        self.refusal: Refusal | None = None
+        """Its `Refusal`, which has the reason; None if it gave none."""
         self.current_run: Run | None = None
         plugin_manager().load_observers()
         self.notify("amltk_scheduler_created")
@@ -146,11 +157,23 @@ class Scheduler(Emitter, Constructors):
         plugin_manager().notify("amltk_task_created", task=task)
         return task
 
+    def add_plugin(self, plugin: SchedulerPlugin) -> None:
+        """Add a plugin that is asked for every call, those of `submit` included, before the plugins of a task.
+
+        Raises:
+            TypeError: It is not a `SchedulerPlugin`.
+            PluginAttachedError: It belongs to a scheduler already.
+            SchedulerAlreadyRunningError: The scheduler is running.
+            DuplicateEventError: The scheduler has an event of one of the plugin's names.
+        """
+        attach_to_scheduler(self, plugin)
+
+    # The type is silent about None: only a plugin of the user's refuses calls, and a future is what can be awaited.
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Submit a single call, while the scheduler runs.
 
         Returns:
-            The future of the call.
+            The future of the call; None if a plugin of the scheduler refused it: see `refused_by` and `refusal`.
 
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
@@ -158,7 +181,10 @@ class Scheduler(Emitter, Constructors):
             TypeError: `function` cannot be called, or is an `async def` function.
         """
         check_function("function", function)
-        return self.accepting_run().submit(None, function, args, kwargs)
+        run = self.accepting_run()
+        if self.plugins:
+            return submit_by_plugins(run, None, function, args, kwargs)  # type: ignore[return-value] # as said above
+        return run.submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
         """Call a function in the thread of the run after a while; may be used from whatever thread.
@@ -303,6 +329,12 @@ class Scheduler(Emitter, Constructors):
             run.refuse()
         return run
 
+    def expect_deliveries(self) -> None:
+        """Have ended calls go by way of `before_delivery`, from now on and in each run."""
+        self._holds_deliveries = True
+        if self.current_run is not None:
+            self.current_run.expect_deliveries()
+
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call the implementations of a hook, with this scheduler as its argument `scheduler`."""
         plugin_manager().notify(hook, scheduler=self, **arguments)
@@ -327,9 +359,10 @@ class Scheduler(Emitter, Constructors):
             from amltk.display import LiveView  # rich is for those who look
 
             view = LiveView(self)
-        return Run(
-            self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view
-        )
+        run = Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+        if self._holds_deliveries:
+            run.expect_deliveries()
+        return run
 
     def _check_not_running(self) -> None:
         if self.current_run is not None:

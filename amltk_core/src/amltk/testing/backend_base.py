@@ -25,6 +25,7 @@ Claim = Literal[
     "takes_any_function",
     "carries_any_exception",
     "accepts_options",
+    "reports_execution",
 ]
 
 

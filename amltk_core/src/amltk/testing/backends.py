@@ -5,6 +5,7 @@ from __future__ import annotations
 from amltk.testing.backend_calls import Arguments, Exceptions, Results
 from amltk.testing.backend_claims import Claims, DeadWorkers, Functions, Pickling
 from amltk.testing.backend_ends import Cancelling, Shutdown
+from amltk.testing.backend_execution import Executions
 from amltk.testing.backend_health_checks import HealthChecks
 from amltk.testing.backend_leftovers import Leftovers
 from amltk.testing.backend_plugin import Plugin
@@ -17,6 +18,7 @@ class BackendTests(
     Leftovers,
     HealthChecks,
     Claims,
+    Executions,
     DeadWorkers,
     Functions,
     Pickling,
