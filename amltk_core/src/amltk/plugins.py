@@ -46,6 +46,7 @@ from amltk.installed import (
     origin,
 )
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
+from amltk.scheduling.scheduler_plugin import SchedulerPlugin
 from amltk.scheduling.task_plugin import TaskPlugin
 
 T = TypeVar("T")
@@ -136,11 +137,11 @@ class Plugins:
             missing=PluginNotInstalledError,
             broken=BrokenPluginError,
         )
-        self._scheduler_plugins: _Shelf[type] = _Shelf(
+        self._scheduler_plugins: _Shelf[type[SchedulerPlugin]] = _Shelf(
             noun="scheduler plugin",
             group=SCHEDULER_PLUGINS,
-            what="a class of scheduler plugins",
-            fits=lambda value: isinstance(value, type) and _group_of(value) in {None, SCHEDULER_PLUGINS},
+            what="a subclass of amltk.SchedulerPlugin",
+            fits=lambda value: isinstance(value, type) and issubclass(value, SchedulerPlugin),
             command="amltk plugins",
             known={},
             error=PluginError,
@@ -178,7 +179,7 @@ class Plugins:
         """
         return self._find(self._task_plugins, name)
 
-    def scheduler_plugin(self, name: str) -> type:
+    def scheduler_plugin(self, name: str) -> type[SchedulerPlugin]:
         """Return the class of the scheduler plugin of that name, which loads its module.
 
         Raises:
@@ -492,7 +493,9 @@ class Plugins:
 
 def _group_of(value: object) -> str | None:
     """Return the group into which an object belongs, as far as it shows that."""
-    if isinstance(value, type):  # the place for further classes of plugins
+    if isinstance(value, type):
+        if issubclass(value, SchedulerPlugin):
+            return SCHEDULER_PLUGINS
         return TASK_PLUGINS if issubclass(value, TaskPlugin) else None
     hooks = [name for name in dir(value) if name.startswith("amltk_") and hasattr(hookspecs, name)]
     if "amltk_register_backends" in hooks:

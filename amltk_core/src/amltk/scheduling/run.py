@@ -44,7 +44,7 @@ from amltk.scheduling.retry import runs_again
 from amltk.scheduling.supply import Supply
 
 if TYPE_CHECKING:
-    from amltk.backend import AcceptsOptions
+    from amltk.backend import AcceptsOptions, CallOptions
     from amltk.scheduling.provider import Provider
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
@@ -149,10 +149,12 @@ class Run:
         told_args: tuple[Any, ...] = (),
         told_kwargs: Mapping[str, Any] | None = None,
         answer: Answer | None = None,
+        options: CallOptions | None = None,
     ) -> CallFuture[R]:
         """Hand a call to the executor; the task's `on_submitted` is told of `told_args` and `told_kwargs`.
 
-        A call with an `answer` goes to no worker: it ends so in a later turn of the loop.
+        A call with an `answer` goes to no worker: it ends so in a later turn of the loop. The `options` take the place
+        of the task's.
 
         Raises:
             Exception: What the executor's `submit` raises; the call was not accepted then.
@@ -164,13 +166,15 @@ class Run:
         future.kwargs = kwargs or _NONE
         try:
             if answer is None:
-                source = self._hand_over(task, function, args, kwargs)
+                source = self._hand_over(task, function, args, kwargs, options)
             else:
                 source = AnsweredSource(answer, future.get_loop())
         except RuntimeError as error:
             explain(error)
             raise
         future.source = source
+        if options is not None:
+            future.own_options = options
         self.waiting[source] = future
         if task is not None:
             task.n_submitted += 1
@@ -184,7 +188,7 @@ class Run:
     def send_again(self, future: CallFuture[Any]) -> None:
         """Hand a call that was accepted before to the executor once more."""
         try:
-            source = self._hand_over(future.task, future.function, future.args, future.kwargs)
+            source = self._hand_over(future.task, future.function, future.args, future.kwargs, future.options)
         except Exception as error:  # this time, that is what came of it
             source = Future()
             source.set_exception(error)
@@ -193,13 +197,19 @@ class Run:
         source.add_done_callback(self._arrived)
 
     def _hand_over(
-        self, task: Task[..., R] | None, function: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        task: Task[..., R] | None,
+        function: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: CallOptions | None,
     ) -> Future[R]:
         executor = self._executor
         assert executor is not None  # calls are accepted, so it is there
-        if task is None or (options := task._options) is None:
+        if options is None and (task is None or (options := task._options) is None):
             return executor.submit(function, *args, **kwargs)
-        return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)  # checked by the task
+        # That it accepts them was checked by the task, or when the plugins were asked.
+        return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)
 
     def expect_deliveries(self) -> None:
         """Have ended calls go by way of `before_delivery` from now on."""
