@@ -49,14 +49,16 @@ def install(
 GOOD = """
     from concurrent.futures import ThreadPoolExecutor
     from amltk.backend import Backend, Capabilities
-    from amltk.hookspecs import hookimpl
 
     print("a plugin that talks when it is imported")
 
-    @hookimpl
-    def amltk_register_backends(register):
-        can = Capabilities(crosses_machines=True)
-        register(Backend(name="good", summary="Good [red]for[/red] all.", create=ThreadPoolExecutor, capabilities=can))
+    class Good(Backend):
+        name = "good"
+        summary = "Good [red]for[/red] all."
+        capabilities = Capabilities(crosses_machines=True)
+
+        def open(self):
+            return ThreadPoolExecutor()
 """
 PLUGIN = '''
     from amltk import TaskPlugin
@@ -73,7 +75,7 @@ def rows_of(table: str) -> dict[str, str]:
 
 
 def test_backends_are_listed_with_what_became_of_them(amltk, tmp_path):
-    install(tmp_path, "somebodys-good", "good", GOOD)
+    install(tmp_path, "somebodys-good", "good", GOOD, within=":Good")
     install(tmp_path, "somebodys-bad", "bad", "import a_library_that_is_missing")
     install(tmp_path, "somebodys-off", "off", "raise SystemExit('loaded though disabled')")
     done = amltk("backends", AMLTK_DISABLE_PLUGINS="off")
@@ -101,7 +103,7 @@ def test_plugins_are_listed_with_what_became_of_them(amltk, tmp_path):
 
 
 def test_json_is_for_programs(amltk, tmp_path):
-    install(tmp_path, "somebodys-good", "good", GOOD)
+    install(tmp_path, "somebodys-good", "good", GOOD, within=":Good")
     install(tmp_path, "somebodys-bad", "bad", "1 / 0")
     install(tmp_path, "somebodys-fair", "fair", PLUGIN, group="amltk.task_plugins", within=":Fair")
     backends = {row["name"]: row for row in json.loads(amltk("backends", "--json").stdout)}
@@ -121,6 +123,7 @@ def test_json_is_for_programs(amltk, tmp_path):
             "carries_any_exception": False,
             "blocks_the_run": False,
             "accepts_options": [],
+            "reports_execution": False,
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

@@ -23,12 +23,14 @@ PROGRESS = """
 
 BACKEND = """
     from concurrent.futures import ThreadPoolExecutor
-    from amltk.backend import Backend, Capabilities
-    from amltk.hookspecs import hookimpl
+    from amltk.backend import Backend
 
-    @hookimpl
-    def amltk_register_backends(register):
-        register(Backend(name="good", summary="Good.", create=ThreadPoolExecutor, capabilities=Capabilities()))
+    class Good(Backend):
+        name = "good"
+        summary = "Good."
+
+        def open(self):
+            return ThreadPoolExecutor()
 """
 
 OBSERVER = """
@@ -39,7 +41,7 @@ OBSERVER = """
         pass
 """
 
-BACKEND_LINE = '[project.entry-points."amltk.backends"] good = "their_good"'
+BACKEND_LINE = '[project.entry-points."amltk.backends"] good = "their_good:Good"'
 TASK_PLUGIN_LINE = '[project.entry-points."amltk.task_plugins"] progress = "their_progress:Progress"'
 OBSERVER_LINE = '[project.entry-points."amltk.observers"] eye = "their_eye"'
 
@@ -93,7 +95,7 @@ def test_nothing_of_another_kind_is_a_constructor(site, groups):
 
 
 def test_one_name_may_stand_for_one_thing_of_each_kind(site):
-    site.add("their-good", BACKEND, backends="good")
+    site.add("their-good", BACKEND, backends="good = @:Good")
     site.add("their-plugin", PROGRESS.replace('"progress"', '"good"'), task_plugins="good = @:Progress")
     assert Scheduler.with_good().executor_label == "with_good()"
     assert plugin_manager().task_plugin("good").__name__ == "Progress"
@@ -123,7 +125,7 @@ def test_a_scheduler_plugin_is_found_and_listed(site, capsys):
     [
         (PROGRESS, "progress = their_x:Progress", TASK_PLUGIN_LINE.replace("their_progress", "their_x")),
         (PROGRESS, "progress = their_x", TASK_PLUGIN_LINE.replace("their_progress", "their_x")),
-        (BACKEND, "good = their_x", BACKEND_LINE.replace("their_good", "their_x")),
+        (BACKEND, "good = their_x:Good", BACKEND_LINE.replace("their_good", "their_x")),
         (OBSERVER, "eye = their_x", OBSERVER_LINE.replace("their_eye", "their_x")),
         ("x = 1", "odd = their_x", "the groups are 'amltk.backends' for a backend, 'amltk.task_plugins' for a task"),
         ("1 / 0", "odd = their_x", "'amltk.observers' for an observer, 'amltk.commands' for a command; ZeroDivision"),
@@ -162,7 +164,7 @@ def test_groups_of_others_are_theirs(site, capsys, group):
 
 
 def test_a_backend_among_the_task_plugins_is_reported_by_both_lists_or_where_it_is_asked_for(site, capsys):
-    site.add("their-good", BACKEND, task_plugins="good")
+    site.add("their-good", BACKEND, task_plugins="good = @:Good")
     reason = listed(capsys)["good"]["reason"]
     said = "it is a backend in the group 'amltk.task_plugins' of entry points, which is for task plugins; write in its "
     assert reason == f"{said}pyproject.toml: {BACKEND_LINE}"
@@ -198,6 +200,13 @@ def test_an_observer_among_the_backends_is_reported(site, capsys):
     assert OBSERVER_LINE in listed(capsys, "backends")["eye"]["reason"]
 
 
+def test_the_module_of_a_backend_is_not_the_backend(site):
+    site.add("their-good", BACKEND, backends="good")
+    with pytest.raises(BrokenBackendError) as caught:
+        Scheduler.with_good()
+    assert str(caught.value).endswith(f"their_good is a module, not a backend; write {BACKEND_LINE}")
+
+
 def test_the_module_of_a_task_plugin_is_not_the_plugin(site, capsys):
     site.add("their-progress", PROGRESS, task_plugins="progress")
     assert (
@@ -214,7 +223,7 @@ def test_a_task_plugin_has_the_name_of_its_entry_point(site):
 
 
 def test_who_asks_for_a_backend_in_a_group_that_is_not_read_is_told(site):
-    add(site, "their-good", BACKEND, "amltk", "good = their_good")
+    add(site, "their-good", BACKEND, "amltk", "good = their_good:Good")
     with pytest.raises(UnknownBackendError) as caught:
         Scheduler.with_backend("good")
     said = f"their-good 1.0 brings it in the group 'amltk' of entry points, which is not read: {BACKEND_LINE}"
@@ -223,7 +232,7 @@ def test_who_asks_for_a_backend_in_a_group_that_is_not_read_is_told(site):
 
 
 def test_what_is_disabled_is_not_loaded_to_tell_its_kind(site, capsys, monkeypatch):
-    add(site, "their-good", BACKEND, "amltk", "good = their_good")
+    add(site, "their-good", BACKEND, "amltk", "good = their_good:Good")
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "good")
     assert listed(capsys)["good"]["status"] == "disabled"
     assert diagnosed() == {}
@@ -231,7 +240,7 @@ def test_what_is_disabled_is_not_loaded_to_tell_its_kind(site, capsys, monkeypat
 
 
 def test_doctor_reports_wrong_groups(path):
-    add(path, "their-good", BACKEND, "amltk", "good = their_good")
+    add(path, "their-good", BACKEND, "amltk", "good = their_good:Good")
     path.add("their-progress", PROGRESS, backends="progress = @:Progress")
     path.add("their-eye", OBSERVER, task_plugins="eye")
     path.add("their-fine", PROGRESS.replace('"progress"', '"fine"'), task_plugins="fine = @:Progress")
@@ -243,7 +252,7 @@ def test_doctor_reports_wrong_groups(path):
 
 
 def test_doctor_reports_a_wrong_group_whatever_its_module_does(path):
-    add(path, "their-good", "import os; os._exit(3)", "amltk.plugins", "good = their_good")
+    add(path, "their-good", "import os; os._exit(3)", "amltk.plugins", "good = their_good:Good")
     assert "'amltk.plugins' of entry points, which is not read; the groups are" in diagnosed()["good"]
 
 

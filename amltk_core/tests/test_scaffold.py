@@ -53,7 +53,7 @@ def test_a_complete_distribution_is_written(tmp_path, kind, name):
     project = tomllib.loads((tmp_path / "there" / "pyproject.toml").read_text())["project"]
     assert project["name"] == "amltk-my-own"
     group, value = {
-        "backend": ("amltk.backends", "amltk_my_own.plugin"),
+        "backend": ("amltk.backends", "amltk_my_own.plugin:MyOwn"),
         "plugin": ("amltk.task_plugins", "amltk_my_own.plugin:MyOwnPlugin"),
     }[kind]
     assert project["entry-points"] == {group: {name: value}}
@@ -89,7 +89,7 @@ def test_it_says_for_which_contract_it_was_made(tmp_path, kind, name):
 
 def test_the_backend_works_as_it_is(tmp_path, site):
     write("backend", "my_own", tmp_path / "made")
-    site.add("amltk-my-own", None, backends="my_own = amltk_my_own.plugin")
+    site.add("amltk-my-own", None, backends="my_own = amltk_my_own.plugin:MyOwn")
     code = """
         from amltk import Scheduler
         scheduler = Scheduler.with_my_own(max_workers=2)

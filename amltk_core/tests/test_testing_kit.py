@@ -120,17 +120,18 @@ def test_wrong_attributes_are_told_in_one_sentence(run_pytest):
 def test_a_modest_backend_is_told_what_it_could_claim(run_pytest, tmp_path):
     code = """
         from concurrent.futures import ThreadPoolExecutor
-        from amltk.backend import Backend, Capabilities
-        from amltk.hookspecs import hookimpl
+        from amltk.backend import Backend
         from amltk.plugins import plugin_manager
         from amltk.testing import BackendTests
 
-        class Plugin:
-            @hookimpl
-            def amltk_register_backends(self, register):
-                register(Backend(name="modest", summary="", create=ThreadPoolExecutor, capabilities=Capabilities()))
+        class Modest(Backend):
+            name = "modest"
+            summary = ""
 
-        plugin_manager().register(Plugin())
+            def open(self):
+                return ThreadPoolExecutor()
+
+        plugin_manager().register(Modest)
 
         class TestModest(BackendTests):
             backend = "modest"
@@ -457,14 +458,16 @@ def test_a_recorder_takes_events_of_plugins():
 def test_a_fake_distribution_is_installed_in_its_block_only():
     code = """
         from concurrent.futures import ThreadPoolExecutor
-        from amltk.backend import Backend, Capabilities
-        from amltk.hookspecs import hookimpl
+        from amltk.backend import Backend
 
-        @hookimpl
-        def amltk_register_backends(register):
-            register(Backend(name="mine", summary="", create=ThreadPoolExecutor, capabilities=Capabilities()))
+        class Mine(Backend):
+            name = "mine"
+            summary = ""
+
+            def open(self):
+                return ThreadPoolExecutor()
     """
-    with fake_distribution("amltk-mine", code, backends="mine") as module:
+    with fake_distribution("amltk-mine", code, backends="mine = @:Mine") as module:
         assert module == "amltk_mine"
         assert Scheduler.with_mine().executor_label == "with_mine()"
         assert "amltk_mine" in sys.modules

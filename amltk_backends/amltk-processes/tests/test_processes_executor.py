@@ -14,6 +14,7 @@ import time
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures import ProcessPoolExecutor as Standard
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -466,8 +467,8 @@ def test_how_many_calls_a_worker_may_have_depends_on_how_long_they_take(microsec
     link = Link(None)
     try:
         for number, expected in enumerate(room):
-            link.calls[number] = None
-            link.answered(number, microseconds)
+            link.calls[number] = Mock()
+            link.answered(number, microseconds, started=0.0)
             assert link.room() == expected
     finally:
         link.close()

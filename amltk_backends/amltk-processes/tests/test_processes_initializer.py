@@ -92,7 +92,7 @@ def small_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_pipe_refuses_calls_and_does_not_wait(small_pipes: None) -> None:
     class Recorded:
         def __init__(self) -> None:
-            self.function = self
+            self.function = self.future = self
             self.number = 0
             self.data = b""
             self.buffers = ()

@@ -162,8 +162,11 @@ def test_a_worker_that_dies_while_it_sends_fails_that_call_alone(executor: Proce
         from amltk_processes import _worker
 
         def half(*frame: Any) -> Any:
-            head, data = whole(*frame)
+            head, *rest = whole(*frame)
             yield head
+            if not rest:  # it is not the result
+                return
+            (data,) = rest
             yield data[: len(data) // 2]
             os._exit(9)
 
@@ -210,12 +213,14 @@ def test_frames_are_put_together_from_any_pieces(frames: list[tuple[int, list[in
     sent = []
     for number, (size, buffers) in enumerate(frames):
         fill = bytes([number + 1])
-        sent.append((number % 4, number, size, fill * size, [fill * length for length in buffers]))
-    reader = FrameReader(Dribble(b"".join(b"".join(pack(*frame)) for frame in sent), pieces))
+        sent.append((number % 4, number, size, number / 2, fill * size, [fill * length for length in buffers]))
+    packed = [pack(kind, number, tag, data, buffers, started) for kind, number, tag, started, data, buffers in sent]
+    reader = FrameReader(Dribble(b"".join(map(b"".join, packed)), pieces))
     received: list[Any] = []
     while (got := reader.read()) is not None:
         received += [
-            (kind, number, tag, bytes(data), list(map(bytes, buffers))) for kind, number, tag, data, buffers in got
+            (kind, number, tag, started, bytes(data), list(map(bytes, buffers)))
+            for kind, number, tag, started, data, buffers in got
         ]
     assert received == sent
 
@@ -233,7 +238,7 @@ def test_large_data_is_received_into_memory_of_its_own_that_can_be_written(size:
         while not frames:
             frames += reader.read() or []
         sender.join()
-    ((_, _, _, data, (buffer,)),) = frames
+    ((_, _, _, _, data, (buffer,)),) = frames
     view = memoryview(buffer)
     view[size - 1] = 1
     assert (bytes(data), view.nbytes, view.readonly) == (b"d", size, False)

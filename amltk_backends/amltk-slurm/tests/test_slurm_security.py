@@ -17,7 +17,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk_dask import tls
 from amltk_dask_jobqueue.executor import JobQueueExecutor, open_executor
-from amltk_slurm.plugin import SYSTEM
+from amltk_slurm.plugin import Slurm
+
+SYSTEM = Slurm.system
 
 pytestmark = pytest.mark.thorough
 

@@ -234,6 +234,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _job_script(name: str, options: dict[str, Any]) -> int:
+    from amltk.backend import overrides
     from amltk.calls import HIDDEN
     from amltk.exceptions import BackendError
     from amltk.plugins import plugin_manager
@@ -242,11 +243,11 @@ def _job_script(name: str, options: dict[str, Any]) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             backend = plugin_manager().backend(name)
-            if backend.job_script is None:
+            if not overrides(backend, "job_script"):
                 sys.stderr.write(f"amltk doctor: error: the backend {name!r} has no job script\n")
                 return 2
             from_backend(backend, (), options)
-            script = backend.job_script(**options)
+            script = backend(**options).job_script()
     except (BackendError, TypeError, ValueError) as error:
         sys.stderr.write(f"amltk doctor: error: {error}\n")
         return 2

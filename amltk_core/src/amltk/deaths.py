@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -44,6 +45,18 @@ def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
     except ValueError:  # a real-time signal
         name = f"signal {-code}"
     return _WHY.get(name, "was killed by {name}").format(name=name, text=signal.strsignal(-code))
+
+
+def peak_memory() -> int | None:
+    """Return the most memory that this process has held so far, in bytes; None where the system does not tell.
+
+    On Linux, that of a program that another one starts is at least what that one held then.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def die_with(pipe: int) -> None:

@@ -1,11 +1,9 @@
 """Every hook of amltk. Implement any of them with `@amltk.hookspecs.hookimpl`, under the same name.
 
-An entry point of the group `amltk.backends` names the module that registers a backend; it is loaded
-when somebody asks for that name. An entry point of the group `amltk.observers` names a module that only
-watches; it is loaded when the first scheduler is made.
+An entry point of the group `amltk.observers` names a module, or an object in it, with hooks; it is loaded when
+the first scheduler is made.
 
     first Scheduler made ──> modules of amltk.observers are loaded
-    with_<name>()        ──> amltk_register_backends         (of that module)
     Scheduler(...)       ──> amltk_scheduler_created
     scheduler.task(...)  ──> amltk_task_created
     run() ─┬─ starts     ──> amltk_run_started
@@ -22,13 +20,12 @@ all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
-    from amltk.backend import Backend
     from amltk.events import Emitter, Event
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
@@ -47,15 +44,6 @@ DECLARATION = "AMLTK_CONTRACT"
 PROJECT = "amltk"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-
-@hookspec
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    """Offer backends: call `register` with each.
-
-    The entry point that loads the module has the name of the backend. The module must not import
-    what the backend wraps; that is for `Backend.create`.
-    """
 
 
 @hookspec

@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, TypeVar
 import pluggy
 
 from amltk import hookspecs
-from amltk.backend import Backend
+from amltk.backend import Backend, check_backend
 from amltk.checks import check_callable, check_type, did_you_mean
 from amltk.events import Emitter, Event, callbacks_of_plugin, emitter
 from amltk.exceptions import (
@@ -69,7 +69,7 @@ class Listing:
         distribution: What brings it, and its version where it is installed.
         summary: One line about it.
         reason: Why it can't be used and what mends that; empty when it can.
-        backend: The backend itself, if it is a backend that could be loaded.
+        backend: Its class, if it is a backend that could be loaded.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Listing:
     version: str
     summary: str = ""
     reason: str = ""
-    backend: Backend | None = None
+    backend: type[Backend] | None = None
 
 
 @dataclass
@@ -113,11 +113,11 @@ class Plugins:
         """Know of what is installed; load nothing."""
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
-        self._backends: _Shelf[Backend] = _Shelf(
+        self._backends: _Shelf[type[Backend]] = _Shelf(
             noun="backend",
             group=BACKENDS,
-            what="an amltk.backend.Backend",
-            fits=lambda value: isinstance(value, Backend),
+            what="a subclass of amltk.backend.Backend",
+            fits=lambda value: isinstance(value, type) and issubclass(value, Backend),
             command="amltk backends",
             known=KNOWN_BACKENDS,
             error=BackendError,
@@ -158,8 +158,8 @@ class Plugins:
 
     # Asking for one
 
-    def backend(self, name: str) -> Backend:
-        """Return the backend of that name, which loads its plugin.
+    def backend(self, name: str) -> type[Backend]:
+        """Return the class of the backend of that name, which loads its module.
 
         Raises:
             UnknownBackendError: There is none of that name.
@@ -189,11 +189,11 @@ class Plugins:
         return self._find(self._scheduler_plugins, name)
 
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Take a plugin that is not installed: a class of task plugins, a module, or an object with hooks.
+        """Take a plugin that is not installed: a class of backends or task plugins, or a module or object with hooks.
 
         Raises:
             BrokenPluginError: It has no hook, one that is misspelled, or one with arguments that the
-                hook doesn't have; or it registers what can't be registered.
+                hook doesn't have; or the class can't be used, or its name is taken.
         """
         name = name or getattr(plugin, "__name__", None) or repr(plugin)
         group = _group_of(plugin)
@@ -201,7 +201,7 @@ class Plugins:
             if isinstance(plugin, type) and group in self._shelves:
                 self._take(self._shelves[group], plugin, f"{plugin.__module__}:{plugin.__qualname__}")
             else:
-                self._register(plugin, name, getattr(plugin, "__name__", ""))
+                self._register(plugin, name)
         except Exception as error:
             msg = f"The plugin {name} is broken: {_reason(error)}"
             raise BrokenPluginError(msg) from error
@@ -402,10 +402,9 @@ class Plugins:
             check_callable(entry.value, value)
             self._commands[name] = value
         elif group == OBSERVERS:
-            self._register(value, f"{name!r} of {origin(found)} ({group})", entry.value)
-        elif group == BACKENDS:
-            self._register(value, f"{name!r} of {origin(found)} ({group})", entry.value, name)
+            self._register(value, f"{name!r} of {origin(found)} ({group})")
         else:
+            _check_contract(sys.modules.get(entry.module))  # which may only import the class
             self._take(self._shelves[group], value, entry.value, name)
 
     def _take(self, shelf: _Shelf[Any], value: Any, place: str, wanted: str | None = None) -> None:
@@ -414,6 +413,8 @@ class Plugins:
         if not shelf.fits(value):
             msg = f"{place} is {value!r} of type {type(value).__name__}, which is not {shelf.what}"
             raise _Refused(msg)
+        if shelf is self._backends:
+            check_backend(value)
         name = getattr(value, "name", "") or value.__name__
         if wanted is not None and name != wanted:
             msg = f"{place} has the name {name!r}, and its entry point the name {wanted!r}; give both the same"
@@ -429,22 +430,16 @@ class Plugins:
             raise _Refused(msg)
         shelf.ready[name] = value
 
-    def _register(self, plugin: object, label: str, module: str, wanted: str | None = None) -> None:
-        """Take a plugin as a whole, or not at all; it has to register what is `wanted`."""
-        is_new = not self._pluggy.is_registered(plugin)  # one module may stand behind several names
-        offers: dict[str, Backend] = {}
+    def _register(self, plugin: object, label: str) -> None:
+        """Take all hooks of an observer, or none."""
+        if self._pluggy.is_registered(plugin):
+            return  # one module may stand behind several names
         try:
-            if is_new:
-                self._take_hooks(plugin, label)
-                offers = self._offers(plugin, module)
-            if wanted is not None and wanted not in {*self._backends.ready, *offers}:
-                msg = f"its module {module} registers nothing named {wanted!r}"
-                raise _Refused(msg)  # noqa: TRY301 - undone like any other failure
+            self._take_hooks(plugin, label)
         except BaseException:
-            if is_new and self._pluggy.is_registered(plugin):
+            if self._pluggy.is_registered(plugin):
                 self._pluggy.unregister(plugin)
             raise
-        self._backends.ready.update(offers)
         if self._pluggy.hook.amltk_event_emitted.get_hookimpls():
             emitter.observer = self._event_emitted
 
@@ -468,50 +463,29 @@ class Plugins:
                 msg = f"its hook {hook.name!r} is a wrapper; amltk's hooks can't be wrapped"
                 raise _Refused(msg)
 
-    def _offers(self, plugin: object, module: str) -> dict[str, Backend]:
-        """Return the backends that the hook of a plugin registers."""
-        shelf, offers = self._backends, dict[str, Backend]()
-
-        def register(value: Any) -> None:
-            if not shelf.fits(value):
-                msg = f"it registers {value!r} of type {type(value).__name__}, which is not {shelf.what}"
-                raise _Refused(msg)
-            owners = self.installed(BACKENDS).get(value.name, ())
-            if owners and module not in [owner.value for owner in owners]:
-                msg = f"it registers {value.name!r}, a name that belongs to {origin(owners)}"
-                raise _Refused(msg)
-            if value.name in {*shelf.ready, *offers}:
-                msg = f"it registers {value.name!r}, which is registered already"
-                raise _Refused(msg)
-            offers[value.name] = value
-
-        for implementation in self._pluggy.hook.amltk_register_backends.get_hookimpls():
-            if implementation.plugin is plugin:
-                implementation.function(*[register for _ in implementation.argnames])
-        return offers
-
 
 def _group_of(value: object) -> str | None:
     """Return the group into which an object belongs, as far as it shows that."""
     if isinstance(value, type):
-        if issubclass(value, SchedulerPlugin):
-            return SCHEDULER_PLUGINS
-        return TASK_PLUGINS if issubclass(value, TaskPlugin) else None
+        return next((group for base, group in _GROUP_OF_BASE.items() if issubclass(value, base)), None)
     hooks = [name for name in dir(value) if name.startswith("amltk_") and hasattr(hookspecs, name)]
-    if "amltk_register_backends" in hooks:
-        return BACKENDS
     return OBSERVERS if hooks else None
+
+
+_GROUP_OF_BASE: Mapping[type, str] = {
+    Backend: BACKENDS,
+    TaskPlugin: TASK_PLUGINS,
+    SchedulerPlugin: SCHEDULER_PLUGINS,
+}
 
 
 def _misplaced(entry: EntryPoint, value: object) -> _Misplaced | None:
     """Return what is wrong with the place of an entry point that leads to `value`, if anything is."""
     right, place = _group_of(value), entry.value
-    if isinstance(value, types.ModuleType) and right is None:
+    if isinstance(value, types.ModuleType) and (right is None or right != entry.group):
         for name, each in vars(value).items():  # an entry point of a class is of the class, not of its module
             if isinstance(each, type) and getattr(each, "name", None) == entry.name and (group := _group_of(each)):
                 right, place = group, f"{entry.module}:{name}"
-    if entry.group == OBSERVERS and isinstance(value, types.ModuleType) and right == BACKENDS:
-        return None  # a module may observe, too
     if right == entry.group and place != entry.value:
         return _Misplaced(f"{entry.value} is a module, not {KINDS[right]}; write {line_of(right, entry.name, place)}")
     if right is not None and right != entry.group:
@@ -527,7 +501,7 @@ def _unread(group: str) -> str:
     return f"it is in the group {group!r} of entry points, which is not read; the groups are {groups}"
 
 
-def _described(row: Listing, backend: Backend) -> Listing:
+def _described(row: Listing, backend: type[Backend]) -> Listing:
     status: Status = "unavailable" if backend.unavailable else "ready"
     return replace(row, status=status, reason=backend.unavailable, summary=backend.summary, backend=backend)
 

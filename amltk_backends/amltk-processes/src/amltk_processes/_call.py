@@ -8,11 +8,14 @@ from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from amltk.calls import describe_call
 from amltk_processes._frames import CHUNK, Memory
 from amltk_processes._pickling import Function
+
+if TYPE_CHECKING:
+    from amltk.backend import Execution
 
 _log = logging.getLogger("amltk_processes")
 
@@ -41,8 +44,25 @@ class _Condition(RLock):  # type: ignore[misc] # typeshed calls it final; it is 
             self._waited_for = None  # a circle of references; and a future ends but once
 
 
+Ran = tuple[int | None, float | None, float | None, int | None]
+"""Of a call: pid, when it started, how many seconds it ran, the most bytes of memory; None if that is not known."""
+
+
+class HasWorker(Protocol):
+    """The way to a worker that has the call of a future."""
+
+    def execution(self, future: PoolFuture[Any]) -> Ran | None:
+        """Return what is known of the call if it runs."""
+
+
 class PoolFuture(Future[T]):
-    """The future of a call, which can be cancelled even when the call runs."""
+    """The future of a call, which can be cancelled even when the call runs.
+
+    Attributes:
+        ran: What is known of the call's execution, or who knows; None before a worker has the call.
+    """
+
+    ran: Ran | HasWorker | None = None
 
     def __init__(self, on_cancel: Callable[[], None], ends_running: bool) -> None:
         """Be pending.
@@ -60,6 +80,21 @@ class PoolFuture(Future[T]):
         self._done_callbacks: list[Callable[[Future[T]], object]] = []
         self._on_cancel = on_cancel
         self._ends_running = ends_running
+
+    @property
+    def execution(self) -> Execution | None:
+        """Where and when the call ran, or has run until now; None before it begins."""
+        ran = self.ran
+        if ran is not None and not isinstance(ran, tuple):
+            ran = ran.execution(self) or self.ran  # it may have ended meanwhile
+        if not isinstance(ran, tuple):
+            return None
+        from platform import node  # whoever asks for no execution need load neither
+
+        from amltk.backend import Execution
+
+        pid, started, seconds, memory = ran
+        return Execution(host=node(), pid=pid, started=started, duration=seconds, peak_memory=memory)
 
     def cancel(self) -> bool:
         """Cancel the call, and end it if it runs.

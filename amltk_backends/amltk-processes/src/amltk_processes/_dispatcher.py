@@ -396,18 +396,25 @@ class Dispatcher:
             self._on_answer(link, *answer)
 
     def _on_answer(
-        self, link: Link, kind: int, number: int, microseconds: int, data: memoryview, buffers: Sequence[Memory] | None
+        self,
+        link: Link,
+        kind: int,
+        number: int,
+        tag: int,
+        started: float,
+        data: memoryview,
+        buffers: Sequence[Memory] | None,
     ) -> None:
         if kind == ALIVE:
             self._dead_on_arrival = 0
-            link.spoke()
+            link.spoke(number, tag)
             return
         if kind == LOG:
             logging_call = link.calls.get(number)
             if buffers is not None:  # else there was no memory for it
                 self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
-        call = link.answered(number, microseconds)
+        call = link.answered(number, tag, started)
         outcome: Any
         try:
             if buffers is None:
@@ -510,6 +517,7 @@ class Dispatcher:
         link.initializing = False
         self.requeue([call for call in link.take_back() if call is not self._first_call])
         self._remove(link)
+        link.note_end()
         for call in link.calls.values():
             self.fail(call, died, link.pid, how, report)
 
@@ -549,6 +557,8 @@ class Dispatcher:
             self._stopping = True
         for link in self.links:
             self.requeue(link.take_back())
+        for link in self.links:
+            link.note_end()
         unfinished = [(call, link.pid) for link in self.links for call in link.calls.values()]
         for link in list(self.links):
             self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception

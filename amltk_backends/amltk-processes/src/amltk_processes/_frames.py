@@ -3,9 +3,10 @@
     main -> worker    FUNCTION  tag: its number                        data: the pickled function
                       CALL      number: of the call, tag: the function (0: it is in the data)
                       BEAT      tag: microseconds between two signs of life
-    worker -> main    RESULT    number: of the call, tag: microseconds  data: the pickled result
-                      ERROR     likewise                                data: a pickled PackedException
-                      ALIVE     first of all, and then as often as asked for
+    worker -> main    RESULT    number: of the call, tag: microseconds, started    data: the pickled result
+                      ERROR     likewise                                           data: a pickled PackedException
+                      ALIVE     number: the process's id, tag: the most bytes of memory that it has held, or 0;
+                                first of all, before the result of a longer call, and as often as asked for
                       LOG       number: of the call                     data: a pickled log record
 
 A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
@@ -24,10 +25,12 @@ from collections.abc import Sequence
 
 from amltk.descriptors import NO_SIGPIPE
 
-HEADER = struct.Struct("<BQQQI")  # kind, number, tag, length of the data, how many buffers
+HEADER = struct.Struct("<BQQdQI")  # kind, number, tag, when it started, length of the data, how many buffers
 FUNCTION, CALL, RESULT, ERROR, LOG, ALIVE, BEAT = range(7)
 NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
 
+# Microseconds. A call is short if it takes less: others are sent ahead, ever more of them.
+SHORT = 1_000
 # Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.
 CHUNK = 1 << 16
 # From this size on the system gives fresh memory anyway; a bytearray would first fill it with zeros, under the GIL.
@@ -37,12 +40,14 @@ MOST_FUNCTIONS = 256
 
 Memory = bytes | bytearray | memoryview
 # Without buffers (None), it is one for which there was no memory: its data is lost.
-Frame = tuple[int, int, int, memoryview, Sequence[Memory] | None]
+Frame = tuple[int, int, int, float, memoryview, Sequence[Memory] | None]
 
 
-def pack(kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory] = ()) -> list[Memory]:
+def pack(
+    kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory] = (), started: float = 0.0
+) -> list[Memory]:
     """Return what to send, in pieces, without a copy of what is large."""
-    head = HEADER.pack(kind, number, tag, len(data), len(buffers))
+    head = HEADER.pack(kind, number, tag, started, len(data), len(buffers))
     if buffers:
         head += struct.pack(f"<{len(buffers)}Q", *map(len, buffers))
     return [head + data, *buffers] if len(data) < CHUNK else [head, data, *buffers]
@@ -114,23 +119,23 @@ class FrameReader:
         frames: list[Frame] = []
         at, whole = 0, len(data)
         while whole - at >= HEADER.size:
-            kind, number, tag, length, count = HEADER.unpack_from(data, at)
+            kind, number, tag, started, length, count = HEADER.unpack_from(data, at)
             start = at + HEADER.size
             if not count and start + length <= whole:
-                frames.append((kind, number, tag, view[start : start + length], ()))
+                frames.append((kind, number, tag, started, view[start : start + length], ()))
                 at = start + length
                 continue
             sizes_end = start + 8 * count
             if whole < sizes_end or (not count and length <= CHUNK):
                 break
             sizes = struct.unpack_from(f"<{count}Q", data, start)
-            at = self._begin_large((kind, number, tag), (length, *sizes), view, sizes_end)
+            at = self._begin_large((kind, number, tag, started), (length, *sizes), view, sizes_end)
             if not self._missing and not self._to_drop:
                 frames += self._end_large()
         self._rest = data[at:]
         return frames
 
-    def _begin_large(self, head: tuple[int, int, int], sizes: tuple[int, ...], view: memoryview, at: int) -> int:
+    def _begin_large(self, head: tuple[int, int, int, float], sizes: tuple[int, ...], view: memoryview, at: int) -> int:
         try:
             parts = [_allocate(size) for size in sizes]
         except (MemoryError, OSError):  # of `mmap`, it is this one

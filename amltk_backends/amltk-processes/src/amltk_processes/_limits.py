@@ -144,6 +144,7 @@ class Limits:
                 self._dispatcher.fail(call, error, link.pid, gone=gone)
 
         self._dispatcher.stop_listening(link)
+        link.note_end()
         link.doom()
         self.endings.begin(link, grace, then)
 

@@ -8,9 +8,10 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from amltk.descriptors import NO_SIGPIPE, pipe, socketpair
-from amltk_processes._call import Call
+from amltk_processes._call import Call, PoolFuture, Ran
 from amltk_processes._fork_lock import no_forks
 from amltk_processes._frames import (
     BEAT,
@@ -19,14 +20,13 @@ from amltk_processes._frames import (
     FUNCTION,
     MOST_FUNCTIONS,
     NUMBER,
+    SHORT,
     Frame,
     FrameReader,
     Memory,
     pack,
 )
 
-# A call is short if it takes less than this (microseconds): others are sent ahead, ever more of them.
-SHORT = 1_000
 # Behind a call of less than this, one other is sent ahead, so that the worker does not wait for the way there and back.
 MEDIUM = 50_000
 # How many calls a worker may have at most, the running one included.
@@ -48,6 +48,8 @@ class Link:
         has_worked: It has answered.
         open: Both ends are open, as far as one knows.
         ready: It has said its first word.
+        worker_pid: What it has said its process is; it says so before `pid` is known, at times.
+        peak_memory: The most bytes that it has held, as it said last.
         silent: How often one has looked in vain for a sign of life.
         doomed: It is being ended, and holds only its place.
         since: From when on the first of its calls may have been running, by the monotonic clock.
@@ -65,6 +67,8 @@ class Link:
         for end in self._pipe:
             os.set_blocking(end, False)
         self.pid: int | None = None
+        self.worker_pid = 0
+        self.peak_memory: int | None = None
         self.calls: dict[int, Call] = {}
         self.may_have = 1
         self.initializing = self.has_worked = False
@@ -118,6 +122,7 @@ class Link:
         for call in calls:
             number = next(self._numbers)
             self.calls[number] = call
+            call.future.ran = self
             tokens += NUMBER.pack(number)
             function = call.function
             if function.number and function.number not in self._functions:
@@ -195,8 +200,11 @@ class Link:
                 self.silent = 0
                 yield from frames
 
-    def answered(self, number: int, microseconds: int) -> Call:
+    def answered(self, number: int, microseconds: int, started: float) -> Call:
         """Take note that a call is over."""
+        call = self.calls[number]
+        call.future.ran = (self.worker_pid, started, microseconds / 1e6, self.peak_memory)
+        del self.calls[number]  # after that: somebody may ask for its execution in this very moment
         self.since = time.monotonic()
         self.initializing = False
         self.has_worked = True
@@ -204,13 +212,34 @@ class Link:
             self.may_have = 2 if microseconds < MEDIUM else 1
         elif self.may_have < MOST_CALLS:
             self.may_have *= 2
-        return self.calls.pop(number)
+        return call
 
-    def spoke(self) -> None:
+    def spoke(self, pid: int, memory: int) -> None:
         """Take note of a sign of life. The first one says that it is there, and begins with its calls."""
+        self.peak_memory = memory or self.peak_memory
         if not self.ready:
             self.ready = True
+            self.worker_pid = pid
             self.since = time.monotonic()
+
+    def execution(self, future: PoolFuture[Any]) -> Ran | None:
+        """Return what is known of a call that runs now; None if it waits here, or is gone. For any thread."""
+        for call in list(self.calls.values())[:1]:
+            if call.future is future:
+                return self._running_since() if self.ready else None
+        return None
+
+    def note_end(self) -> None:
+        """Note of the calls that the worker has that it has ended; what it has not begun was taken back before."""
+        for call in self.calls.values():
+            call.future.ran = self._running_since(ended=True)
+
+    def _running_since(self, *, ended: bool = False) -> Ran:
+        pid = self.worker_pid or self.pid
+        if not self.ready:
+            return pid, None, None, None
+        seconds = time.monotonic() - self.since
+        return pid, time.time() - seconds, seconds if ended else None, self.peak_memory
 
     def running(self) -> Call | None:
         """Return the call that runs: the last one, when all others were answered or taken back."""

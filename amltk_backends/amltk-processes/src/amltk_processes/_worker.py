@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from amltk.deaths import peak_memory
 from amltk_processes import _leftovers
 from amltk_processes._frames import (
     ALIVE,
@@ -27,6 +28,7 @@ from amltk_processes._frames import (
     MOST_FUNCTIONS,
     NUMBER,
     RESULT,
+    SHORT,
     FrameReader,
     FrameWriter,
     Memory,
@@ -93,7 +95,7 @@ def work(connection: socket.socket, tokens: int, levels: Levels | None = None) -
     _leftovers.remember()
     calls = _Calls(connection, writer)
     with contextlib.suppress(ConnectionError):  # the main process is gone
-        writer.send(pack(ALIVE, 0, 0, b""))
+        writer.send(pack(ALIVE, os.getpid(), 0, b""))
         while token := _next_token(tokens):
             # Calls whose token somebody else has taken are passed over.
             call = calls.get(NUMBER.unpack(token)[0])
@@ -131,7 +133,7 @@ def _beat(writer: FrameWriter, seconds: float) -> None:
     with contextlib.suppress(OSError):  # the main process is gone
         while True:
             time.sleep(seconds)
-            writer.send(pack(ALIVE, 0, 0, b""))
+            writer.send(pack(ALIVE, os.getpid(), 0, b""))
 
 
 def _next_token(tokens: int) -> bytes:
@@ -163,7 +165,7 @@ class _Calls:
                     return call
             if (frames := self._frames.read()) is None:
                 return None
-            for kind, number, tag, data, buffers in frames:
+            for kind, number, tag, _, data, buffers in frames:
                 if kind == CALL:
                     self._calls.append((number, self._functions[tag] if tag else None, data, buffers))
                     continue
@@ -184,7 +186,7 @@ def _answer(
     data: memoryview,
     arrived: Sequence[Memory] | None,
 ) -> None:
-    started = time.perf_counter()
+    began, started = time.perf_counter(), time.time()
     buffers: list[memoryview] = []
     try:
         kind, answer = RESULT, _run(function, data, arrived, buffers)
@@ -202,9 +204,11 @@ def _answer(
             stream.flush()
         except Exception:  # noqa: S110 - the user may have closed or replaced it
             pass
-    microseconds = int((time.perf_counter() - started) * 1e6)
+    microseconds = int((time.perf_counter() - began) * 1e6)
     logs.report_dropped()
-    writer.send(pack(kind, number, microseconds, answer, buffers))
+    if microseconds >= SHORT:
+        writer.send(pack(ALIVE, os.getpid(), peak_memory() or 0, b""))
+    writer.send(pack(kind, number, microseconds, answer, buffers, started))
 
 
 def _run(

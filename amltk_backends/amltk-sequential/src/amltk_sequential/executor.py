@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from amltk.backend import Execution, ExecutionTimer
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class SequentialFuture(Future[T]):
+    """The future of a call, which reports when the call ran."""
+
+    def __init__(self) -> None:
+        """Be pending."""
+        super().__init__()
+        self.timer = ExecutionTimer()
+
+    @property
+    def execution(self) -> Execution | None:
+        """When the call began and ended; None before it begins."""
+        return self.timer.execution
 
 
 class SequentialExecutor(Executor):
@@ -31,7 +46,7 @@ class SequentialExecutor(Executor):
 
     def __init__(self) -> None:
         """Start with nothing to do."""
-        self._queue: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._queue: deque[tuple[SequentialFuture[Any], Callable[[], Any]]] = deque()
         self._scheduled = False
         self._shut_down = False
 
@@ -46,7 +61,7 @@ class SequentialExecutor(Executor):
         if self._shut_down:
             msg = "This SequentialExecutor was shut down and takes no more calls; make a new one."
             raise RuntimeError(msg)
-        future: Future[T] = Future()
+        future: SequentialFuture[T] = SequentialFuture()
         self._queue.append((future, functools.partial(fn, *args, **kwargs)))
         try:
             loop = get_running_loop()
@@ -85,12 +100,14 @@ class SequentialExecutor(Executor):
         if not future.set_running_or_notify_cancel():
             return
         error = result = None
+        future.timer.start()
         try:
             with _ctrl_c_reaches_the_call():
                 # Inside, since `contextlib` assigns to what passes through it, which a frozen dataclass refuses.
                 result, error = _outcome(call)
         except KeyboardInterrupt as interrupt:  # it came too late for the call
             error = interrupt
+        future.timer.stop()
         if error is not None:
             future.set_exception(error)
             del error  # its traceback has this frame

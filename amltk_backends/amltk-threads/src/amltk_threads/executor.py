@@ -1,4 +1,4 @@
-"""Threads that are prepared before their first call."""
+"""Threads that report when they run calls, and that can be prepared before their first call."""
 
 from __future__ import annotations
 
@@ -8,14 +8,54 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from typing import Any, ParamSpec, TypeVar
 
+from amltk.backend import Execution, ExecutionTimer
 from amltk.exceptions import text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class PreparedThreads(ThreadPoolExecutor):
-    """A `ThreadPoolExecutor` whose errors tell why its initializer failed; the standard one only logs it."""
+class ThreadFuture(Future[T]):
+    """The future of a call, which reports where and when the call runs."""
+
+    _timer: ExecutionTimer
+
+    @property
+    def execution(self) -> Execution | None:
+        """When the call began and ended, and in which thread; None before it begins."""
+        return self._timer.execution
+
+
+class _TimedCall(ExecutionTimer):
+    __slots__ = ()
+
+    def __call__(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self.start()
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self.stop()
+
+
+class TimedThreads(ThreadPoolExecutor):
+    """A `ThreadPoolExecutor` whose futures are `ThreadFuture`."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `fn` called in a thread.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+        """
+        timer = _TimedCall()
+        future = super().submit(timer, fn, *args, **kwargs)
+        # The standard executor makes its futures itself. This class adds a property, and changes no other behaviour.
+        future.__class__ = ThreadFuture
+        future._timer = timer  # type: ignore[attr-defined] # it is a `ThreadFuture` now
+        return future
+
+
+class PreparedThreads(TimedThreads):
+    """Threads whose errors tell why their initializer failed; the standard executor only logs it."""
 
     def __init__(
         self, max_workers: int | None, prefix: str, prepare: Callable[..., object], prepare_args: tuple[Any, ...]

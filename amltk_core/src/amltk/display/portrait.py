@@ -1,6 +1,6 @@
-"""All there is to see of a scheduler or a task.
+"""The complete view of a scheduler or a task.
 
-Text is never given to rich as a string, which it would read for markup, but as `Text`.
+Rich gets `Text` instead of strings, in which it would interpret markup.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from amltk.scheduling.task import Task
 
 WIDTH = 100
-"""No wider than that, however wide the terminal is: lines become hard to follow."""
+"""Largest width, even in a wider terminal: longer lines are hard to read."""
 SHOWN_CALLS = 5
 SEEN_CALLS = 256
-"""How many calls of the queue are looked at, so that looking costs the same however long it is."""
+"""How many calls of the queue are inspected, so that a long queue costs no more."""
 
 MAX_REPR = 200
-"""How much of a plugin's own repr is shown."""
+"""Shown characters of a plugin's repr."""
 
 GUIDES = "bright_black"
 
@@ -71,7 +71,7 @@ def render_task(task: Task[..., Any]) -> RenderableType:
 
 
 def to_html(thing: RenderableType) -> str:
-    """Return what rich shows of a thing as a piece of HTML, which leaves the rest of its page alone."""
+    """Return a renderable as a piece of HTML with inline styles."""
     console = Console(record=True, file=io.StringIO(), width=WIDTH, force_jupyter=False)
     console.print(thing)
     style = "white-space:pre;overflow-x:auto;line-height:normal;font-family:Menlo,'DejaVu Sans Mono',consolas,monospace"
@@ -79,13 +79,13 @@ def to_html(thing: RenderableType) -> str:
 
 
 class Queue(NamedTuple):
-    """What a look at a scheduler's queue shows.
+    """A snapshot of a scheduler's queue.
 
     Attributes:
-        length: How many calls have not ended.
-        running: How many of those that were looked at run just now.
-        more: Whether there may be more that run.
-        first: The first calls, and whether they run.
+        length: Number of calls that have not ended.
+        running: Number of running calls among the inspected ones.
+        more: Whether further calls may be running.
+        first: The first calls, each with whether it is running.
     """
 
     length: int
@@ -95,12 +95,12 @@ class Queue(NamedTuple):
 
     @property
     def running_text(self) -> str:
-        """How many run, for people."""
+        """The number of running calls, as text."""
         return f"{number(self.running)}{'+' * self.more} running"
 
 
 def look_at_queue(scheduler: Scheduler) -> Queue:
-    """Look at the first calls only: executors take them in turn, so those that run stand there."""
+    """Inspect the first calls only: executors take calls in order, so the running ones come first."""
     run = scheduler.current_run
     if run is None:
         return Queue(0, 0, more=False, first=())
@@ -112,14 +112,14 @@ def look_at_queue(scheduler: Scheduler) -> Queue:
 
 
 def look_at_workers(scheduler: Scheduler) -> Text:
-    """Return how many workers there are, as far as the executor tells: "2 wanted, 1 queued, 1 connected, 0 lost"."""
+    """Return the executor's counts of workers, if it has any: "2 wanted, 1 queued, 1 connected, 0 lost"."""
     run = scheduler.current_run
     counts = {} if run is None else run.worker_counts
     return Text(", ".join(f"{number(count)} {what}" for what, count in counts.items()))
 
 
 def render_calls(queue: Queue) -> RenderableType:
-    """Return the first calls of a queue, a line each, and how many there are besides."""
+    """Return the first calls of a queue, one on each line, and the number of the others."""
     lines = []
     for future, runs in queue.first:
         line = Text("▸ " if runs else "· ", "green" if runs else "dim", no_wrap=True, overflow="ellipsis")
@@ -204,7 +204,7 @@ def _repr(plugin: CallPlugin) -> str:
 
 
 class _PluginView:
-    """A plugin as it shows itself, or else by its name and settings."""
+    """A plugin, rendered by its own rich or repr methods, or else as name and settings."""
 
     def __init__(self, plugin: CallPlugin) -> None:
         self.plugin = plugin
@@ -213,7 +213,7 @@ class _PluginView:
         plugin = self.plugin
         name = Text(short_name(type(plugin).__qualname__), "magenta")
         if not hasattr(plugin, "__rich__") and not hasattr(plugin, "__rich_console__"):
-            if type(plugin).__repr__ is not object.__repr__:  # who writes one says what matters
+            if type(plugin).__repr__ is not object.__repr__:  # written for this purpose
                 yield Text(clip(_repr(plugin), MAX_REPR), "magenta")
                 return
             own = {
@@ -227,7 +227,7 @@ class _PluginView:
             shown = rich_cast(plugin)
             if isinstance(shown, str):
                 shown = console.render_str(shown)
-            # Rendered here and now: an error must not take the whole picture with it.
+            # Rendered now, so that an error does not fail the whole view.
             lines = console.render_lines(shown, options, pad=False)
         except Exception as error:
             yield name.append(f"  can't be shown: {type(error).__name__}", "red")

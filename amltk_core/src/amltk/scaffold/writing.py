@@ -46,7 +46,7 @@ _WORDS: Mapping[Kind, Mapping[str, str]] = {
         "@keyword@": "backend",
         "@description@": "Runs the calls of an amltk scheduler in a place of your own",
         "@group@": BACKENDS,
-        "@object@": "",
+        "@object@": ":Newname",
     },
     "plugin": {
         "@keyword@": "task plugin",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from amltk.calls import describe_call, name_of
 
 if TYPE_CHECKING:
-    from amltk.backend import CallOptions
+    from amltk.backend import CallOptions, Execution
     from amltk.scheduling.task import Task
 
 R = TypeVar("R")
@@ -41,6 +41,14 @@ class CallFuture(asyncio.Future[R]):
         """The options with which the call is submitted: those of the task, as plugins changed them for this call."""
         own: CallOptions | None = getattr(self, "own_options", None)
         return own if own is not None or self.task is None else self.task._options
+
+    @property
+    def execution(self) -> Execution | None:
+        """Where and when the call ran, or runs; None before it has begun, and where the backend can't tell.
+
+        It is complete when `on_result` and `on_exception` are called.
+        """
+        return getattr(self.source, "execution", None)
 
     @property
     def name(self) -> str:

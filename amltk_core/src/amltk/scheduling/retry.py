@@ -11,6 +11,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from amltk.backend import ExecutionFuture
 from amltk.checks import check_seconds
 from amltk.scheduling.answered import AnsweredSource
 from amltk.user_code import calls_user_code
@@ -41,7 +42,8 @@ def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
 
 def _put_off(run: Run, future: CallFuture[Any], seconds: float) -> None:
     run.waiting.pop(future.source, None)
-    stand_in: Future[Any] = Future()  # can be cancelled, by whoever may cancel the call
+    stand_in: ExecutionFuture[Any] = ExecutionFuture()  # can be cancelled, by whoever may cancel the call
+    stand_in.execution = future.execution
     future.source = stand_in
     run.waiting[stand_in] = future
 
