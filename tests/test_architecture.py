@@ -50,6 +50,7 @@ FLOORS = [
         "amltk.scheduling.failures",
         "amltk.scheduling.inbox",
         "amltk.scheduling.interrupt",
+        "amltk.scheduling.pending",
         "amltk.scheduling.policy",
         "amltk.scheduling.retry",
         "amltk.scheduling.scheduler_plugin",

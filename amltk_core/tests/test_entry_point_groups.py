@@ -111,11 +111,20 @@ def test_one_name_may_stand_for_one_thing_of_each_kind(site):
 
 
 def test_a_scheduler_plugin_is_found_and_listed(site, capsys):
-    site.add("their-journal", JOURNAL, scheduler_plugins="journal = @:Journal\nlost = @:Nothing")
+    code = (
+        "from amltk import SchedulerPlugin, TaskPlugin\n"
+        "class Journal(SchedulerPlugin):\n    'Remembers.'\n    name = 'journal'\n"
+        "class Plain:\n    name = 'plain'\n"
+        "class OfTask(TaskPlugin):\n    name = 'of-task'\n"
+    )
+    groups = {"scheduler_plugins": "journal = @:Journal\nlost = @:Nothing\nplain = @:Plain\nof-task = @:OfTask"}
+    site.add("their-journal", code, **groups)
     assert plugin_manager().scheduler_plugin("journal").__name__ == "Journal"
     rows = listed(capsys)
     assert (rows["journal"]["status"], rows["journal"]["summary"]) == ("ready", "Remembers.")
     assert rows["lost"]["status"] == "broken"
+    assert "not a subclass of amltk.SchedulerPlugin" in rows["plain"]["reason"]
+    assert "it is a task plugin in the group 'amltk.scheduler_plugins'" in rows["of-task"]["reason"]
     with pytest.raises(PluginError, match=r"no scheduler plugin 'journl'\. Did you mean 'journal'"):
         plugin_manager().scheduler_plugin("journl")
 

@@ -23,7 +23,7 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call import CallFuture
-    from amltk.scheduling.run import Run
+    from amltk.scheduling.pending import PendingCalls
 
 logger = logging.getLogger("amltk")
 
@@ -44,7 +44,7 @@ class _Held:
 class Deliveries:
     """The ended calls of a run that are held back."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PendingCalls) -> None:
         """Hold back those of `run`."""
         self._run = run
         self._held: dict[Future[Any], _Held] = {}  # in the order in which they ended
