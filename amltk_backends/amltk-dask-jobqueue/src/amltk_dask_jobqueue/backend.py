@@ -75,6 +75,7 @@ def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summa
             crosses_machines=True,
             takes_any_function=True,
             carries_any_exception=True,
+            reports_execution=True,
         ),
     )
 

@@ -95,6 +95,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 needs_pickling=True,
                 takes_any_function=True,
                 carries_any_exception=True,
+                reports_execution=True,
             ),
         )
     )

@@ -136,6 +136,7 @@ def amltk_register_backends(register: Callable[[Backend], None]) -> None:
                 crosses_machines=True,
                 takes_any_function=True,
                 carries_any_exception=True,
+                reports_execution=True,
             ),
         )
     )
