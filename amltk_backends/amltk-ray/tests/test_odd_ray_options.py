@@ -61,12 +61,13 @@ def test_what_mappings_hold_is_looked_at(options: dict[str, Any], named: str) ->
 def test_ray_gets_numbers_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes no others: not the integers of NumPy, nor fractions."""
     numpy = pytest.importorskip("numpy")
-    from amltk_ray import executor, plugin
+    from amltk_ray import executor
+    from amltk_ray.plugin import Ray
 
     got: dict[str, Any] = {}
-    monkeypatch.setattr(executor, "RayExecutor", lambda workers, **options: got.update(options, max_workers=workers))
+    monkeypatch.setattr(executor, "RayExecutor", got.update)
     numbers = {"num_cpus": numpy.int64(2), "num_gpus": Fraction(1, 2), "memory": numpy.int64(3)}
-    plugin.ray(numpy.int32(4), **numbers, resources={"license": numpy.float32(0.5)})
+    Ray(numpy.int32(4), **numbers, resources={"license": numpy.float32(0.5)}).open()
     kinds = {name: type(got[name]) for name in ("max_workers", "num_cpus", "num_gpus", "memory")}
     assert kinds == {"max_workers": int, "num_cpus": int, "num_gpus": float, "memory": int}
     assert type(got["resources"]["license"]) is float
