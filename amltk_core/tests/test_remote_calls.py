@@ -5,27 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
 
+from amltk.backend import Execution, ExecutionFuture
 from amltk.exceptions import RemoteError
-from amltk.remote import RemoteCall, dump_call, dump_exception, load_exception, run_call
+from amltk.remote import RemoteCall, dump_call, dump_exception, load_exception, read_outcome, run_call
 
 
 def make(fn: Any, *args: Any, **kwargs: Any) -> RemoteCall:
-    return RemoteCall(Future(), fn, args, kwargs, dump_call(fn, args, kwargs, pickle.dumps))
+    return RemoteCall(ExecutionFuture(), fn, args, kwargs, dump_call(fn, args, kwargs, pickle.dumps))
 
 
 def carry(call: RemoteCall) -> Future[Any]:
     """Run a call as a worker would, and settle it."""
     assert call.begin()
-    call.settle(*run_call(call.data, pickle.dumps))
+    call.settle(run_call(call.data, pickle.dumps))
     return call.future
 
 
@@ -150,7 +153,7 @@ def test_nobody_wants_what_was_cancelled():
     assert call.future.cancel()
     assert not call.begin()
     assert not call.begin()
-    call.settle(*run_call(call.data, pickle.dumps))
+    call.settle(run_call(call.data, pickle.dumps))
     call.fail(ValueError())
     with pytest.raises(CancelledError):
         call.future.result(0)
@@ -195,3 +198,42 @@ while True:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_future_tells_where_and_when_the_call_ran():
+    call = make(time.sleep, 0.01)
+    carry(call)
+    execution = call.future.execution
+    assert (execution.host, execution.pid, execution.worker) == (platform.node(), os.getpid(), "")
+    assert 0.01 <= execution.duration < 10
+    assert abs(execution.ended - time.time()) < 10
+    assert execution.peak_memory > 1 << 20
+
+
+def test_what_the_worker_measures_replaces_what_was_seen_from_here():
+    call = make(len, "abc")
+    call.started(host="there", pid=1, worker="tcp://there:1", at=5.0)
+    assert call.future.execution == Execution(host="there", pid=1, worker="tcp://there:1", started=5.0)
+    carry(call)
+    assert (call.future.execution.pid, call.future.execution.worker) == (os.getpid(), "tcp://there:1")
+
+
+def test_the_execution_of_a_call_whose_worker_dies_ends_when_that_is_noticed():
+    call = make(len, "abc")
+    call.started(host="there", ago=3.0)
+    call.fail(OSError())
+    assert 3 <= call.future.execution.duration < 30
+    assert abs(call.future.execution.ended - time.time()) < 10
+
+
+def test_the_execution_of_a_call_that_never_began_is_unknown():
+    call = make(len, "abc")
+    call.fail(OSError())
+    assert call.future.execution is None
+
+
+def test_what_a_call_raised_when_it_was_read_leaves_its_execution():
+    call = make(Breaks, os.getpid)
+    outcome = run_call(call.data, pickle.dumps)
+    call.settle(outcome)
+    assert call.future.execution == read_outcome(outcome).execution

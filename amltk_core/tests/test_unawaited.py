@@ -6,13 +6,13 @@ import asyncio
 import functools
 import gc
 import warnings
-from concurrent.futures import Future
 from unittest.mock import AsyncMock
 
 import cloudpickle
 import pytest
 
 from amltk import Scheduler, TaskPlugin
+from amltk.backend import ExecutionFuture
 from amltk.checks import check_callback, check_function
 from amltk.remote import RemoteCall, dump_call, run_call
 
@@ -156,9 +156,9 @@ def test_a_result_that_would_have_to_be_awaited_is_an_error_of_its_call(function
 def test_in_another_process_it_is_the_same_error(function):
     if function is UNKNOWN_BEFORE["dispatch"]:
         pytest.skip("it can't be sent")
-    future = Future()
+    future = ExecutionFuture()
     call = RemoteCall(future, function, (1,), {}, dump_call(function, (1,), {}, cloudpickle.dumps))
-    call.settle(*run_call(call.data, cloudpickle.dumps))
+    call.settle(run_call(call.data, cloudpickle.dumps))
     with pytest.raises(TypeError, match=r"returned a.* of which nothing has run"):
         future.result()
 

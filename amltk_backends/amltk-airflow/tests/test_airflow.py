@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import platform
 import re
 import signal
 import subprocess
@@ -669,3 +670,25 @@ def test_a_folder_in_which_a_worker_writes_while_it_is_removed_is_removed(tmp_pa
     assert len(calls) == 3
     assert not list(tmp_path.iterdir())
     store.remove_all()  # of what is not there
+
+
+def test_a_call_that_runs_and_one_whose_process_died_tell_where(executor, tmp_path, until):
+    future = executor.submit(calls.wait_for, tmp_path / "gate", tmp_path / "began")
+    until(lambda: future.execution)
+    execution = future.execution
+    assert (execution.host, execution.duration) == (platform.node(), None)
+    (tmp_path / "gate").touch()
+    future.result(SOON)
+    assert future.execution.started >= execution.started
+    died = executor.submit(calls.leave, 7)
+    error = died.exception(SOON)
+    assert died.execution.pid == error.pid
+    assert died.execution.duration > 0
+
+
+def test_a_call_that_a_worker_refuses_has_no_execution(options, store, until, monkeypatch):
+    monkeypatch.setattr(_messages, "versions", lambda: {"Python": "2.7"})
+    with make(**options) as executor:
+        future = executor.submit(calls.add, 1)
+        assert isinstance(future.exception(SOON), BrokenExecutor)
+    assert future.execution is None

@@ -417,3 +417,40 @@ def test_other_users_of_the_machine_see_no_page():
         for port in ports:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/sitemap.json", timeout=5) as page:
                 assert json.load(page)["paths"] == ["/sitemap.json"]
+
+
+# Where and when calls ran
+
+
+def test_a_call_that_runs_and_one_whose_worker_died_tell_where(clean, tmp_path, until):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    with make() as executor:
+        running = executor.submit(calls.wait_for, tmp_path / "gate", begun)
+        waiting = executor.submit(calls.where)
+        until(lambda: list(begun.iterdir()))
+        [(address, worker)] = executor.workers.items()
+        execution = running.execution
+        assert (execution.pid, execution.worker, execution.duration) == (worker.pid, address, None)
+        assert waiting.execution is None
+        os.kill(worker.pid, signal.SIGKILL)
+        assert isinstance(running.exception(30), WorkerDied)
+        assert (running.execution.pid, running.execution.started) == (worker.pid, execution.started)
+        assert running.execution.duration > 0
+        pid, _ = waiting.result(30)
+        assert waiting.execution.pid == pid != worker.pid
+        assert waiting.execution.worker in {*executor.workers}
+
+
+def test_a_call_that_is_run_again_tells_of_the_last_time(clean, tmp_path, until):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    with make(allowed_failures=1) as executor:
+        future = executor.submit(calls.wait_for, tmp_path / "gate", begun)
+        until(lambda: list(begun.iterdir()))
+        first = future.execution.pid
+        os.kill(first, signal.SIGKILL)
+        until(lambda: len(list(begun.iterdir())) == 2)
+        (tmp_path / "gate").touch()
+        future.result(30)
+        assert future.execution.pid not in {None, first}

@@ -187,3 +187,17 @@ def test_stop_now_ends_what_runs_in_the_reusable_pool(reusable, tmp_path, until)
     assert scheduler.run(wait=False).code is ExitState.Code.STOPPED
     assert task.event_counts["on_cancelled"] == 1
     until(lambda: not psutil.pid_exists(runs(tmp_path)[0]))
+
+
+def test_it_is_known_when_a_call_began_whose_worker_died(make, tmp_path):
+    executor = make(1)
+    executor.submit(os.getpid).result(30)
+    before = time.time()
+    future = executor.submit(calls.die, tmp_path)
+    assert isinstance(future.exception(30), WorkerDied)
+    execution = future.execution
+    assert execution.pid == future.exception().pid
+    assert before <= execution.started + 1e-3
+    assert execution.started <= execution.ended <= time.time() + 1
+    assert execution.host
+    assert "\0" not in future.exception().stderr

@@ -144,6 +144,15 @@ def test_what_a_dead_worker_leaves_behind_goes_with_it(make, tmp_path, until, li
     until(lambda: not lives(left))
 
 
+def test_it_is_known_when_a_call_began_whose_worker_died(make, tmp_path):
+    future = make(1).submit(calls.die, tmp_path)
+    error = future.exception(60)
+    assert isinstance(error, WorkerDied)
+    assert future.execution.pid == error.pid
+    assert future.execution.duration >= 0
+    assert future.execution.started <= future.execution.ended
+
+
 def test_stop_now_ends_what_has_left_its_session(make, tmp_path, until, lives):
     executor = make(1)
     future = executor.submit(calls.leave_a_process, tmp_path, session=True, then="wait")

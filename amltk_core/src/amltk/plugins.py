@@ -189,7 +189,7 @@ class Plugins:
         return self._find(self._scheduler_plugins, name)
 
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Take a plugin that is not installed: a class of backends or task plugins, or a module or object with hooks.
+        """Take a plugin that is not installed: a class of backends or plugins, or a module or object with hooks.
 
         Raises:
             BrokenPluginError: It has no hook, one that is misspelled, or one with arguments that the

@@ -18,8 +18,6 @@ from pathlib import Path
 from amltk.deaths import die_with
 from amltk.remote import run_call
 
-RETURNED, RAISED = b"\0", b"\1"
-
 
 def main(call: str, outcome: str, ready: str, path: str) -> None:
     """Run the call of one file; the other one is there when it has ended, whole."""
@@ -34,9 +32,9 @@ def main(call: str, outcome: str, ready: str, path: str) -> None:
         os.dup2(nothing.fileno(), 0)
     die_with(life)
     faulthandler.enable()
-    returned, data = run_call(Path(call).read_bytes())
+    came = run_call(Path(call).read_bytes())
     part = Path(f"{outcome}.part")
-    part.write_bytes((RETURNED if returned else RAISED) + data)
+    part.write_bytes(came)
     part.rename(outcome)
 
 

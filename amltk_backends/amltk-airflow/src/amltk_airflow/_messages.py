@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -94,15 +95,17 @@ class Begun:
     Attributes:
         pid: Its id.
         host: Its machine.
+        at: When, in seconds of `time.time()` there.
     """
 
     pid: int
     host: str
+    at: float
 
     @classmethod
     def here(cls) -> Begun:
         """Return that of this process."""
-        return cls(os.getpid(), platform.node())
+        return cls(os.getpid(), platform.node(), time.time())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -121,6 +124,7 @@ class Outcome:
         out_of_memory: Whether it was killed because memory ran out; None if that can't be known.
         stderr: What it wrote last.
         text: What there is to say.
+        seconds: How long the process ran, by the monotonic clock of its machine.
     """
 
     kind: str
@@ -130,6 +134,7 @@ class Outcome:
     out_of_memory: bool | None = None
     stderr: str = ""
     text: str = ""
+    seconds: float | None = None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

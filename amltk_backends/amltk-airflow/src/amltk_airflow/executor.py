@@ -22,6 +22,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
+from amltk.backend import Execution, ExecutionFuture
 from amltk.exceptions import BatchSystemError, NotSupportedError
 from amltk.remote import dump_call
 from amltk_airflow import _errors, _messages
@@ -107,7 +108,7 @@ class AirflowExecutor(Executor):
             BrokenExecutor: No call can run any more.
             BatchSystemError: Likewise, and Airflow has said why.
         """
-        future: Future[T] = Future()
+        future: ExecutionFuture[T] = ExecutionFuture()
         self._check_open()
         try:
             call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs), self._session)
@@ -303,6 +304,7 @@ class AirflowExecutor(Executor):
             self._give_up(call, _errors.forged(call, "What says who runs it,", error))
             return
         call.begun = Begun(**fields)
+        call.started(host=call.begun.host, at=call.begun.at)
         if call.ending is None and not call.begin():
             self._woken = True  # it was cancelled
 
@@ -323,8 +325,17 @@ class AirflowExecutor(Executor):
 
     def _settle(self, call: Call, outcome: Outcome, data: bytes) -> None:
         if outcome.kind in {_messages.RESULT, _messages.ERROR}:
-            call.settle(outcome.kind == _messages.RESULT, data)
-        elif outcome.kind == _messages.DIED:
+            call.settle(data)
+            return
+        if outcome.kind in {_messages.DIED, _messages.STOPPED}:
+            known = call.future.execution
+            started = None if known is None else known.started
+            call.future.execution = Execution(
+                host=outcome.host, pid=outcome.pid, started=started, duration=outcome.seconds
+            )
+        else:
+            call.future.execution = None  # the call itself has not begun
+        if outcome.kind == _messages.DIED:
             call.fail(_errors.died(call, outcome))
         elif outcome.kind == _messages.STOPPED:
             call.fail(_errors.ended(call, outcome))

@@ -30,6 +30,7 @@ class Airflow(Backend):
         crosses_machines=True,
         takes_any_function=True,
         carries_any_exception=True,
+        reports_execution=True,
     )
 
     def __init__(

@@ -29,7 +29,8 @@ from typing import IO, Any
 
 from amltk.deaths import MemoryKills, how_it_died
 from amltk.preparation import child_path
-from amltk_airflow import _child, _messages
+from amltk.remote import read_outcome
+from amltk_airflow import _messages
 from amltk_airflow._messages import LEASE, Begun, Order, Outcome
 from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, read_key
 from amltk_airflow._store import Store
@@ -134,17 +135,19 @@ class Task:
             call, outcome = Path(folder, "call"), Path(folder, "outcome")
             call.write_bytes(data)
             with self._start(call, outcome) as child:
+                began = time.monotonic()
                 stderr = _Tail(child.stderr)
                 reason = self._wait(child, outcome)
+                seconds = time.monotonic() - began
                 _signal_group(child, signal.SIGKILL)  # what it has started and left
                 wrote = stderr.text()
             answer = outcome.read_bytes() if outcome.exists() else b""
-        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": wrote}
+        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": wrote, "seconds": seconds}
         if reason:
             return Outcome(_messages.STOPPED, **who, exit_code=child.returncode, text=reason), b""
         if answer:
-            kind = _messages.RESULT if answer[:1] == _child.RETURNED else _messages.ERROR
-            return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer[1:]
+            kind = _messages.RESULT if read_outcome(answer).returned else _messages.ERROR
+            return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer
         lack = memory.lately() if child.returncode == -signal.SIGKILL else False
         how = f"process {child.pid} {how_it_died(child.returncode, lack)}"
         return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""

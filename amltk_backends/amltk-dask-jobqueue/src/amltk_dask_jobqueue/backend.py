@@ -35,6 +35,7 @@ class BatchBackend(Backend):
         crosses_machines=True,
         takes_any_function=True,
         carries_any_exception=True,
+        reports_execution=True,
     )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from amltk.remote import run_call
 
-RETURNED, RAISED, REFUSED = b"\0", b"\1", b"\2"
+REFUSED = b"refused"
 
 LIBRARIES = ("amltk-core", "amltk-dask", "cloudpickle", "dask", "distributed")
 
@@ -74,7 +74,7 @@ def greet(dask_worker: Any) -> tuple[Any, ...]:
 def run(data: bytes, token: str, pid: int, host: str) -> bytes:
     """Run a call, and return what comes of it; this never raises.
 
-    What is returned begins with a byte, `RETURNED`, `RAISED` or `REFUSED`; what `run_call` says follows.
+    What is returned is `REFUSED`, or what `run_call` returns.
 
     Args:
         data: The call, of `dump_call`.
@@ -85,8 +85,7 @@ def run(data: bytes, token: str, pid: int, host: str) -> bytes:
     if token in _begun or (pid, host) != (os.getpid(), platform.node()):
         return REFUSED
     _begun.append(token)
-    returned, outcome = run_call(data)
-    return (RETURNED if returned else RAISED) + outcome
+    return run_call(data)
 
 
 def kill(pid: int) -> None:

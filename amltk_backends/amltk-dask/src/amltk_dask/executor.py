@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import dask
 from distributed import Client
 
+from amltk.backend import ExecutionFuture
 from amltk.remote import dump_call
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
@@ -152,7 +153,7 @@ class DaskExecutor(Executor):
             RuntimeError: The executor was shut down.
             BrokenExecutor: No call can run any more; the cause says why.
         """
-        future: Future[T] = Future()
+        future: ExecutionFuture[T] = ExecutionFuture()
         self._check_open()
         try:
             call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
@@ -398,6 +399,8 @@ class DaskExecutor(Executor):
     async def _run(self, call: Call, worker: Worker) -> None:
         quiet = dask.config.set(_QUIET) if len(call.data) > _LARGE else contextlib.nullcontext()
         key = f"amltk-{call.token}-{call.deaths}"
+        # The worker has a free thread for it, so it begins as soon as it gets there.
+        call.started(host=worker.host, pid=worker.pid, worker=worker.address)
         with quiet:
             future = self._client.submit(
                 _worker.run, call.data, call.token, worker.pid, worker.host,
@@ -425,7 +428,7 @@ class DaskExecutor(Executor):
 
     def _settle(self, call: Call, worker: Worker, outcome: bytes) -> None:
         if outcome != _worker.REFUSED:
-            call.settle(outcome[:1] == _worker.RETURNED, memoryview(outcome)[1:])
+            call.settle(outcome)
         else:
             why = "that process is not there any more, or has begun it before"
             error_of = functools.partial(_errors.given_up, call, worker, why)

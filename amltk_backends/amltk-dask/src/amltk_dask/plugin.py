@@ -29,6 +29,7 @@ class Dask(Backend):
         crosses_machines=True,
         takes_any_function=True,
         carries_any_exception=True,
+        reports_execution=True,
     )
 
     def __init__(

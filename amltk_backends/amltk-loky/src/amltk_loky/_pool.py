@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ import psutil
 from amltk_loky import _worker
 
 _MOST_NOTES = 1 << 16
+_BEGAN = re.compile(re.escape(_worker.BEGUN) + rb"([\d.]+)" + re.escape(_worker.BEGUN))
 _PATIENCE = 2.0
 _SPARE = 4
 
@@ -28,12 +30,14 @@ class Death(NamedTuple):
         pid: Of the worker; None if loky doesn't tell.
         exit_code: Its exit code, negative for a signal; None if it isn't known.
         begun: Whether it had begun the call that it was given last.
+        started: When it began that, in seconds of `time.time()`; None if it isn't known.
         wrote: What faulthandler wrote.
     """
 
     pid: int | None
     exit_code: int | None
     begun: bool
+    started: float | None
     wrote: str
 
 
@@ -93,8 +97,10 @@ class Pool:
         self._dead |= {each.pid for each in dead}
         _kill(_members(self._dead))  # trackers of theirs are left to `close`
         notes = self._read_notes()
-        wrote = notes.replace(_worker.BEGUN, b"").decode(errors="replace").strip()
-        return Death(pid, exit_code, self._notes is None or _worker.BEGUN in notes, wrote)
+        began = _BEGAN.search(notes)
+        started = float(began[1]) if began else None
+        wrote = _BEGAN.sub(b"", notes).decode(errors="replace").strip()
+        return Death(pid, exit_code, self._notes is None or began is not None, started, wrote)
 
     def close(self) -> None:
         """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""

@@ -5,7 +5,7 @@
     initializer, initargs ────────── loky ──────────────> begin    once: before its first call
     run, call as bytes ───────────── loky ──────────────> run      each call
                       <───────────── loky ─────────────── outcome, as bytes
-                      <───────────── a pipe ───────────── BEGUN, when a call begins; what faulthandler writes
+                      <───────────── a pipe ───────────── BEGUN and when, as a call begins; what faulthandler writes
     holds an end of a pipe  <──────────────────────────── is killed by the kernel when nobody holds that end
 
 loky itself sees bytes only. What it would do with what can't be unpickled is to break its pool.
@@ -17,6 +17,7 @@ import contextlib
 import faulthandler
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -26,8 +27,8 @@ from amltk.deaths import die_with
 from amltk.remote import dump_exception, loads, run_call
 
 BEGUN = b"\0"
-Outcome = tuple[bool | None, bytes]
-"""Whether the call has returned, and what; or its exception. None if it could not begin, for the initializer failed."""
+Outcome = tuple[bool, bytes]
+"""Whether the call has begun, and what `run_call` returned; or else the exception of the initializer."""
 
 Initializer = tuple[Callable[..., object], tuple[Any, ...]]
 
@@ -85,11 +86,11 @@ def run(data: bytes) -> Outcome:
             _initialize(_State.initializer)
             _State.initializer = None
     except BaseException as error:  # whatever it is, no call can begin
-        return None, dump_exception(error)
+        return False, dump_exception(error)
     if _State.notes is not None:
         with contextlib.suppress(OSError):  # a call may have closed it
-            os.write(_State.notes.fileno(), BEGUN)
-    return run_call(data)
+            os.write(_State.notes.fileno(), b"%b%f%b" % (BEGUN, time.time(), BEGUN))
+    return True, run_call(data)
 
 
 def _initialize(data: bytes) -> None:

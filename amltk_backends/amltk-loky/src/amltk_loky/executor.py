@@ -15,6 +15,7 @@ import collections
 import contextlib
 import functools
 import logging
+import platform
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from typing import Any, ParamSpec, TypeVar
 import loky
 from loky.process_executor import ShutdownExecutorError
 
+from amltk.backend import ExecutionFuture
 from amltk.cpus import cpu_count
 from amltk.deaths import MemoryKills
 from amltk.preparation import numerical_threads, python_executable
@@ -126,7 +128,7 @@ class LokyExecutor(Executor):
             RuntimeError: The executor was shut down.
             BrokenProcessPool: The initializer failed.
         """
-        future: Future[T] = Future()
+        future: ExecutionFuture[T] = ExecutionFuture()
         self._check_open()
         try:
             call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
@@ -269,11 +271,11 @@ class LokyExecutor(Executor):
         self._ended(call)
         self._dispatch()
 
-    def _settle(self, call: Call, returned: bool | None, data: bytes) -> None:
-        if returned is None:
-            self._break(call, load_exception(data))
+    def _settle(self, call: Call, begun: bool, data: bytes) -> None:
+        if begun:
+            call.settle(data)
         else:
-            call.settle(returned, data)
+            self._break(call, load_exception(data))
 
     def _break(self, call: Call, cause: BaseException) -> None:
         with self._changed:
@@ -292,6 +294,9 @@ class LokyExecutor(Executor):
                 call.moved = True
                 self._waiting.appendleft(call)
                 return
+        if death.started is not None:
+            ago = time.time() - death.started
+            call.started(host=platform.node(), pid=death.pid, ago=ago)
         if self._killed:
             call.fail(killed(call))
             return

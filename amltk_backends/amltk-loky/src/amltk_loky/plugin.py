@@ -26,6 +26,7 @@ class Loky(Backend):
         needs_pickling=True,
         takes_any_function=True,
         carries_any_exception=True,
+        reports_execution=True,
     )
 
     def __init__(

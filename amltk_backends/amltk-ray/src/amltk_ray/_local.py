@@ -125,6 +125,10 @@ class LocalCluster:
                 return int(path.name)
         return None
 
+    def seconds_since(self, pid: int) -> float:
+        """Return how long ago a worker has begun its latest task."""
+        return time.time() - (Path(self.home) / _worker.BEGUN / str(pid)).stat().st_mtime
+
     def autopsy(self, pid: int) -> Death:
         """Return what is known of a worker that has just died; waits for its nanny for a moment."""
         end = time.monotonic() + _BURIAL

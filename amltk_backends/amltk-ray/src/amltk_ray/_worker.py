@@ -16,39 +16,21 @@ import contextlib
 import faulthandler
 import os
 import signal
-import struct
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import ray
 
 from amltk.preparation import child_path
 from amltk.remote import run_call
 
-_HEAD = struct.Struct("<?d")
-
 BEGUN = "begun"
 """The folder of a cluster of ours in which a file, named as a worker's pid, has the id of its latest task of Ray's."""
 NOTES = "notes"
 """The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
-
-
-class Outcome(NamedTuple):
-    """What came of a call.
-
-    Attributes:
-        returned: Whether the call has returned, and not raised.
-        data: What it returned, or its exception, as `run_call` returns it.
-        seconds: How long it took.
-    """
-
-    returned: bool
-    data: memoryview
-    seconds: float
 
 
 class _State:
@@ -88,21 +70,13 @@ def run(data: bytes, home: str | None, path: list[str]) -> bytes:
         home: Of a cluster of ours, on this machine; None in one that exists.
         path: Where the program imports from, its Python aside.
     """
-    began = time.perf_counter()
     if path is not _State.path:
         _State.path = path
         sys.path += [each for each in path if each not in sys.path]
     if home is not None:
         _note(home)
     with _ended_by_signals():
-        returned, outcome = run_call(data)
-    return _HEAD.pack(returned, time.perf_counter() - began) + outcome
-
-
-def read(outcome: bytes) -> Outcome:
-    """Read what `run` has returned."""
-    returned, seconds = _HEAD.unpack_from(outcome)
-    return Outcome(returned, memoryview(outcome)[_HEAD.size :], seconds)
+        return run_call(data)
 
 
 def _note(home: str) -> None:

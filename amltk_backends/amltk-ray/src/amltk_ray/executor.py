@@ -25,9 +25,10 @@ from typing import Any, ParamSpec, TypeVar
 import ray
 from ray import exceptions
 
+from amltk.backend import ExecutionFuture
 from amltk.deaths import MemoryKills
 from amltk.exceptions import NotSupportedError, text_of
-from amltk.remote import dump_call
+from amltk.remote import dump_call, read_outcome
 from amltk_ray import _errors, _local, _worker
 from amltk_ray._call import Call
 from amltk_ray._connection import connect
@@ -119,7 +120,7 @@ class RayExecutor(Executor):
         Raises:
             RuntimeError: The executor was shut down.
         """
-        future: Future[T] = Future()
+        future: ExecutionFuture[T] = ExecutionFuture()
         self._check_open()
         try:
             call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
@@ -245,27 +246,36 @@ class RayExecutor(Executor):
     def _arrived(self, call: Call, arrived: Future[bytes]) -> None:
         error = arrived.exception()
         if error is None:
-            outcome = _worker.read(arrived.result())
+            outcome = arrived.result()
+            seconds = read_outcome(outcome).execution.duration or 0.0
             # Ray is quicker if it has the next calls already. But what Ray has can't be cancelled any more, so that has
             # to be done soon, and a short call is no promise that the next ones are.
-            soon = int(_AHEAD_SECONDS / max(outcome.seconds, 1e-6)) * max(self._slots, 1)
+            soon = int(_AHEAD_SECONDS / max(seconds, 1e-6)) * max(self._slots, 1)
             self._ahead = min(self._ahead + 1, soon, _AHEAD)
-            self._ended(call, call.settle, outcome.returned, outcome.data)
+            self._ended(call, call.settle, outcome)
         elif isinstance(error, _DEATHS) and not self._killed:
             bury = functools.partial(self._bury, call, error)  # which waits for a moment, and others go on
             threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
         elif self._killed:
+            self._note_begun(call)
             self._ended(call, call.fail, _errors.killed(call))
         else:
             failure = _errors.given_up(call, error)
             failure.__cause__ = error
             self._ended(call, call.fail, failure)
 
+    def _note_begun(self, call: Call) -> int | None:
+        """Note when a call has begun whose worker is gone, and return the process; None if nobody knows."""
+        pid = self._local.pid(call.ref.task_id().hex()) if self._local else None
+        if self._local and pid is not None:
+            call.started(host=platform.node(), pid=pid, ago=self._local.seconds_since(pid))
+        return pid
+
     def _bury(self, call: Call, error: BaseException) -> None:
         death, host, said = Death(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
-            pid = self._local.pid(call.ref.task_id().hex())
+            pid = self._note_begun(call)
             death, host = self._local.autopsy(pid) if pid is not None else death, platform.node()
             if memory is None:
                 memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False

@@ -32,6 +32,7 @@ class Ray(Backend):
         crosses_machines=True,
         takes_any_function=True,
         carries_any_exception=True,
+        reports_execution=True,
     )
 
     def __init__(

@@ -12,7 +12,7 @@
 | `fingerprint`, `annotations` | whether a global has changed; what annotations name |
 """
 
-from amltk.remote.calls import RemoteCall, dump_call, run_call
+from amltk.remote.calls import Outcome, RemoteCall, dump_call, read_outcome, run_call
 from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
 from amltk.remote.pickling import Dumps, Loads, dumps, dumps_result, loads
 from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
@@ -20,6 +20,7 @@ from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 __all__ = [
     "Dumps",
     "Loads",
+    "Outcome",
     "PackedException",
     "RemoteCall",
     "dump_call",
@@ -29,6 +30,7 @@ __all__ = [
     "load_exception",
     "loads",
     "pack_exception",
+    "read_outcome",
     "run_call",
     "unpicklable_call",
     "unpicklable_result",

@@ -4,7 +4,7 @@
 
     call = RemoteCall(future, ..., dump_call(...))
     call.data ─────────────── as the backend sends it ──────> run_call(call.data)
-    call.settle(*outcome) <── as the backend sends it ─────── outcome: whether it returned, and what, pickled
+    call.settle(outcome) <─── as the backend sends it ─────── outcome: what came of it, and its execution
 
 Nothing that a call is, raises or returns makes `run_call` or `settle` raise: it all ends in the call's future.
 """
@@ -14,19 +14,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
+import struct
 import sys
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import InvalidStateError
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+from amltk.backend import Execution, ExecutionFuture
 from amltk.calls import describe_call, name_of
+from amltk.deaths import peak_memory
 from amltk.exceptions import add_note
 from amltk.remote.exceptions import dump_exception, load_exception
 from amltk.remote.pickling import Dumps, dumps, dumps_result, loads
 from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
 
 _log = logging.getLogger("amltk")
+
+_HEAD = struct.Struct("<?ddQQH")  # returned, started, seconds, pid, peak memory, length of the host
 
 
 def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], dumps: Dumps = dumps) -> bytes:
@@ -42,20 +49,48 @@ def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         raise unpicklable_call(error, fn, args, kwargs, dumps) from error
 
 
-def run_call(data: bytes, dumps: Dumps = dumps_result) -> tuple[bool, bytes]:
+def run_call(data: bytes, dumps: Dumps = dumps_result) -> bytes:
     """Run a call of `dump_call`, and flush what it has printed; this never raises.
 
     Returns:
-        Whether the call has returned, and what, pickled; or else its exception, of `dump_exception`.
+        What came of it, for `RemoteCall.settle` or `read_outcome`.
     """
+    started, began = time.time(), time.monotonic()
     try:
-        outcome = True, _run(data, dumps)
+        returned, outcome = True, _run(data, dumps)
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not the worker
-        outcome = False, dump_exception(error, dumps)
+        returned, outcome = False, dump_exception(error, dumps)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
             stream.flush()
-    return outcome
+    host = platform.node().encode()
+    seconds = time.monotonic() - began
+    head = _HEAD.pack(returned, started, seconds, os.getpid(), peak_memory() or 0, len(host))
+    return b"".join((head, host, outcome))
+
+
+class Outcome(NamedTuple):
+    """What came of a call.
+
+    Attributes:
+        returned: Whether the call has returned, and not raised.
+        execution: Where and when it ran.
+        data: What it returned, pickled; or else its exception, of `dump_exception`.
+    """
+
+    returned: bool
+    execution: Execution
+    data: memoryview
+
+
+def read_outcome(outcome: bytes | memoryview) -> Outcome:
+    """Read what `run_call` has returned; nothing is unpickled."""
+    view = memoryview(outcome)
+    returned, started, seconds, pid, memory, length = _HEAD.unpack_from(view)
+    end = _HEAD.size + length
+    host = str(view[_HEAD.size : end], "utf-8")
+    execution = Execution(host=host, pid=pid, started=started, duration=seconds, peak_memory=memory or None)
+    return Outcome(returned, execution, view[end:])
 
 
 def _run(data: bytes, dumps: Dumps) -> bytes:
@@ -76,19 +111,20 @@ class RemoteCall:
     """A call and the future that waits for it; to be extended by what a backend notes of each.
 
     Attributes:
-        future: Of the caller's.
+        future: Of the caller's; its `execution` is set here.
         fn: What is called, with `args` and `kwargs`: here only to name it when it fails.
         args: See above.
         kwargs: See above.
         data: The call, of `dump_call`.
     """
 
-    future: Future[Any]
+    future: ExecutionFuture[Any]
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     data: bytes = field(repr=False)
     _wanted: bool | None = field(default=None, init=False, repr=False)
+    _began: float = field(default=0.0, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -105,16 +141,41 @@ class RemoteCall:
             self._wanted = self.future.set_running_or_notify_cancel()
         return self._wanted
 
+    def started(
+        self, *, host: str, pid: int | None = None, worker: str = "", at: float | None = None, ago: float = 0.0
+    ) -> None:
+        """Set the future's `execution`, where one can tell that a worker has begun the call.
+
+        What the worker measures comes with its outcome. This is for the time before, and for a call whose worker dies.
+
+        Args:
+            host: The worker's machine.
+            pid: Its process.
+            worker: Its name, which the execution of the outcome gets as well.
+            at: When, by the clock of the worker's machine; by default, by that of this one.
+            ago: So many seconds ago, by the monotonic clock of this machine.
+        """
+        self._began = time.monotonic() - ago
+        self.future.execution = Execution(
+            host=host, pid=pid, worker=worker, started=time.time() - ago if at is None else at
+        )
+
     def fail(self, error: BaseException) -> None:
         """Have the future raise `error`, if it is wanted."""
+        execution = self.future.execution
+        if execution is not None and execution.duration is None:
+            self.future.execution = replace(execution, duration=time.monotonic() - self._began)
         self._end(self.future.set_exception, error)
 
     def succeed(self, result: object) -> None:
         """Have the future return `result`, if it is wanted."""
         self._end(self.future.set_result, result)
 
-    def settle(self, returned: bool, data: bytes | memoryview) -> None:
+    def settle(self, outcome: bytes | memoryview) -> None:
         """End the future with what `run_call` returned; what raises when it is unpickled is the call's exception."""
+        returned, execution, data = read_outcome(outcome)
+        known = self.future.execution
+        self.future.execution = execution if known is None else replace(execution, worker=known.worker)
         if not returned:
             self.fail(load_exception(data))
             return
