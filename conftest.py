@@ -23,6 +23,23 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--all`."""
+    parser.addoption("--all", action="store_true", help="run the tests that are marked `thorough`, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the thorough tests, unless all are asked for, or their file is named."""
+    if config.option.all:
+        return
+    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args}
+    left_out = [item for item in items if item.get_closest_marker("thorough") and item.path not in named]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+
+
 def pytest_configure() -> None:
     """Undo what a shell, or `nohup`, does to programs in the background: they, and what they start, ignore these."""
     for number, handler in [
@@ -34,13 +51,16 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
-def pytest_report_header() -> list[str]:
-    """Say which libraries this Python does without: they have no release for it, so ours do not ask for them there."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the libraries that have no release for this Python, so that ours do not ask for them there."""
     ours = [each for each in distributions() if each.metadata["Name"].startswith("amltk")]
     needs = [(each.metadata["Name"], Requirement(need)) for each in ours for need in each.requires or ()]
     missing = [f"{need.name} of {name}" for name, need in needs if need.marker and not _holds(need.marker)]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return [f"not to be had for Python {version}, so not tested: {', '.join(missing)}"] if missing else []
+    header = [] if config.option.all else ["without the thorough tests of the folders; --all runs them"]
+    if missing:
+        header.append(f"no release for Python {version}, so not tested: {', '.join(missing)}")
+    return header
 
 
 def _holds(marker: Marker) -> bool:

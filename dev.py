@@ -2,11 +2,12 @@
 """Run one of the repository's jobs, in an environment of its own that is set up when it is needed.
 
     python3 dev.py digits [ARG...]    the example: a search over scikit-learn pipelines
-    python3 dev.py test   [ARG...]    the tests; arguments go to pytest
+    python3 dev.py test   [ARG...]    the quick tests, or all with --all; arguments go to pytest
     python3 dev.py tox    [ARG...]    tox, for everything else: `tox list` tells what there is
 
-Needs Python 3.11 or newer and nothing else. Environments are made below `.venv/` in the checkout, and nothing outside
-of it changes. A job whose requirements have not changed starts at once.
+Needs Python 3.11 or newer and nothing else: it installs tox below `.venv/` in the checkout, and tox makes the
+environments that tox.ini defines, below `.tox/`. Nothing outside of these two folders changes. A job whose requirements
+have not changed starts at once.
 """
 
 # This part must run on any Python 3, and the whole file parse there: whoever has only an old one is told so.
@@ -26,30 +27,16 @@ if sys.version_info < (3, 11):  # noqa: UP036 - it may well be
 
 import hashlib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
-FOLDERS = sorted(str(p.parent.relative_to(ROOT)) for p in ROOT.glob("amltk_*/**/pyproject.toml"))
+TOX = ROOT / ".venv" / "tox"
 
-
-class Job(NamedTuple):
-    """What runs, with which dependency groups of the root pyproject, and which of our distributions."""
-
-    groups: list[str]
-    ours: list[str]
-    command: list[str]
-
-
-PROCESSES, LIMITER, PYNISHER = (
-    "amltk_backends/amltk-processes",
-    "amltk_plugins/amltk-call-limiter",
-    "amltk_plugins/amltk-pynisher",
-)
+# What the Python of an environment runs; tox.ini defines the environment, under the same name.
 JOBS = {
-    "digits": Job(["build", "examples"], ["amltk_core", PROCESSES, LIMITER, PYNISHER], ["examples/tune_digits.py"]),
-    "test": Job(["build", "test"], [".", *FOLDERS], ["-m", "pytest", "-n", "2", "--dist", "loadfile"]),
-    "tox": Job(["tox"], [], ["-m", "tox"]),
+    "digits": ["examples/tune_digits.py"],
+    "test": ["-m", "pytest", "-n", "2", "--dist", "loadfile"],
 }
 
 # What leads pip or Python out of the environment, whoever set it.
@@ -60,14 +47,6 @@ SLOW = ("PYTHONDONTWRITEBYTECODE",)
 
 # Only what is run gets compiled, when it is: that halves the time.
 PIP_OPTIONS = ("-qq", "--no-compile")
-
-
-def requirements(job: Job) -> list[str]:
-    """Return all that the job needs from an index. Not left to pip: the one that a Python brings knows no groups."""
-    pyprojects = {folder: tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in (".", *job.ours)}
-    found = [need for group in job.groups for need in pyprojects["."]["dependency-groups"][group]]
-    found += [need for folder in job.ours for need in pyprojects[folder]["project"]["dependencies"]]
-    return [need for need in found if not need.startswith("amltk")]
 
 
 def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
@@ -103,41 +82,63 @@ def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
     )
 
 
-def set_up(name: str, job: Job, environ: dict[str, str]) -> Path:
-    """Return the Python of the job's environment, which is made anew if anything that it rests on has changed."""
-    env = ROOT / ".venv" / name
-    python = env / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    rests_on = [Path(__file__), *(ROOT / folder / "pyproject.toml" for folder in (".", *FOLDERS))]
-    digest = hashlib.sha256(f"{sys.version} {sys.executable} {ROOT}".encode())
-    for path in rests_on:
-        digest.update(path.read_bytes())
-    stamp = env / "complete"  # written last: what was interrupted is made again
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
-        return python
+def python_of(env: Path) -> Path:
+    """Return the Python of an environment."""
+    return env / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
-    print(f"Setting up {env} (this may take a minute)", file=sys.stderr, flush=True)
-    install = create(env, python, environ)
-    # None of ours is on an index, where `amltk` is another project: ours come from their folders alone.
-    ours = [argument for folder in job.ours for argument in ("--editable", folder)]
-    commands = [requirements(job), ["--no-index", "--no-deps", "--no-build-isolation", *ours]]
-    for arguments in commands if ours else commands[:1]:
-        if subprocess.call([*install, *arguments], env=environ, cwd=ROOT):
-            sys.exit("Could not install what is needed; see above.")
-    stamp.write_text(digest.hexdigest())
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Return a text that changes with the files, the Python and the place of the checkout."""
+    digest = hashlib.sha256(f"{sys.version} {sys.executable} {ROOT}".encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def set_up_tox(environ: dict[str, str]) -> Path:
+    """Return the Python that has tox, which is installed when it is not there as pyproject.toml wants it."""
+    python = python_of(TOX)
+    digest = digest_of([Path(__file__), ROOT / "pyproject.toml"])
+    stamp = TOX / "complete"  # written last: an interrupted installation begins again
+    if not (stamp.exists() and stamp.read_text() == digest):
+        print(f"Setting up {TOX}", file=sys.stderr, flush=True)
+        needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["tox"]
+        if subprocess.call([*create(TOX, python, environ), *needs], env=environ):
+            sys.exit("Could not install tox; see above.")
+        stamp.write_text(digest)
     return python
+
+
+def set_up(name: str, tox: Path, environ: dict[str, str]) -> Path:
+    """Return the Python of an environment of tox, made anew when anything has changed that it rests on."""
+    env = ROOT / ".tox" / name
+    digest = digest_of(
+        [Path(__file__), ROOT / "tox.ini", ROOT / "pyproject.toml", *sorted(ROOT.glob("amltk_*/**/pyproject.toml"))]
+    )
+    stamp = env / "complete"
+    if not (stamp.exists() and stamp.read_text() == digest):
+        print(f"Setting up {env} (this may take a minute)", file=sys.stderr, flush=True)
+        command = [str(tox), "-m", "tox", "run", "-q", "--recreate", "--notest", "-e", name]
+        if subprocess.call(command, env=environ, cwd=ROOT):
+            sys.exit("Could not set up the environment; see above.")
+        stamp.write_text(digest)
+    return python_of(env)
 
 
 def main() -> None:
     """Run the job that the command line names, with the rest of it as its arguments."""
-    if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
+    if len(sys.argv) < 2 or sys.argv[1] not in {*JOBS, "tox"}:
         sys.exit(__doc__)
     name, *arguments = sys.argv[1:]
     environ = {key: value for key, value in os.environ.items() if key not in ASTRAY + SLOW}
     environ["PIP_USER"] = "0"  # also if a configuration file says otherwise
-    python = set_up(name, JOBS[name], environ)
+    python = set_up_tox(environ)
+    command = ["-m", "tox"]
+    if name in JOBS:  # run here, not by tox: Ctrl-C, debuggers and the live display then have the terminal
+        python, command = set_up(name, python, environ), JOBS[name]
     environ |= {"VIRTUAL_ENV": str(python.parent.parent), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     os.chdir(ROOT)
-    os.execve(python, [str(python), *JOBS[name].command, *arguments], environ)
+    os.execve(python, [str(python), *command, *arguments], environ)
 
 
 if __name__ == "__main__":

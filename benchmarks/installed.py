@@ -17,7 +17,7 @@ import amltk_threads
 
 _OURS = {
     "amltk-core": (amltk, ""),
-    "amltk-threads": (amltk_threads, "[amltk]\nthreads = amltk_threads.plugin\n"),
+    "amltk-threads": (amltk_threads, "[amltk.backends]\nthreads = amltk_threads.plugin\n"),
     "pluggy": (pluggy, ""),
 }
 
@@ -34,7 +34,7 @@ def environment(distributions: int, backends: int) -> tempfile.TemporaryDirector
     for number in range(len(_OURS), distributions):
         name = f"somebodys-{number}"
         script = f"[console_scripts]\n{name} = somebodys_{number}:main\n" * (number % 3 == 0)
-        backend = f"[amltk]\nbackend_{number} = somebodys_{number}.plugin\n"
+        backend = f"[amltk.backends]\nbackend_{number} = somebodys_{number}.plugin\n"
         _install(Path(folder.name), name, script + backend * (number < len(_OURS) + backends - 1))
     return folder
 

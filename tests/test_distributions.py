@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from amltk.known import KNOWN_BACKENDS
+
 ROOT = Path(__file__).resolve().parent.parent
 UMBRELLA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = sorted(path.parent for path in ROOT.glob("amltk_*/**/pyproject.toml"))
@@ -87,8 +89,11 @@ def test_no_distribution_needs_the_umbrella(folder):
 def test_a_plugin_registers_under_its_own_name(folder):
     if folder.name in {"amltk_core", "amltk-dask-jobqueue"}:  # which others build on
         return
-    expected = {folder.name.removeprefix("amltk-"): f"{folder.name.replace('-', '_')}.plugin"}
-    assert PYPROJECTS[folder]["project"]["entry-points"]["amltk"] == expected
+    name, package = folder.name.removeprefix("amltk-"), folder.name.replace("-", "_")
+    group = "amltk.backends" if name in KNOWN_BACKENDS else "amltk.task_plugins"
+    (entry,) = PYPROJECTS[folder]["project"]["entry-points"][group].items()
+    assert entry[0] == name
+    assert entry[1].startswith(package)
 
 
 def test_the_umbrella_and_its_extras_name_everything():
@@ -109,7 +114,8 @@ def test_the_umbrella_and_its_extras_name_everything():
 
 def test_uv_and_tox_take_all_of_ours_from_their_folders():
     assert UMBRELLA["tool"]["uv"]["sources"] == {name: {"workspace": True} for name in NAMES}
-    edited = re.findall(r"^ *-e (\S+)$", (ROOT / "tox.ini").read_text(), re.MULTILINE)
+    everywhere = (ROOT / "tox.ini").read_text().partition("[testenv]")[2].partition("[testenv:")[0]
+    edited = re.findall(r"^ *-e (\S+)$", everywhere, re.MULTILINE)
     assert sorted(edited) == sorted([".[all]", *(str(folder.relative_to(ROOT)) for folder in FOLDERS)])
 
 

@@ -22,7 +22,7 @@ def generator():
 
 @pytest.fixture
 def write(tmp_path):
-    """Return a function that makes a module of some source, and returns its `create`."""
+    """Return a function that makes a module of some source, in which `create` takes the options of a backend."""
 
     def make(source):
         path = tmp_path / "their_plugin.py"
@@ -30,7 +30,7 @@ def write(tmp_path):
         spec = importlib.util.spec_from_file_location("their_plugin", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.create
+        return type("Thing", (), {"__init__": module.create})
 
     return make
 
@@ -70,7 +70,7 @@ def test_a_stub_that_is_not_up_to_date_fails_the_check_shows_why_and_is_mended(
 
 
 def test_every_kind_of_parameter_and_default(generator, write):
-    create = write("""
+    backend = write("""
 from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
@@ -81,11 +81,11 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 def create(
-    n: int, /, text: str = 'a "b"', folder: str | Path | os.PathLike[str] = Path(), *more: Fraction,
+    self, n: int, /, text: str = 'a "b"', folder: str | Path | os.PathLike[str] = Path(), *more: Fraction,
     flag: bool = True, backend: Backend | None = None, make: Callable[..., Mapping[str, Any]] = dict, **options: object
 ) -> None: ...
 """)
-    assert generator.stub([("thing", create)]) == (
+    assert generator.stub([("thing", backend)]) == (
         generator.HEAD
         + """
 import os
@@ -115,25 +115,25 @@ class Constructors:
 
 
 def test_keyword_only_and_positional_only_marks(generator, write):
-    create = write("from __future__ import annotations\ndef create(a: int, /, *, b: int): ...\n")
-    assert "cls,\n        a: int,\n        /,\n        *,\n        b: int,\n" in generator.declare("thing", create)
-    create = write("from __future__ import annotations\ndef create(a: int, /): ...\n")
-    assert generator.declare("thing", create).endswith("a: int,\n        /,\n    ) -> Self: ...\n")
-    create = write("def create(): ...\n")
-    assert generator.declare("thing", create) == "    @classmethod\n    def with_thing(cls) -> Self: ...\n"
+    backend = write("from __future__ import annotations\ndef create(self, a: int, /, *, b: int): ...\n")
+    assert "cls,\n        a: int,\n        /,\n        *,\n        b: int,\n" in generator.declare("thing", backend)
+    backend = write("from __future__ import annotations\ndef create(self, a: int, /): ...\n")
+    assert generator.declare("thing", backend).endswith("a: int,\n        /,\n    ) -> Self: ...\n")
+    backend = write("def create(self): ...\n")
+    assert generator.declare("thing", backend) == "    @classmethod\n    def with_thing(cls) -> Self: ...\n"
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def create(a): ...", "a of with_thing has no annotation"),
-        ("def create(a: int): ...", "a of with_thing has no annotation, or one that is no text"),
+        ("def create(self, a): ...", "a of with_thing has no annotation"),
+        ("def create(self, a: int): ...", "a of with_thing has no annotation, or one that is no text"),
         (
-            "from __future__ import annotations\nif 0:\n    from dask import Client\ndef create(a: Client): ...",
+            "from __future__ import annotations\nif 0:\n    from dask import Client\ndef create(self, a: Client): ...",
             "uses Client",
         ),
-        ("from __future__ import annotations\nMine = int\ndef create(a: Mine): ...", "uses Mine"),
-        ("from __future__ import annotations\nimport typing as t\ndef create(a: t.Any): ...", "uses t"),
+        ("from __future__ import annotations\nMine = int\ndef create(self, a: Mine): ...", "uses Mine"),
+        ("from __future__ import annotations\nimport typing as t\ndef create(self, a: t.Any): ...", "uses t"),
     ],
 )
 def test_what_a_stub_of_the_core_cannot_say_is_refused(generator, write, source, said):

@@ -16,10 +16,10 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+from amltk.installed import BACKENDS
 from amltk.plugins import plugin_manager
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,22 +35,22 @@ def our_backends() -> list[str]:
     """Return the names of the backends in this repository, by the entry points of their distributions."""
     projects = sorted((ROOT / "amltk_backends").glob("*/pyproject.toml"))
     entry_points = [tomllib.loads(p.read_text(encoding="utf-8"))["project"].get("entry-points", {}) for p in projects]
-    return [name for groups in entry_points for name in groups.get("amltk", ())]
+    return [name for groups in entry_points for name in groups.get(BACKENDS, ())]
 
 
-def stub(constructors: Iterable[tuple[str, Callable[..., Any]]]) -> str:
-    """Return the stub for these names and functions that make executors."""
+def stub(constructors: Iterable[tuple[str, type]]) -> str:
+    """Return the stub for these names and classes of backends."""
     imports = {("typing", "Self")}
     methods: list[str] = []
-    for name, create in constructors:
-        methods.append(declare(name, create))
-        imports.update(needed_imports(create))
+    for name, backend in constructors:
+        methods.append(declare(name, backend))
+        imports.update(needed_imports(backend))
     return f"{HEAD}\n{write_imports(imports)}\nclass Constructors:\n{''.join(methods)}"
 
 
-def declare(name: str, create: Callable[..., Any]) -> str:
+def declare(name: str, backend: type) -> str:
     """Return the declaration of one constructor."""
-    parameters = list(inspect.signature(create).parameters.values())
+    parameters = list(inspect.signature(backend).parameters.values())
     written = ["cls"]
     for number, parameter in enumerate(parameters):
         before = parameters[number - 1].kind if number else None
@@ -93,31 +93,41 @@ def default_of(parameter: inspect.Parameter) -> str:
     return f" = {parameter.default!r}" if simple else " = ..."
 
 
-def needed_imports(create: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """Yield module and name of what the annotations of a function use; the name is "" for the module itself.
+def needed_imports(backend: type) -> Iterator[tuple[str, str]]:
+    """Yield module and name of what the annotations of a constructor use; the name is "" for the module itself.
 
     Raises:
         CannotDeclareError: It comes from neither the standard library nor the core.
     """
-    source = inspect.getsourcefile(create)
-    assert source is not None
     imported: dict[str, tuple[str, str]] = {}
-    for node in ast.walk(ast.parse(Path(source).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            imported |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
-        elif isinstance(node, ast.Import):
-            imported |= {alias.asname or alias.name.partition(".")[0]: (alias.name, "") for alias in node.names}
-    annotations = [annotation_of(create.__name__, each) for each in inspect.signature(create).parameters.values()]
+    for base in reversed(backend.__mro__):  # a base class may have options of its own
+        if base is not object and "__init__" in vars(base):
+            source = inspect.getsourcefile(vars(base)["__init__"])
+            assert source is not None
+            imported |= imports_of(Path(source))
+    annotations = [annotation_of(backend.__name__, each) for each in inspect.signature(backend).parameters.values()]
     nodes = [node for text in annotations for node in ast.walk(ast.parse(text, mode="eval"))]
     for used in sorted({node.id for node in nodes if isinstance(node, ast.Name)} - set(dir(builtins))):
         module, name = imported.get(used, ("", ""))
         if module.partition(".")[0] not in {*sys.stdlib_module_names, "amltk"} or used not in {name, module}:
             msg = (
-                f"An annotation of {create.__qualname__} in {source} uses {used}. A stub of the core imports what the "
-                "standard library and the core itself have, by their own names; write Any for anything else."
+                f"An annotation of {backend.__qualname__} in {backend.__module__} uses {used}. A stub of the core "
+                "imports what the standard library and the core itself have, by their own names; write Any for "
+                "anything else."
             )
             raise CannotDeclareError(msg)
         yield module, name
+
+
+def imports_of(source: Path) -> dict[str, tuple[str, str]]:
+    """Return what a module imports: by its name there, module and name."""
+    imported: dict[str, tuple[str, str]] = {}
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            imported |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.asname or alias.name.partition(".")[0]: (alias.name, "") for alias in node.names}
+    return imported
 
 
 def write_imports(imports: Iterable[tuple[str, str]]) -> str:
@@ -139,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it is not up to date")
     check = parser.parse_args(arguments).check
     manager = plugin_manager()
-    text = stub((name, manager.backend(name).create) for name in our_backends())
+    text = stub((name, manager.backend(name)) for name in our_backends())
     before = STUB.read_text(encoding="utf-8") if STUB.is_file() else ""
     if before == text:
         return 0

@@ -13,8 +13,7 @@ import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
-from amltk.backend import Backend, Capabilities, Examination, Execution, ExecutionTimer
-from amltk.hookspecs import hookimpl
+from amltk.backend import Backend, Capabilities, Execution, ExecutionTimer, HealthCheck
 from amltk.testing import calls
 
 ALL = Capabilities(takes_any_function=True, carries_any_exception=True)
@@ -383,129 +382,115 @@ def end_workers(executor):
         process.join()
 
 
-def takes_an_option(size=1):
-    return threads()
-
-
-def takes_another(sise=1):
-    pass
-
-
-def refuses():
+def refuses(self):
     msg = "nothing is good enough"
     raise ValueError(msg)
 
 
-def examines_at_once():
+def starts_a_process(self):
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def examines_at_once(_):
     found = subprocess.run([sys.executable, "-c", ""], check=False)
-    yield Examination("interpreter", lambda: str(found))
+    yield HealthCheck("interpreter", lambda: str(found))
 
 
-def cleans_up_what_is_not_there():
+def cleans_up_what_is_not_there(_):
     jobs = {}
 
     def submit():
         jobs["mine"] = 3
         return "job 3"
 
-    yield Examination("job", submit, runs=True)
+    yield HealthCheck("job", submit, runs=True)
     del jobs["mine"]
 
 
-def backend(name, create=threads, capabilities=ALL, **options):
-    return Backend(name=name, summary="Wrong.", create=create, capabilities=capabilities, **options)
+def backend(name, make=threads, capabilities=ALL, **methods):
+    """Make the class of a backend, which is found here by its name."""
+    attributes = {"name": name, "summary": "Wrong.", "capabilities": capabilities, "open": lambda self: make()}
+    globals()[name] = type(name, (Backend,), attributes | methods)
 
 
-def of_class(name, cls, capabilities=ALL):
-    return backend(name, lambda: cls(), capabilities)  # noqa: PLW0108 - create has no options
-
-
-BACKENDS = [
-    backend("right"),
-    backend("modest", capabilities=Capabilities()),
-    of_class("no_executor", NoExecutor),
-    of_class("no_future", NoFuture),
-    of_class("never_resolves", NeverResolves),
-    of_class("forgets_one", ForgetsOne),
-    of_class("forgets_the_cancelled", ForgetsTheCancelled),
-    of_class("resolves_twice", ResolvesTwice),
-    of_class("resolves_twice_later", ResolvesTwiceLater),
-    of_class("tries_to_resolve_twice", TriesToResolveTwice),
-    of_class("submit_hangs", SubmitHangs),
-    backend("exits_in_create", lambda: sys.exit("no GPU here")),
-    of_class("leaves_a_daemon", LeavesADaemon),
-    of_class("leaks_a_process", LeaksAProcess),
-    of_class("leaks_a_thread", LeaksAThread),
-    of_class("leaks_a_descriptor", LeaksADescriptor),
-    of_class("swallows_a_keyword", SwallowsAKeyword),
-    of_class("loses_keywords", LosesKeywords),
-    of_class("shares_equal_calls", SharesEqualCalls),
-    of_class("loses_tracebacks", LosesTracebacks),
-    of_class("worker_ends_with_the_program", WorkerEndsWithTheProgram),
-    of_class("takes_an_error_for_a_cancellation", TakesAnErrorForACancellation),
-    of_class("says_cancelled", SaysCancelled),
-    of_class("takes_calls_after_shutdown", TakesCallsAfterShutdown),
-    of_class("does_not_wait", DoesNotWait),
-    of_class("always_waits", AlwaysWaits),
-    of_class("shuts_down_once", ShutsDownOnce),
-    of_class("only_one", OnlyOne),
-    backend("other_options", takes_an_option, check=takes_another),
-    backend("refuses_its_options", check=refuses),
-    backend("examines", examinations=lambda: [Examination("one", lambda: "1"), Examination("two", lambda: "2")]),
-    backend("examines_at_once", examinations=examines_at_once),
-    backend("cleans_up_what_is_not_there", examinations=cleans_up_what_is_not_there),
-    backend("examines_the_same_twice", examinations=lambda: [Examination("home", os.getcwd)] * 2),
-    backend("examines_something_else", examinations=lambda: [os.getcwd]),
-    backend("says_nothing_of_what_it_finds", examinations=lambda: [Examination("home", lambda: None)]),
-    backend("finds_fault", examinations=lambda: [Examination("home", lambda: str(1 / 0))]),
-    # Lies
-    of_class("lies_blocks_the_run", InTheCaller),
-    backend(
-        "lies_stops_running_work",
-        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, stops_running_work=True),
-        kill=lambda _: None,
-    ),
-    backend(
-        "leaves_children",
-        standard_processes,
-        Capabilities(stops_running_work=True, needs_pickling=True),
-        kill=end_workers,
-    ),
-    backend(
-        "lies_survives_dead_worker",
-        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, survives_dead_worker=True),
-    ),
-    backend(
-        "lies_accepts_options",
-        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
-    ),
-    backend(
-        "enforces_no_timeouts",
-        EnforcesNothing,
-        Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
-    ),
-    of_class("lies_reports_execution", Wrong, EXECUTION),
-    of_class("reports_execution", WithExecution, EXECUTION),
-    of_class("knows_nothing", KnowsNothing, EXECUTION),
-    of_class("knows_no_end", KnowsNoEnd, EXECUTION),
-    of_class("knows_another_process", KnowsAnotherProcess, EXECUTION),
-    of_class("knows_another_time", KnowsAnotherTime, EXECUTION),
-    of_class("counts_the_call_as_instant", CountsTheCallAsInstant, EXECUTION),
-    of_class("knows_too_early", KnowsTooEarly, EXECUTION),
-    of_class("ignores_options", IgnoresOptions),
-    of_class("calls_in_another_way", CallsInAnotherWay),
-    of_class("hides_options", EnforcesNothing),
-    of_class("lies_needs_pickling", Pickles, Capabilities(carries_any_exception=True)),
-    backend(
-        "lies_crosses_machines",
-        capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, crosses_machines=True),
-    ),
-    of_class("lies_takes_any_function", Pickles, Capabilities(needs_pickling=True, takes_any_function=True)),
-    of_class("lies_carries_any_exception", PicklesExceptions),
-]
-
-
-@hookimpl
-def amltk_register_backends(register):
-    for each in BACKENDS:
-        register(each)
+backend("right")
+backend("modest", capabilities=Capabilities())
+backend("no_executor", NoExecutor)
+backend("no_future", NoFuture)
+backend("never_resolves", NeverResolves)
+backend("forgets_one", ForgetsOne)
+backend("forgets_the_cancelled", ForgetsTheCancelled)
+backend("resolves_twice", ResolvesTwice)
+backend("resolves_twice_later", ResolvesTwiceLater)
+backend("tries_to_resolve_twice", TriesToResolveTwice)
+backend("submit_hangs", SubmitHangs)
+backend("exits_in_open", lambda: sys.exit("no GPU here"))
+backend("leaves_a_daemon", LeavesADaemon)
+backend("leaks_a_process", LeaksAProcess)
+backend("leaks_a_thread", LeaksAThread)
+backend("leaks_a_descriptor", LeaksADescriptor)
+backend("swallows_a_keyword", SwallowsAKeyword)
+backend("loses_keywords", LosesKeywords)
+backend("shares_equal_calls", SharesEqualCalls)
+backend("loses_tracebacks", LosesTracebacks)
+backend("worker_ends_with_the_program", WorkerEndsWithTheProgram)
+backend("takes_an_error_for_a_cancellation", TakesAnErrorForACancellation)
+backend("says_cancelled", SaysCancelled)
+backend("takes_calls_after_shutdown", TakesCallsAfterShutdown)
+backend("does_not_wait", DoesNotWait)
+backend("always_waits", AlwaysWaits)
+backend("shuts_down_once", ShutsDownOnce)
+backend("only_one", OnlyOne)
+backend("starts_in_init", __init__=starts_a_process)
+backend("refuses_its_options", __init__=refuses)
+backend("examines", health_checks=lambda _: [HealthCheck("one", lambda: "1"), HealthCheck("two", lambda: "2")])
+backend("examines_at_once", health_checks=examines_at_once)
+backend("cleans_up_what_is_not_there", health_checks=cleans_up_what_is_not_there)
+backend("examines_the_same_twice", health_checks=lambda _: [HealthCheck("home", os.getcwd)] * 2)
+backend("examines_something_else", health_checks=lambda _: [os.getcwd])
+backend("says_nothing_of_what_it_finds", health_checks=lambda _: [HealthCheck("home", lambda: None)])
+backend("finds_fault", health_checks=lambda _: [HealthCheck("home", lambda: str(1 / 0))])
+# Lies
+backend("lies_blocks_the_run", InTheCaller)
+backend(
+    "lies_stops_running_work",
+    capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, stops_running_work=True),
+    kill=lambda *_: None,
+)
+backend(
+    "leaves_children",
+    standard_processes,
+    Capabilities(stops_running_work=True, needs_pickling=True),
+    kill=lambda _, executor: end_workers(executor),
+)
+backend(
+    "lies_survives_dead_worker",
+    capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, survives_dead_worker=True),
+)
+backend(
+    "lies_accepts_options",
+    capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
+)
+backend(
+    "enforces_no_timeouts",
+    EnforcesNothing,
+    Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
+)
+backend("lies_reports_execution", Wrong, EXECUTION)
+backend("reports_execution", WithExecution, EXECUTION)
+backend("knows_nothing", KnowsNothing, EXECUTION)
+backend("knows_no_end", KnowsNoEnd, EXECUTION)
+backend("knows_another_process", KnowsAnotherProcess, EXECUTION)
+backend("knows_another_time", KnowsAnotherTime, EXECUTION)
+backend("counts_the_call_as_instant", CountsTheCallAsInstant, EXECUTION)
+backend("knows_too_early", KnowsTooEarly, EXECUTION)
+backend("ignores_options", IgnoresOptions)
+backend("calls_in_another_way", CallsInAnotherWay)
+backend("hides_options", EnforcesNothing)
+backend("lies_needs_pickling", Pickles, Capabilities(carries_any_exception=True))
+backend(
+    "lies_crosses_machines",
+    capabilities=Capabilities(takes_any_function=True, carries_any_exception=True, crosses_machines=True),
+)
+backend("lies_takes_any_function", Pickles, Capabilities(needs_pickling=True, takes_any_function=True))
+backend("lies_carries_any_exception", PicklesExceptions)

@@ -1,4 +1,4 @@
-"""The contract of a backend: what its description refuses."""
+"""The contract of a backend: what is refused of a class."""
 
 from __future__ import annotations
 
@@ -8,24 +8,37 @@ from fractions import Fraction
 
 import pytest
 
-from amltk.backend import Backend, CallOptions, Capabilities, Examination
+from amltk.backend import (
+    Backend,
+    CallOptions,
+    Capabilities,
+    HealthCheck,
+    check_backend,
+    description_of,
+    overrides,
+)
 from amltk.exceptions import NotSupportedError
 
 
+class Places(Backend):
+    name = "places"
+    summary = "Places."
+
+    def open(self):
+        return ThreadPoolExecutor()
+
+
 def describe(**changes):
-    description = {
-        "name": "places",
-        "summary": "Places.",
-        "create": ThreadPoolExecutor,
-        "capabilities": Capabilities(),
-    }
-    return Backend(**description | changes)
+    """Return a subclass, if it can serve as a backend."""
+    cls = type("Changed", (Places,), changes)
+    check_backend(cls)
+    return cls
 
 
 def test_a_backend_claims_nothing_by_default():
-    backend = describe()
-    assert not any(dataclasses.astuple(backend.capabilities))
-    assert (backend.kill, backend.check, backend.examinations) == (None, None, None)
+    assert not any(dataclasses.astuple(Places.capabilities))
+    assert not any(overrides(Places, method) for method in ("kill", "health_checks", "job_script"))
+    assert list(Places().health_checks()) == []
 
 
 @pytest.mark.parametrize("name", ["x", "dask_jobqueue", "loky2"])
@@ -39,46 +52,77 @@ def test_names_that_do_not(name):
         describe(name=name)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"create": None}, {"create": "loky"}, {"kill": 9}, {"check": True}, {"examinations": ()}]
-)
+@pytest.mark.parametrize("changes", [{"open": "loky"}, {"kill": 9}, {"health_checks": ()}, {"job_script": "#!/bin/sh"}])
 def test_what_is_called_can_be_called(changes):
-    (field,) = changes
-    with pytest.raises(TypeError, match=rf"^{field}= of backend 'places' must be callable, got"):
+    (method,) = changes
+    with pytest.raises(TypeError, match=rf"^{method} of backend 'places' must be callable, got"):
         describe(**changes)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"summary": None},
+        {"capabilities": {}},
+        {"capabilities": Capabilities},
+        {"needs_main_thread": 1},
+        {"unavailable": None},
+    ],
+)
+def test_attributes_are_of_their_types(changes):
+    (attribute,) = changes
+    with pytest.raises(TypeError, match=rf"^{attribute} of backend 'places' must be "):
+        describe(**changes)
+
+
+def test_a_backend_opens_executors():
+    class Nothing(Backend):
+        name = "nothing"
+        summary = "Nothing."
+
+    with pytest.raises(TypeError, match=r"^Backend 'nothing' has no method open\(\)\.$"):
+        check_backend(Nothing)
+
+
 def test_who_claims_to_stop_what_runs_can_kill():
-    with pytest.raises(ValueError, match="claims stops_running_work but has no kill="):
+    with pytest.raises(ValueError, match=r"claims stops_running_work but has no method kill\(\)"):
         describe(capabilities=Capabilities(stops_running_work=True))
-    describe(capabilities=Capabilities(stops_running_work=True), kill=lambda executor: None)
+    describe(capabilities=Capabilities(stops_running_work=True), kill=lambda self, executor: None)
 
 
-def test_a_description_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        describe().name = "other"
+def test_the_words_of_a_constructor():
+    def init(self):
+        """Run calls in places.
+
+        All of them.
+        """
+
+    assert description_of(describe(__init__=init)) == "Run calls in places.\n\nAll of them."
+    assert description_of(describe(__doc__="Of the class.")) == "Of the class."
+    assert description_of(describe()) == "Places."
+    assert description_of(describe(__init__=lambda self: None, __doc__="Of the class.")) == "Of the class."
 
 
-# What it examines of itself
+# What it checks of itself
 
 
-def test_an_examination_starts_nothing_unless_it_says_so():
-    assert Examination("submit command", str).runs is False
+def test_a_health_check_starts_nothing_unless_it_says_so():
+    assert HealthCheck("submit command", str).runs is False
 
 
 @pytest.mark.parametrize("name", ["", " ", "two\nlines", None, 3])
-def test_an_examination_has_a_name(name):
-    with pytest.raises(ValueError, match=r"^An examination's name is a word or two, as in 'submit command'; got"):
-        Examination(name, str)
+def test_a_health_check_has_a_name(name):
+    with pytest.raises(ValueError, match=r"^A health check's name is a word or two, as in 'submit command'; got"):
+        HealthCheck(name, str)
 
 
-def test_an_examination_can_be_called():
+def test_a_health_check_can_be_called():
     with pytest.raises(
-        TypeError, match=r"^examine= of the examination 'job' must be callable, got 'sbatch' of type str"
+        TypeError, match=r"^check= of the health check 'job' must be callable, got 'sbatch' of type str"
     ):
-        Examination("job", "sbatch")
-    with pytest.raises(TypeError, match=r"^runs= of the examination 'job' must be True or False, got 1 of type int"):
-        Examination("job", str, runs=1)
+        HealthCheck("job", "sbatch")
+    with pytest.raises(TypeError, match=r"^runs= of the health check 'job' must be True or False, got 1 of type int"):
+        HealthCheck("job", str, runs=1)
 
 
 def test_options_of_a_call_are_checked_when_they_are_made():

@@ -34,7 +34,9 @@ def amltk(tmp_path, monkeypatch):
     return run
 
 
-def install(site: Path, distribution: str, name: str, code: str, group: str = "amltk", within: str = "") -> None:
+def install(
+    site: Path, distribution: str, name: str, code: str, group: str = "amltk.backends", within: str = ""
+) -> None:
     """Lay out an installed distribution with one plugin module."""
     module = distribution.replace("-", "_")
     (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
@@ -47,27 +49,24 @@ def install(site: Path, distribution: str, name: str, code: str, group: str = "a
 GOOD = """
     from concurrent.futures import ThreadPoolExecutor
     from amltk.backend import Backend, Capabilities
-    from amltk.hookspecs import hookimpl
 
     print("a plugin that talks when it is imported")
 
-    @hookimpl
-    def amltk_register_backends(register):
-        can = Capabilities(crosses_machines=True)
-        register(Backend(name="good", summary="Good [red]for[/red] all.", create=ThreadPoolExecutor, capabilities=can))
+    class Good(Backend):
+        name = "good"
+        summary = "Good [red]for[/red] all."
+        capabilities = Capabilities(crosses_machines=True)
+
+        def open(self):
+            return ThreadPoolExecutor()
 """
 PLUGIN = '''
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Fair(TaskPlugin):
         """Is fair."""
 
         name = "fair"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Fair)
 '''
 
 
@@ -76,7 +75,7 @@ def rows_of(table: str) -> dict[str, str]:
 
 
 def test_backends_are_listed_with_what_became_of_them(amltk, tmp_path):
-    install(tmp_path, "somebodys-good", "good", GOOD)
+    install(tmp_path, "somebodys-good", "good", GOOD, within=":Good")
     install(tmp_path, "somebodys-bad", "bad", "import a_library_that_is_missing")
     install(tmp_path, "somebodys-off", "off", "raise SystemExit('loaded though disabled')")
     done = amltk("backends", AMLTK_DISABLE_PLUGINS="off")
@@ -95,7 +94,7 @@ def test_backends_are_listed_with_what_became_of_them(amltk, tmp_path):
 
 
 def test_plugins_are_listed_with_what_became_of_them(amltk, tmp_path):
-    install(tmp_path, "somebodys-fair", "fair", PLUGIN)
+    install(tmp_path, "somebodys-fair", "fair", PLUGIN, group="amltk.task_plugins", within=":Fair")
     install(tmp_path, "somebodys-eye", "eye", "1 / 0", group="amltk.observers")
     rows = rows_of(amltk("plugins").stdout)
     assert re.fullmatch(r"fair +ready +somebodys-fair 1\.2 +Is fair\.", rows["fair"])
@@ -104,9 +103,9 @@ def test_plugins_are_listed_with_what_became_of_them(amltk, tmp_path):
 
 
 def test_json_is_for_programs(amltk, tmp_path):
-    install(tmp_path, "somebodys-good", "good", GOOD)
+    install(tmp_path, "somebodys-good", "good", GOOD, within=":Good")
     install(tmp_path, "somebodys-bad", "bad", "1 / 0")
-    install(tmp_path, "somebodys-fair", "fair", PLUGIN)
+    install(tmp_path, "somebodys-fair", "fair", PLUGIN, group="amltk.task_plugins", within=":Fair")
     backends = {row["name"]: row for row in json.loads(amltk("backends", "--json").stdout)}
     assert backends["good"] == {
         "name": "good",

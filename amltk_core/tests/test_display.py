@@ -321,7 +321,7 @@ def test_an_error_in_showing_does_not_end_the_run(scheduler, monkeypatch, caplog
     scheduler.on_future_result(lambda _, result: results.append(result))
     state = scheduler.run(display=True)
     assert (state.code.name, results, len(pictures)) == ("EXHAUSTED", [2], 1)
-    assert [record.getMessage() for record in caplog.records] == ["The run can be shown no longer; it goes on."]
+    assert [record.getMessage() for record in caplog.records] == ["The live display failed; the run continues."]
 
 
 def test_showing_takes_a_tenth_of_the_time_at_most(scheduler, monkeypatch):
@@ -553,7 +553,7 @@ def test_the_terminal_is_given_back_after_an_error(where):
     terminal = in_terminal(code)
     text = "\n".join(terminal.lines)
     assert terminal.status == 0
-    assert "raised: for the test" in text if where == "a callback" else "logged: The run can be shown no" in text
+    assert "raised: for the test" in text if where == "a callback" else "logged: The live display failed" in text
     assert terminal.lines[-1] == "after"
     assert cursor_is_visible(terminal)
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from importlib.metadata import entry_points
 
 import pytest
@@ -19,39 +20,36 @@ from amltk.exceptions import UnknownBackendError
 GOOD = """
     import os, signal, sys, threading, time
     from concurrent.futures import Future, ThreadPoolExecutor
-    from amltk.backend import Backend, Capabilities
-    from amltk.hookspecs import hookimpl
+    from amltk.backend import Backend
 
     print("a plugin that talks")
 
     class Pool(ThreadPoolExecutor):
         pass
 
-    def create(size: int = 1):
-        return Pool(size)
+    class Good(Backend):
+        name = "good"
+        summary = "Good."
 
-    @hookimpl
-    def amltk_register_backends(register):
-        register(Backend(name="good", summary="Good.", create=create, capabilities=Capabilities()))
+        def __init__(self, size: int = 1):
+            self.size = size
+
+        def open(self):
+            return Pool(self.size)
 """
 
 TASK_PLUGIN = """
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Good(TaskPlugin):
         name = "good"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Good)
 """
 
 SUBMIT = "def submit(self, function, *args, **kwargs): "
 
 
 def pool(code: str) -> str:
-    return GOOD.replace("        pass", f"        {code}")
+    return GOOD.replace("        pass", f"        {code}", 1)
 
 
 # What is wrong, the step that fails, and what is said of it.
@@ -59,8 +57,16 @@ FAULTY = {
     "fails on import": ("1 / 0", "load", "ZeroDivisionError: division by zero"),
     "ends the process on import": ("import os; os._exit(3)", "load", "its process ended with exit code 3"),
     "is made for another contract": (GOOD + "    AMLTK_CONTRACT = 2", "load", "made for version 2"),
-    "cannot be made": (GOOD.replace("return Pool(size)", "raise OSError('no place')"), "start", "OSError: no place"),
-    "makes no executor": (GOOD.replace("return Pool(size)", "return 3"), "start", "not a concurrent.futures.Executor"),
+    "cannot be made": (
+        GOOD.replace("return Pool(self.size)", "raise OSError('no place')"),
+        "start",
+        "OSError: no place",
+    ),
+    "makes no executor": (
+        GOOD.replace("return Pool(self.size)", "return 3"),
+        "start",
+        "not a concurrent.futures.Executor",
+    ),
     "does not submit": (pool(SUBMIT + "raise OSError('no way')"), "call", "OSError: no way"),
     "gives a wrong result": (pool(SUBMIT + "f = Future(); f.set_result(5); return f"), "call", "6 * 7 gave 5"),
     "fails the call": (pool(SUBMIT + "return super().submit(divmod, 1, 0)"), "call", "ZeroDivisionError"),
@@ -72,7 +78,7 @@ FAULTY = {
     "dies in a call": (
         pool(SUBMIT + "print('Segmentation fault'); os.kill(os.getpid(), signal.SIGSEGV)"),
         "call",
-        "its process ended with signal SIGSEGV; it said at last: Segmentation fault",
+        "its process ended with signal SIGSEGV; its last output: Segmentation fault",
     ),
     "does not shut down": (pool("def shutdown(self, *args, **kwargs): raise OSError('stuck')"), "stop", "stuck"),
 }
@@ -88,11 +94,11 @@ HANGING = {
             "def shutdown(self, *args, **kwargs): threading.Thread(target=time.sleep, args=(60,), daemon=False).start()"
         ),
         "stop",
-        "its process does not end within 2 s: something of the backend still runs",
+        "its process does not end within 2 s: the backend still runs something",
     ),
 }
 
-INSTALLED = sorted({each.name for each in entry_points(group="amltk")})
+INSTALLED = sorted({each.name for each in entry_points(group="amltk.backends")})
 
 STEPS = ["installed", "versions", "load", "start", "call", "stop"]
 
@@ -114,7 +120,7 @@ def needs(site, *requirements: str) -> None:
 
 
 def test_a_backend_that_works_passes_every_step(path):
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     found = examine("good", run=True, limit=30)
     assert [check.name for check in found.checks] == STEPS
     assert {check.status for check in found.checks} == {"ok"}
@@ -124,7 +130,7 @@ def test_a_backend_that_works_passes_every_step(path):
 
 
 def test_nothing_is_started_where_that_is_left_out(path):
-    path.add("their-good", FAULTY["cannot be made"][0], backends="good")
+    path.add("their-good", FAULTY["cannot be made"][0], backends="good = @:Good")
     found = examine("good", run=False, limit=30)
     assert [check.name for check in found.checks] == STEPS[:3]
     assert found.ok
@@ -133,7 +139,7 @@ def test_nothing_is_started_where_that_is_left_out(path):
 @pytest.mark.parametrize("case", FAULTY)
 def test_what_fails_is_reported_with_its_step(path, case):
     code, step, said = FAULTY[case]
-    path.add("their-good", code, backends="good")
+    path.add("their-good", code, backends="good = @:Good")
     found = examine("good", run=True, limit=30)
     assert not found.ok
     (failure,) = failures(found)
@@ -145,7 +151,7 @@ def test_what_fails_is_reported_with_its_step(path, case):
 def test_what_hangs_is_ended_and_reported_with_its_step(path, case, monkeypatch):
     monkeypatch.setattr(process, "GRACE_SECONDS", 1.0)
     code, step, said = HANGING[case]
-    path.add("their-good", code, backends="good")
+    path.add("their-good", code, backends="good = @:Good")
     found = examine("good", run=True, limit=2)
     (failure,) = failures(found)
     assert failure.name == step == found.checks[-1].name
@@ -155,7 +161,7 @@ def test_what_hangs_is_ended_and_reported_with_its_step(path, case, monkeypatch)
 def test_a_backend_whose_time_is_up_closes_its_executor_before_it_is_killed(path, tmp_path):
     never = SUBMIT + "return Future()"
     close = f"def shutdown(self, *args, **kwargs): open({str(tmp_path / 'closed')!r}, 'w').close()"
-    path.add("their-good", pool(f"{never}\n        {close}"), backends="good")
+    path.add("their-good", pool(f"{never}\n        {close}"), backends="good = @:Good")
     (failure,) = failures(examine("good", run=True, limit=2))
     assert failure.name == "call"
     assert (tmp_path / "closed").exists()
@@ -174,7 +180,9 @@ def test_what_a_backend_leaves_behind_holds_nobody_up(path, tmp_path, then, ok):
             time.sleep(0.01)
         {then}
     """
-    path.add("their-good", GOOD.replace("        return Pool(size)", f"{leave}    return Pool(size)"), backends="good")
+    made = "            return Pool(self.size)"
+    code = GOOD.replace(made, f"{textwrap.indent(leave, '    ')}{made.removeprefix('    ')}")
+    path.add("their-good", code, backends="good = @:Good")
     found = examine("good", run=True, limit=5)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it was there until now
     assert found.ok is ok
@@ -182,11 +190,11 @@ def test_what_a_backend_leaves_behind_holds_nobody_up(path, tmp_path, then, ok):
 
 
 def test_a_backend_with_options_that_one_must_give_is_not_started(path):
-    path.add("their-good", GOOD.replace("size: int = 1", "queue, size=1, *args, **more"), backends="good")
+    path.add("their-good", GOOD.replace("size: int = 1", "queue, size=1, *args, **more"), backends="good = @:Good")
     found = examine("good", run=True, limit=30)
     assert found.checks[-1].name == "start"
     assert found.checks[-1].status == "left out"
-    assert "with_good() needs options that only you know: queue" in found.checks[-1].detail
+    assert "with_good() has no default for: queue" in found.checks[-1].detail
     assert found.ok
 
 
@@ -198,12 +206,12 @@ def test_a_backend_with_options_that_one_must_give_is_not_started(path):
     [
         ("amltk-core>=99", "their-good 1.0 needs amltk-core>=99, but "),
         ("a-thing-that-is-missing>=2", "needs a-thing-that-is-missing>=2, which is not installed: pip install '"),
-        ("!!!", "needs '!!!', which can't be understood"),
+        ("!!!", "needs '!!!', which cannot be parsed"),
     ],
 )
 def test_what_does_not_fit_is_named(path, requirement, said):
     pytest.importorskip("packaging")
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     needs(path, requirement)
     found = examine("good", run=True, limit=30)
     (failure,) = failures(found)
@@ -214,7 +222,7 @@ def test_what_does_not_fit_is_named(path, requirement, said):
 
 def test_what_needs_need_is_looked_at_as_well(path):
     pytest.importorskip("packaging")
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     needs(path, "amltk-core", "middle[side]")
     path.add("middle", "", backends="")
     (path.folder / "middle-1.0.dist-info" / "METADATA").write_text(
@@ -227,7 +235,7 @@ def test_what_needs_need_is_looked_at_as_well(path):
 
 
 def test_what_can_be_left_out_and_what_another_python_needs_is_not_missed(path):
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     needs(path, "amltk-core", "nowhere; extra == 'more'", "elsewhere; python_version < '3'")
     found = examine("good", run=False, limit=30)
     assert found.ok
@@ -235,7 +243,7 @@ def test_what_can_be_left_out_and_what_another_python_needs_is_not_missed(path):
 
 
 def test_without_packaging_versions_are_listed_and_not_judged(path, monkeypatch):
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     needs(path, "amltk-core>=99")
     real = builtins.__import__
 
@@ -248,15 +256,15 @@ def test_without_packaging_versions_are_listed_and_not_judged(path, monkeypatch)
     check = examine("good", run=False, limit=30).checks[1]
     assert check.status == "left out"
     assert check.detail.startswith("amltk-core 0.")
-    assert "whether they fit is not known: pip install packaging" in check.detail
+    assert "to compare versions: pip install packaging" in check.detail
 
 
 # Which backends
 
 
 def test_all_that_are_installed_are_examined_and_task_plugins_are_not(path):
-    path.add("their-good", TASK_PLUGIN, backends="good")
-    path.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine")
+    path.add("their-good", TASK_PLUGIN, task_plugins="good = @:Good")
+    path.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine = @:Good")
     found = {each.backend: each.ok for each in examine_all(run=False, limit=30)}
     assert found["fine"]
     assert found["threads"]
@@ -264,8 +272,8 @@ def test_all_that_are_installed_are_examined_and_task_plugins_are_not(path):
 
 
 def test_of_two_distributions_that_bring_one_name_both_are_shown(path):
-    path.add("good-one", GOOD, backends="good")
-    path.add("good-two", GOOD, backends="good")
+    path.add("good-one", GOOD, backends="good = @:Good")
+    path.add("good-two", GOOD, backends="good = @:Good")
     found = examine("good", run=True, limit=30)
     assert found.checks[0].detail == "good-one 1.0 and good-two 1.0"
     assert "both bring it" in found.checks[-1].detail
@@ -273,14 +281,14 @@ def test_of_two_distributions_that_bring_one_name_both_are_shown(path):
 
 
 def test_a_distribution_without_metadata_is_said_to_be_that(path):
-    path.add("their-good", GOOD, backends="good", metadata=False)
+    path.add("their-good", GOOD, backends="good = @:Good", metadata=False)
     found = examine("good", run=True, limit=30)
     assert "has no metadata" in found.checks[0].detail
 
 
 @pytest.mark.parametrize("name", ["nonsense", "good"])
 def test_what_is_no_backend_cannot_be_examined(path, name):
-    path.add("their-good", TASK_PLUGIN, backends="good")
+    path.add("their-good", TASK_PLUGIN, task_plugins="good = @:Good")
     with pytest.raises(UnknownBackendError, match=f"There is no backend '{name}'"):
         examine(name, run=True, limit=30)
 
@@ -292,7 +300,7 @@ def test_a_known_backend_that_is_missing_is_said_to_be_that(path, faraway):
 
 
 def test_a_disabled_backend_is_only_examined_when_it_is_asked_for(path, monkeypatch):
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", ",".join(["good", *INSTALLED]))
     assert examine_all(run=True, limit=30) == []
     (failure,) = failures(examine("good", run=True, limit=30))
@@ -308,7 +316,7 @@ def doctor(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_a_table_and_ends_with_0(path):
-    path.add("their-good", GOOD, backends="good")
+    path.add("their-good", GOOD, backends="good = @:Good")
     done = doctor("good")
     assert (done.returncode, done.stderr) == (0, "")
     header, *rows = [line.split() for line in done.stdout.splitlines()]
@@ -317,7 +325,7 @@ def test_the_command_prints_a_table_and_ends_with_0(path):
 
 
 def test_the_command_ends_with_1_when_something_is_wrong_and_says_it_in_json(path):
-    path.add("their-good", FAULTY["does not submit"][0], backends="good")
+    path.add("their-good", FAULTY["does not submit"][0], backends="good = @:Good")
     done = doctor("good", "--json", "--timeout", "30")
     assert (done.returncode, done.stderr) == (1, "")
     (found,) = json.loads(done.stdout)

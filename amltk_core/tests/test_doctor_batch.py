@@ -1,4 +1,4 @@
-"""`amltk doctor` performs what a backend examines of itself; here one of a batch system, played by two scripts."""
+"""`amltk doctor` performs the health checks of a backend; here one of a batch system, played by two scripts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,24 @@ BATCH = """
     import os, shutil, socket, subprocess, time
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
-    from amltk.backend import Backend, Capabilities, Examination
+    from amltk.backend import Backend, HealthCheck
     from amltk.checks import check_int
-    from amltk.hookspecs import hookimpl
 
-    def create(queue, cores: int = 1):
-        return ThreadPoolExecutor(cores)
+    class Batch(Backend):
+        name = "batch"
+        summary = "Batch."
 
-    def check(queue, cores: int = 1):
-        check_int("cores", cores, at_least=1)
+        def __init__(self, queue, cores: int = 1):
+            check_int("cores", cores, at_least=1)
+            self.queue, self.cores = queue, cores
 
-    def examinations(queue, cores: int = 1):
+        def open(self):
+            return ThreadPoolExecutor(self.cores)
+
+        def health_checks(self):
+            return checks(self.queue, self.cores)
+
+    def checks(queue, cores):
         jobs = []
         server = None
 
@@ -58,25 +65,12 @@ BATCH = """
                 return worker.recv(100).decode()
 
         try:
-            yield Examination("submit command", command)
-            yield Examination("job", job, runs=True)
-            yield Examination("worker", worker, runs=True)
+            yield HealthCheck("submit command", command)
+            yield HealthCheck("job", job, runs=True)
+            yield HealthCheck("worker", worker, runs=True)
         finally:
             for each in jobs:
                 subprocess.run(["fdel", each], check=True)
-
-    @hookimpl
-    def amltk_register_backends(register):
-        register(
-            Backend(
-                name="batch",
-                summary="Batch.",
-                create=create,
-                check=check,
-                examinations=examinations,
-                capabilities=Capabilities(),
-            )
-        )
 """
 
 FSUB = """
@@ -133,7 +127,7 @@ def cluster(site, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site.folder))
     monkeypatch.setenv("PATH", str(cluster.bin), prepend=os.pathsep)
     monkeypatch.setenv("FAKE_CLUSTER", str(cluster.folder))
-    site.add("their-batch", BATCH, backends="batch")
+    site.add("their-batch", BATCH, backends="batch = @:Batch")
     yield cluster
     for job in cluster.jobs():
         psutil.Process(job).kill()
@@ -184,7 +178,7 @@ def test_the_job_is_gone_before_the_backend_starts(cluster, site):
     change(
         site,
         "return ThreadPoolExecutor",
-        "assert not os.listdir(os.environ['FAKE_CLUSTER'] + '/jobs')\n    return None or ThreadPoolExecutor",
+        "assert not os.listdir(os.environ['FAKE_CLUSTER'] + '/jobs')\n        return None or ThreadPoolExecutor",
     )
     assert told(look())[-3:] == [("start", "ok"), ("call", "ok"), ("stop", "ok")]
 
@@ -201,7 +195,7 @@ def test_where_no_worker_connects_in_time_it_is_said_what_was_waited_for_and_the
     assert told(before) == [("submit command", "ok"), ("job", "ok")]
     job = before[1].detail.split()[1]
     assert failed == Check("worker", "failed", failed.detail, 4)
-    assert failed.detail == f"it did not end within 4 s; it said at last: job {job} waits for a place in the queue busy"
+    assert failed.detail == f"it did not end within 4 s; its last output: job {job} waits for a place in the queue busy"
     assert (cleaned.name, cleaned.status) == ("clean up", "ok"), cleaned.detail
     assert cluster.jobs() == []
 
@@ -241,7 +235,7 @@ def test_a_clean_up_that_hangs_is_told(cluster):
     cluster.command("fdel", "import time; print('asking', flush=True); time.sleep(100)")
     *before, failed = look(limit=4)
     assert told(before)[-1] == ("worker", "ok")
-    assert failed == Check("clean up", "failed", "it did not end within 4 s; it said at last: asking", 4)
+    assert failed == Check("clean up", "failed", "it did not end within 4 s; its last output: asking", 4)
 
 
 def test_a_clean_up_that_hangs_after_time_is_up_is_told_as_well(cluster, monkeypatch):
@@ -270,35 +264,40 @@ def test_a_doctor_that_is_interrupted_leaves_no_job(cluster, until, number, stat
     assert cluster.jobs() == []
 
 
-# What is wrong with examinations
+# What is wrong with health checks
 
 WRONG = {
-    "raise": ("jobs = []", "jobs = [1 / 0]", "examinations", "ZeroDivisionError: division by zero"),
+    "raise": ("jobs = []", "jobs = [1 / 0]", "health checks", "ZeroDivisionError: division by zero"),
     "give something else": (
-        "yield Examination",
-        "yield 3\n        yield Examination",
-        "examinations",
-        "gave 3; it must",
+        "yield HealthCheck",
+        "yield 3\n        yield HealthCheck",
+        "health checks",
+        "yielded 3; each must",
     ),
     "have one name": (
         '"job", job',
         '"submit command", job',
-        "examinations",
-        "must be an Examination of a name that no",
+        "health checks",
+        "must be a HealthCheck, with a name that no",
     ),
-    "have a name of ours": ('"job", job', '"start", job', "examinations", "must be an Examination of a name that no"),
-    "raise in between": ('yield Examination("job"', '1 / 0\n        yield Examination("job"', "clean up", "ZeroDiv"),
+    "have a name of ours": (
+        '"job", job',
+        '"start", job',
+        "health checks",
+        "must be a HealthCheck, with a name that no",
+    ),
+    "raise in between": ('yield HealthCheck("job"', '1 / 0\n        yield HealthCheck("job"', "clean up", "ZeroDiv"),
     "take other options": (
-        "def examinations(queue,",
-        "def examinations(cue,",
-        "examinations",
-        "TypeError: examinations()",
+        "return checks(self.queue, self.cores)",
+        "return checks(self.queue)",
+        "health checks",
+        "TypeError: checks()",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_examinations_that_are_wrong_are_told(cluster, site, case):
+def test_health_checks_that_are_wrong_are_told(cluster, site, case):
     old, new, step, said = WRONG[case]
     change(site, old, new)
     last = look()[-1]
@@ -306,8 +305,8 @@ def test_examinations_that_are_wrong_are_told(cluster, site, case):
     assert said in last.detail
 
 
-def test_a_list_of_examinations_does_as_well(cluster, site):
-    change(site, "examinations=examinations", "examinations=lambda queue, cores=1: [Examination('home', os.getcwd)]")
+def test_a_list_of_health_checks_does_as_well(cluster, site):
+    change(site, "return checks(self.queue, self.cores)", "return [HealthCheck('home', os.getcwd)]")
     checks = look()
     assert told(checks) == [("home", "ok"), ("clean up", "ok"), ("start", "ok"), ("call", "ok"), ("stop", "ok")]
     assert checks[0].detail == str(Path.cwd())
@@ -319,8 +318,8 @@ def test_a_list_of_examinations_does_as_well(cluster, site):
 def test_options_that_are_missing_are_asked_for(cluster):
     for run in (True, False):
         (check,) = examine("batch", run=run, limit=30, options={"cores": 2}).checks[3:]
-        assert (check.name, check.status) == ("examinations", "left out")
-        assert check.detail.startswith("with_batch() needs options that only you know: queue; ")
+        assert (check.name, check.status) == ("health checks", "left out")
+        assert check.detail.startswith("with_batch() has no default for: queue; ")
         assert check.detail.endswith("amltk doctor batch --option cores=VALUE --option queue=VALUE")
 
 
@@ -340,9 +339,9 @@ def test_options_that_the_backend_refuses_are_refused(cluster, options, said, ru
 
 
 def test_defaults_that_the_backend_refuses_are_its_own_fault(cluster, site):
-    change(site, "(queue, cores: int = 1)", "(queue='debug', cores: int = 0)")
+    change(site, "(self, queue, cores: int = 1)", "(self, queue='debug', cores: int = 0)")
     (check,) = examine("batch", run=True, limit=30).checks[3:]
-    assert (check.name, check.status) == ("examinations", "failed")
+    assert (check.name, check.status) == ("health checks", "failed")
     assert "cores must be an integer of at least 1, got 0" in check.detail
 
 
@@ -363,7 +362,7 @@ def test_the_command_takes_options_of_the_backend(cluster):
     assert found["checks"][-3]["detail"] == "with_batch(queue='debug', cores=2)"
 
 
-def test_the_command_ends_with_1_when_an_examination_fails(cluster):
+def test_the_command_ends_with_1_when_a_health_check_fails(cluster):
     done = doctor("batch", "-o", "queue=closed")
     assert (done.returncode, done.stderr) == (1, "")
     assert "ask its owner" in " ".join(done.stdout.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import gc
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amltk import Emitter, Event, Subscriber
+from amltk import Emitter, Event, Scheduler, Subscriber, Subscribes
 from amltk.events import Handler
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 from amltk.scheduling.task_plugin import TaskPlugin
@@ -21,10 +22,10 @@ from amltk.scheduling.task_plugin import TaskPlugin
 class Kettle(Emitter):
     HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
     EMPTY: Event[[]] = Event("empty")
+    on_hot = Subscribes(HOT)
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
-        self.on_hot = self.subscriber(self.HOT)
         self.on_empty = self.subscriber(self.EMPTY)
 
 
@@ -291,6 +292,288 @@ def test_a_subscriber_belongs_to_one_emitter_and_says_to_which():
     assert isinstance(kettle.on_hot, Subscriber)
     assert (kettle.on_hot.emitter, kettle.on_hot.event) == (kettle, "hot")
     assert repr(kettle.on_hot) == "<Subscriber of 'hot' of <Kettle 'red one'>>"
+
+
+def test_a_class_shows_its_subscribers_and_a_foreign_event_is_refused():
+    class Wrong(Emitter):
+        on_hot = Subscribes(Kettle.HOT)
+
+    assert repr(Kettle.on_hot) == "Subscribes(Event('hot'))"
+    with pytest.raises(UnknownEventError, match="has no event 'hot'"):
+        _ = Wrong().on_hot
+
+
+# Removal
+
+
+def test_a_removed_callback_is_not_called_again(kettle):
+    seen = []
+
+    @kettle.on_hot
+    def first(degrees):
+        seen.append("first")
+
+    kettle.on_hot(lambda _: seen.append("second"))
+    assert kettle.on_hot.remove(first) is None
+    kettle.on_hot.emit(90.0)
+    assert seen == ["second"]
+    kettle.on_hot(first)  # it may come back, as a new one
+    kettle.on_hot.emit(90.0)
+    assert seen == ["second", "second", "first"]
+
+
+@pytest.mark.parametrize("options", [{"limit": 1}, {"repeat": 3}, {"every": 2}, {"when": lambda: True}])
+def test_all_registrations_of_a_callback_are_removed(kettle, options):
+    seen = []
+
+    def tell(degrees):
+        seen.append(degrees)
+
+    kettle.on_hot(tell)
+    kettle.on_hot(tell, **options)
+    kettle.on_empty(tell)
+    kettle.on_hot.remove(tell)
+    kettle.on_hot.emit(90.0)
+    assert seen == []
+    assert kettle.handlers["hot"] == ()
+    assert [handler.callback for handler in kettle.handlers["empty"]] == [tell]
+
+
+def test_a_callback_that_has_reached_its_limit_can_be_removed(kettle):
+    kettle.on_hot(print, limit=1)
+    kettle.on_hot(abs, limit=1)
+    kettle.on_hot.emit(90.0)
+    kettle.on_hot.remove(abs)
+    assert [handler.callback for handler in kettle.handlers["hot"]] == [print]
+
+
+def test_a_method_is_removed_by_its_object_and_no_other_one(kettle):
+    class Diary(list):
+        def write(self, degrees):
+            self.append(degrees)
+
+    mine, other = Diary(), Diary()  # equal, and not the same
+    kettle.on_hot(mine.write)
+    kettle.on_hot(mine.append)
+    kettle.on_hot(mine.__contains__)
+    kettle.on_hot(other.write)
+    kettle.on_hot(other.append)
+    kettle.on_hot.remove(mine.write)
+    kettle.on_hot.remove(mine.append)
+    kettle.on_hot.remove(mine.__contains__)
+    kettle.on_hot.emit(90.0)
+    assert (mine, other) == ([], [90.0, 90.0])
+
+
+def test_objects_that_are_only_equal_are_not_taken_for_each_other(kettle):
+    class Always:
+        def __eq__(self, other):
+            pytest.fail("nobody should ask")
+
+        __hash__ = object.__hash__
+
+        def __call__(self, degrees):
+            pass
+
+    one, other = Always(), Always()
+    kettle.on_hot(one)
+    kettle.on_hot([].append)
+    with pytest.raises(ValueError, match="is not registered"):
+        kettle.on_hot.remove(other)
+    with pytest.raises(ValueError, match="is not registered"):
+        kettle.on_hot.remove({}.get)
+    kettle.on_hot.remove(one)
+
+
+def test_what_is_not_registered_is_refused_with_what_is(kettle):
+    def first(degrees):
+        pass
+
+    kettle.on_empty(first)
+    where = "for 'hot' of <Kettle>"
+    name = first.__qualname__
+    with pytest.raises(ValueError, match=f"is not registered {where}. Registered callbacks: none.$"):
+        kettle.on_hot.remove(first)
+    kettle.on_hot(print)
+    kettle.on_hot(abs)
+    with pytest.raises(ValueError, match=f"^{name} is not registered {where}. Registered callbacks: print, abs.$"):
+        kettle.on_hot.remove(first)
+    with pytest.raises(TypeError, match="callback must be callable, got 'print'"):
+        kettle.on_hot.remove("print")
+
+
+def test_a_definition_that_is_run_again_is_said_to_be_another(kettle):
+    def cell():
+        def tell(degrees):
+            pass
+
+        return tell
+
+    kettle.on_hot(cell())
+    with pytest.raises(ValueError, match=r"tell is another object: .* or all callbacks of the event by clear\(\)"):
+        kettle.on_hot.remove(cell())
+
+
+def test_a_callback_may_remove_itself_and_starves_nobody(kettle):
+    seen = []
+
+    @kettle.on_empty(repeat=3)
+    def once():
+        seen.append("once")
+        kettle.on_empty.remove(once)
+
+    kettle.on_empty(lambda: seen.append("next"))
+    kettle.on_empty.emit()
+    kettle.on_empty.emit()
+    assert seen == ["once", "next", "next"]
+
+
+@pytest.mark.parametrize("options", [{}, {"limit": 5}, {"repeat": 2}, {"when": lambda: pytest.fail("asked")}])
+def test_a_callback_that_is_removed_while_others_are_called_is_not_called_any_more(kettle, options):
+    seen = []
+
+    def victim():
+        seen.append("victim")
+
+    kettle.on_empty(lambda: kettle.on_empty.remove(victim), limit=1)
+    kettle.on_empty(victim, **options)
+    kettle.on_empty(lambda: seen.append("last"))
+    kettle.on_empty.emit()
+    assert seen == ["last"]
+
+
+def test_when_may_remove_its_callback(kettle):
+    seen = []
+
+    def tell():
+        seen.append("told")
+
+    def last_time():
+        kettle.on_empty.remove(tell)
+        return True
+
+    kettle.on_empty(tell, when=last_time)
+    kettle.on_empty.emit()
+    assert seen == []
+
+
+def test_a_callback_may_be_removed_and_registered_anew_while_it_is_called(kettle):
+    seen = []
+
+    @kettle.on_empty
+    def again():
+        seen.append("again")
+        kettle.on_empty.remove(again)
+        kettle.on_empty(again)
+
+    kettle.on_empty.emit()
+    assert seen == ["again"]
+    kettle.on_empty.emit()
+    assert seen == ["again", "again"]
+
+
+def test_removal_from_within_an_emission_of_the_same_event(kettle):
+    seen = []
+
+    @kettle.on_empty(limit=1)
+    def first():
+        kettle.on_empty.emit()
+
+    @kettle.on_empty
+    def second():
+        seen.append("second")
+        kettle.on_empty.remove(second)
+
+    kettle.on_empty.emit()
+    assert seen == ["second"]
+
+
+def test_clear_removes_all_callbacks_of_one_event_and_may_be_called_ever_again(kettle):
+    seen = []
+    kettle.on_empty(kettle.on_empty.clear)
+    kettle.on_empty(lambda: seen.append("empty"))
+    kettle.on_hot(lambda _: seen.append("hot"))
+    kettle.on_empty.emit()
+    kettle.on_empty.clear()
+    kettle.on_hot.emit(90.0)
+    assert seen == ["hot"]
+    assert kettle.handlers["empty"] == ()
+
+
+def test_events_are_cleared_and_callbacks_removed_by_the_name_of_the_event(kettle):
+    kettle.add_event(Event("whistle"))
+    kettle.on("whistle", print)
+    kettle.on("whistle", abs)
+    kettle.subscriber("whistle").remove(print)
+    assert [handler.callback for handler in kettle.handlers["whistle"]] == [abs]
+    kettle.subscriber("whistle").clear()
+    assert kettle.handlers["whistle"] == ()
+
+
+def test_a_cell_that_is_run_again_calls_nothing_twice():
+    scheduler = Scheduler.with_sequential()
+    task = scheduler.task(abs)
+    seen = []
+
+    def cell():
+        scheduler.on_start.clear()
+        task.on_result.clear()
+        scheduler.on_start(lambda: task(-1))
+
+        @task.on_result
+        async def show(future, result):
+            seen.append(result)
+
+    for _ in range(3):
+        cell()
+        seen.clear()
+        scheduler.run()
+        assert seen == [1]
+
+
+def test_an_async_callback_that_has_started_goes_on_when_it_is_removed():
+    scheduler = Scheduler.with_sequential()
+    seen = []
+
+    @scheduler.on_start
+    async def greet():
+        seen.append("started")
+        scheduler.on_start.remove(greet)
+        await asyncio.sleep(0)
+        seen.append("ended")
+
+    scheduler.run()
+    scheduler.run()
+    assert seen == ["started", "ended"]
+
+
+def test_clear_keeps_what_plugins_have_registered_and_remove_takes_it_away():
+    seen = []
+
+    class Watch(TaskPlugin):
+        def attach_task(self, task):
+            task.on_result(self.tell)
+            task.scheduler.on_finished(self.end)
+
+        def tell(self, future, result):
+            seen.append("plugin")
+
+        def end(self):
+            seen.append("end")
+
+    scheduler = Scheduler.with_sequential()
+    plugin = Watch()
+    task = scheduler.task(abs, plugins=plugin)
+    scheduler.on_start(lambda: task(-1))
+    task.on_result(lambda *_: seen.append("user"))
+    scheduler.on_finished(lambda: seen.append("user's end"))
+    task.on_result.clear()
+    scheduler.on_finished.clear()
+    scheduler.run()
+    assert seen == ["plugin", "end"]
+    task.on_result.remove(plugin.tell)
+    scheduler.run()
+    assert seen == ["plugin", "end", "end"]
 
 
 WRONG = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-import textwrap
 import types
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoints
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 import amltk
 from amltk import ExitState, Scheduler, hookspecs
-from amltk.backend import Backend, Capabilities
+from amltk.backend import Backend
 from amltk.exceptions import (
     BackendError,
     BackendNotInstalledError,
@@ -33,24 +33,25 @@ from amltk.testing import ManualExecutor
 GOOD = """
     from concurrent.futures import Executor
     from amltk.backend import Backend, Capabilities
-    from amltk.hookspecs import hookimpl
 
-    def good(size: int = 1, *, colour: str = "red") -> Executor:
-        '''Run calls in good places.
+    class Good(Backend):
+        name = "good"
+        summary = "Good places."
 
-        The rest of it.
-        '''
-        from concurrent.futures import ThreadPoolExecutor
-        return ThreadPoolExecutor(size)
+        def __init__(self, size: int = 1, *, colour: str = "red") -> None:
+            '''Run calls in good places.
 
-    @hookimpl
-    def amltk_register_backends(register):
-        register(Backend(name="good", summary="Good places.", create=good, capabilities=Capabilities()))
+            The rest of it.
+            '''
+            self.size = size
+
+        def open(self) -> Executor:
+            from concurrent.futures import ThreadPoolExecutor
+            return ThreadPoolExecutor(self.size)
 """
 
 TASK_PLUGIN = """
     from amltk import TaskPlugin
-    from amltk.hookspecs import hookimpl
 
     class Tidy(TaskPlugin):
         '''Tidies up.
@@ -58,10 +59,6 @@ TASK_PLUGIN = """
         The rest of it.
         '''
         name = "tidy"
-
-    @hookimpl
-    def amltk_register_task_plugins(register):
-        register(Tidy)
 """
 
 # Backends that can't be used, and what is said of them. `{}` stands for the module.
@@ -71,50 +68,43 @@ BROKEN = {
     "is no Python": ("def", "SyntaxError: "),
     "exits": ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
     "is not there": (None, "ModuleNotFoundError: No module named '{}'"),
-    "has no hook": ("x = 1", "it implements no hook; mark its functions with @amltk.hookspecs.hookimpl"),
-    "is not marked": (GOOD.replace("@hookimpl", ""), "it implements no hook; mark its functions"),
-    "misspells its hook": (
-        GOOD.replace("register_backends", "register_backend"),
-        "it has a hook 'amltk_register_backend', which amltk does not know. Did you mean 'amltk_register_backends'?",
+    "has no class": ("x = 1", "AttributeError: module '{}' has no attribute 'Good'"),
+    "is an object": (GOOD + "    Good = Good()", "of type Good, which is not a subclass of amltk.backend.Backend"),
+    "is another class": ("class Good: pass", "of type type, which is not a subclass of amltk.backend.Backend"),
+    "is a function": ("def Good(): pass", "of type function, which is not a subclass of amltk.backend.Backend"),
+    "has no open": (GOOD.replace("def open", "def begin"), "TypeError: Backend 'good' has no method open()."),
+    "has no summary": (GOOD.replace("summary", "about"), "summary of backend 'good' must be of type str, got None"),
+    "claims to kill": (
+        GOOD + "        capabilities = Capabilities(stops_running_work=True)",
+        "ValueError: Backend 'good' claims stops_running_work but has no method kill().",
     ),
-    "has a hook of a wrong argument": (
-        GOOD.replace("(register):", "(register, extra):"),
-        "amltk_register_backends(register, extra) Argument(s) {{'extra'}} are declared in the hookimpl",
+    "has another name": (
+        GOOD.replace('name = "good"', 'name = "better"'),
+        "{}:Good has the name 'better', and its entry point the name 'good'; give both the same",
     ),
-    "wraps a hook": (GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)") + "        yield", "is a wrapper"),
-    "registers no Backend": (
-        GOOD.replace('register(Backend(name="good"', 'register(dict(name="good"'),
-        "of type dict, which is not an amltk.backend.Backend",
-    ),
-    "registers another name": (GOOD.replace('name="good"', 'name="better"'), "registers nothing named 'good'"),
-    "has a name that cannot be": (GOOD.replace('name="good"', 'name="Good One"'), "ValueError: A backend's name is"),
-    "registers a name twice": (
-        GOOD + "        register(Backend(name='good', summary='', create=good, capabilities=Capabilities()))",
-        "it registers 'good', which is registered already",
-    ),
-    "takes a name of others": (GOOD.replace('"good"', '"threads"'), "'threads', a name that belongs to amltk-threads"),
+    "has a name that cannot be": (GOOD.replace('"good"', '"Good One"'), "ValueError: A backend's name is"),
+    "has no name": (GOOD.replace('name = "good"', ""), "ValueError: A backend's name is"),
     "is made for a later contract": (
         GOOD + "    AMLTK_CONTRACT = 2",
         "version 2 of the plugin contract, and the installed amltk-core has version 1; a newer release of amltk-core",
     ),
     "is made for an earlier contract": (
-        GOOD.replace("import Backend, Capabilities", "import Capabilities") + "    AMLTK_CONTRACT = 0",
+        GOOD.replace("summary", "about") + "    AMLTK_CONTRACT = 0",
         "version 0 of the plugin contract, and the installed amltk-core has version 1; a newer release of the plugin",
     ),
     "is made for what is no version": (GOOD + "    AMLTK_CONTRACT = '1'", "AMLTK_CONTRACT must be an integer, got '1'"),
-    "raises in its hook": (GOOD + "        raise OSError('no place')", "OSError: no place"),
 }
 
 
 @pytest.fixture
 def stranger(site):
-    site.add("their-good", GOOD, backends="good")
+    site.add("their-good", GOOD, backends="good = @:Good")
     return site
 
 
 def broken(site, case):
     code, said = BROKEN[case]
-    module = site.add("their-good", code, backends="good", module="their_" + case.replace(" ", "_"))
+    module = site.add("their-good", code, backends="good = @:Good", module="their_" + case.replace(" ", "_"))
     return said.format(module)
 
 
@@ -148,11 +138,14 @@ def test_a_constructor_has_the_signature_and_the_words_of_its_backend(stranger):
 
 
 def test_dir_lists_the_constructors_of_what_is_installed(stranger, faraway):
-    stranger.add("their-tidy", TASK_PLUGIN, backends="tidy-up")  # what no constructor can be called is no backend
+    stranger.add("their-odd", "", backends="tidy-up")  # no constructor can be called so
     listed = dir(Scheduler)
     assert {"with_good", "with_threads", "with_sequential", "with_backend", "run"} <= set(listed)
     assert "with_faraway" not in listed
     assert all(name.isidentifier() for name in listed)
+    on_object = dir(Scheduler.with_good())
+    assert "on_start" in on_object
+    assert "with_good" not in on_object  # it is called on the class
 
 
 def test_a_subclass_of_scheduler_gets_an_object_of_its_own(stranger):
@@ -168,7 +161,7 @@ def test_annotations_may_name_what_only_type_checkers_import(site):
     there = "from concurrent.futures import Executor"
     assert there in GOOD
     code = GOOD.replace(there, f"TYPE_CHECKING = False\n    if TYPE_CHECKING: {there}")
-    site.add("their-good", code, backends="good")
+    site.add("their-good", code, backends="good = @:Good")
     assert list(inspect.signature(Scheduler.with_good).parameters) == ["size", "colour"]
     assert Scheduler.with_good(2).executor_label == "with_good(size=2)"
 
@@ -190,7 +183,7 @@ def test_an_option_that_is_missing_is_named_where_others_are_passed_on(site):
     site.add(
         "their-good",
         GOOD.replace("size: int = 1, *, colour: str", "size: int, **options: str").replace(' = "red")', ")"),
-        backends="good",
+        backends="good = @:Good",
     )
     with pytest.raises(TypeError, match=r"missing a required argument: 'size'"):
         Scheduler.with_good(queue="long")
@@ -217,7 +210,7 @@ def test_a_broken_backend_says_why_whoever_asks(site, case):
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_backend_leaves_nothing_behind_and_the_others_unharmed(site, case):
     broken(site, case)
-    site.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine")
+    site.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine = @:Good")
     rows = {row.name: row for row in plugin_manager().list_backends()}
     assert rows["good"].status == "broken"
     assert rows["fine"].status == rows["threads"].status == "ready"
@@ -227,26 +220,33 @@ def test_a_broken_backend_leaves_nothing_behind_and_the_others_unharmed(site, ca
     Scheduler.with_threads()
 
 
-@pytest.mark.parametrize(("declared", "said"), [("", None), ("1", None), ("2", "it was made for version 2 of")])
-def test_the_contract_of_an_object_with_hooks_is_that_of_its_module(site, declared, said):
+@pytest.mark.parametrize("declared", ["entry point", "class", "attribute"])
+def test_the_contract_is_that_of_the_class_or_of_either_module(site, declared):
+    where = dict.fromkeys(["entry point", "class", "attribute"], "")
+    where[declared] = "AMLTK_CONTRACT = 2"
+    site.add("their-code", GOOD + f"        {where['attribute']}\n    {where['class']}")
+    site.add("their-good", f"from their_code import Good\n{where['entry point']}", backends="good = @:Good")
+    with pytest.raises(BrokenBackendError, match="it was made for version 2 of"):
+        plugin_manager().backend("good")
+
+
+def test_the_contract_of_an_object_with_hooks_is_that_of_its_module(site):
     code = """
+        from amltk.hookspecs import hookimpl
+        AMLTK_CONTRACT = 2
         class Hooks:
             @hookimpl
-            def amltk_register_backends(self, register):
-                register(Backend(name="good", summary="", create=good, capabilities=Capabilities()))
+            def amltk_task_created(self):
+                pass
         hooks = Hooks()
     """
-    code = textwrap.dedent(GOOD.partition("    @hookimpl")[0]) + textwrap.dedent(code)
-    site.add("their-good", code + (f"AMLTK_CONTRACT = {declared}" if declared else ""), backends="good = @:hooks")
-    if said is None:
-        assert plugin_manager().backend("good").name == "good"
-    else:
-        with pytest.raises(BrokenBackendError, match=said):
-            plugin_manager().backend("good")
+    site.add("their-eye", code, observers="eye = @:hooks")
+    (row,) = [row for row in plugin_manager().list_plugins() if row.name == "eye"]
+    assert "it was made for version 2 of" in row.reason
 
 
 def test_a_task_plugin_made_for_another_contract_is_refused(site):
-    site.add("their-tidy", TASK_PLUGIN + "    AMLTK_CONTRACT = 2", backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN + "    AMLTK_CONTRACT = 2", task_plugins="tidy = @:Tidy")
     with pytest.raises(BrokenPluginError, match=r"of their-tidy 1\.0 is broken: .* version 2 .* has version 1"):
         plugin_manager().task_plugin("tidy")
 
@@ -259,8 +259,8 @@ def test_a_constructor_of_a_broken_backend_is_there_and_says_why_when_it_is_call
 
 
 def test_two_distributions_of_one_name_are_both_named_and_neither_is_used(site):
-    site.add("good-one", GOOD, backends="good")
-    site.add("good-two", GOOD, backends="good")
+    site.add("good-one", GOOD, backends="good = @:Good")
+    site.add("good-two", GOOD, backends="good = @:Good")
     with pytest.raises(BrokenBackendError, match=r"good-one 1\.0 and good-two 1\.0 both bring it; keep one: pip uni"):
         Scheduler.with_good()
     assert "good_one" not in sys.modules
@@ -269,7 +269,7 @@ def test_two_distributions_of_one_name_are_both_named_and_neither_is_used(site):
 
 
 def test_a_distribution_without_metadata_is_no_reason_to_fail(site):
-    site.add("their-good", "1 / 0", backends="good", metadata=False)
+    site.add("their-good", "1 / 0", backends="good = @:Good", metadata=False)
     printed = site.run("""
         from amltk import Scheduler
         from amltk.plugins import plugin_manager
@@ -289,18 +289,55 @@ def test_an_entry_point_that_is_nonsense_is_broken(site):
 
 
 def test_one_module_may_stand_behind_several_names(site):
-    code = GOOD + "        register(Backend(name='best', summary='Best.', create=good, capabilities=Capabilities()))"
-    site.add("their-good", code, backends="good\nbest\nworst")
+    code = GOOD + "\n    class Best(Good):\n        name = 'best'\n"
+    site.add("their-good", code, backends="good = @:Good\nbest = @:Best\nworst = @:Worst")
     assert Scheduler.with_best().executor_label == "with_best()"
     assert Scheduler.with_good().executor_label == "with_good()"
-    with pytest.raises(BrokenBackendError, match="registers nothing named 'worst'"):
+    with pytest.raises(BrokenBackendError, match="has no attribute 'Worst'"):
         Scheduler.with_backend("worst")
     assert Scheduler.with_best().executor_label == "with_best()"
 
 
+def test_a_backend_without_init_has_no_options_and_the_words_of_its_class(site):
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        from amltk.backend import Backend
+
+        class Good(Backend):
+            'Run calls in good places.'
+            name = "good"
+            summary = "Good."
+
+            def open(self):
+                return ThreadPoolExecutor(1)
+    """
+    site.add("their-good", code, backends="good = @:Good")
+    site.add(
+        "their-best",
+        code.replace("'Run calls in good places.'", "").replace('"good"', '"best"'),
+        backends="best = @:Good",
+    )
+    assert Scheduler.with_good.__doc__ == "Run calls in good places."
+    assert Scheduler.with_best.__doc__ == "Good."
+    assert not inspect.signature(Scheduler.with_good).parameters
+    with pytest.raises(TypeError, match=r"with_good has no option 'size'\. Its options are: none\."):
+        Scheduler.with_good(size=1)
+
+
+def test_options_are_looked_at_when_the_scheduler_is_made(site):
+    code = GOOD.replace("self.size = size", "self.size = 10 // size")
+    site.add("their-good", code, backends="good = @:Good")
+    with pytest.raises(ZeroDivisionError):
+        Scheduler.with_good(0)
+
+
 def test_a_backend_that_makes_no_executor_is_told_off_when_the_run_starts(site):
-    site.add("their-good", GOOD.replace("return ThreadPoolExecutor(size)", "return size"), backends="good")
-    with pytest.raises(TypeError, match=r"Backend 'good' made 1 of type int, which is not a concurrent\.futures\.Exec"):
+    site.add(
+        "their-good", GOOD.replace("return ThreadPoolExecutor(self.size)", "return self.size"), backends="good = @:Good"
+    )
+    with pytest.raises(
+        TypeError, match=r"Backend 'good' opened 1 of type int, which is not a concurrent\.futures\.Exec"
+    ):
         Scheduler.with_good().run()
 
 
@@ -360,7 +397,7 @@ def test_a_backends_name_is_a_string(site, wrong):
 
 
 def test_a_task_plugin_is_no_backend_and_a_backend_no_task_plugin(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     with pytest.raises(UnknownBackendError, match="There is no backend 'tidy'"):
         Scheduler.with_backend("tidy")
     with pytest.raises(PluginError, match="There is no task plugin 'threads'"):
@@ -371,7 +408,7 @@ def test_a_task_plugin_is_no_backend_and_a_backend_no_task_plugin(site):
 
 
 def test_asking_for_one_backend_loads_its_module_only(stranger):
-    stranger.add("their-other", GOOD, backends="other")
+    stranger.add("their-other", GOOD, backends="other = @:Good")
     stranger.add("their-watch", "raise SystemError", observers="watch")
     printed = stranger.run("""
         import sys
@@ -389,8 +426,9 @@ def test_asking_for_one_backend_loads_its_module_only(stranger):
 def test_a_backend_makes_its_executor_when_a_run_starts_and_a_fresh_one_each_time(site):
     module = site.add(
         "their-good",
-        GOOD.replace("return Thread", "made.append(ThreadPoolExecutor(size)); return made[-1]  #") + "\n    made = []",
-        backends="good",
+        GOOD.replace("return Thread", "made.append(ThreadPoolExecutor(self.size)); return made[-1]  #")
+        + "\n    made = []",
+        backends="good = @:Good",
     )
     scheduler = Scheduler.with_good()
     made = sys.modules[module].made
@@ -405,7 +443,7 @@ def test_a_backend_makes_its_executor_when_a_run_starts_and_a_fresh_one_each_tim
 
 def test_a_plugin_is_loaded_once(site):
     module = site.add(
-        "their-good", "loads = globals().setdefault('loads', [])\nloads.append(1)\n1 / 0", backends="good"
+        "their-good", "loads = globals().setdefault('loads', [])\nloads.append(1)\n1 / 0", backends="good = @:Good"
     )
     with pytest.raises(BrokenBackendError):
         Scheduler.with_good()
@@ -451,7 +489,7 @@ def test_a_disabled_observer_is_not_loaded(site, monkeypatch, caplog):
 
 
 def test_a_disabled_task_plugin_says_so(site, monkeypatch):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "tidy")
     with pytest.raises(PluginError, match="The task plugin 'tidy' is disabled"):
         plugin_manager().task_plugin("tidy")
@@ -461,7 +499,7 @@ def test_a_disabled_task_plugin_says_so(site, monkeypatch):
 
 
 def test_a_strangers_task_plugin_is_found_by_its_name(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     cls = plugin_manager().task_plugin("tidy")
     assert cls.name == "tidy"
     scheduler = Scheduler.with_threads()
@@ -472,13 +510,13 @@ def test_a_strangers_task_plugin_is_found_by_its_name(site):
 
 
 def test_what_is_no_task_plugin_is_refused(site):
-    site.add("their-tidy", TASK_PLUGIN.replace("register(Tidy)", "register(Tidy())"), backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN + "    tidy = Tidy()", task_plugins="tidy = @:tidy")
     with pytest.raises(BrokenPluginError, match=r"of type Tidy, which is not a subclass of amltk\.TaskPlugin"):
         plugin_manager().task_plugin("tidy")
 
 
 def test_three_errors_of_task_plugins(site, monkeypatch):
-    site.add("their-tidy", "1 / 0", backends="tidy")
+    site.add("their-tidy", "1 / 0", task_plugins="tidy")
     with pytest.raises(BrokenPluginError, match=r"'tidy' of their-tidy 1\.0 is broken: ZeroDivisionError"):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
@@ -490,16 +528,6 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
 
 
 # Hooks. A test at the end sees that each hook has one.
-
-
-def test_amltk_register_backends(stranger):
-    backend = plugin_manager().backend("good")
-    assert (backend.name, backend.summary) == ("good", "Good places.")
-
-
-def test_amltk_register_task_plugins(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
-    assert plugin_manager().task_plugin("tidy").name == "tidy"
 
 
 WATCH = """
@@ -542,7 +570,7 @@ def test_amltk_scheduler_created_is_also_called_for_an_executor_of_the_users(sit
 
 
 def test_amltk_task_created(site):
-    site.add("their-tidy", TASK_PLUGIN, backends="tidy")
+    site.add("their-tidy", TASK_PLUGIN, task_plugins="tidy = @:Tidy")
     module = watch(
         site,
         """
@@ -670,10 +698,10 @@ def test_amltk_event_emitted_comes_for_whatever_emitter_also_if_a_callback_raise
 
 
 def test_nobody_pays_for_observers_that_are_not_there(site):
-    from amltk import events
+    from amltk.events import emitter
 
     watch(site, "    @hookimpl\n    def amltk_task_created(task): pass\n")
-    assert events.observer is None
+    assert emitter.observer is None
 
 
 def test_observers_are_called_in_the_order_of_loading_unless_they_ask_for_another(site):
@@ -803,8 +831,8 @@ def test_of_an_observer_that_is_refused_no_hook_is_used(site, caplog):
 def test_a_module_may_observe_and_bring_a_backend(site):
     module = site.add(
         "their-good",
-        GOOD + "\n    seen = []\n    @hookimpl\n    def amltk_task_created(task):\n        seen.append(task)\n",
-        backends="good",
+        GOOD + WATCH + "    @hookimpl\n    def amltk_task_created(task):\n        seen.append(task)\n",
+        backends="good = @:Good",
         observers="good",
     )
     task = Scheduler.with_good().task(len)
@@ -814,39 +842,35 @@ def test_a_module_may_observe_and_bring_a_backend(site):
 # Registered by the program
 
 
-def backend(name="own"):
-    from concurrent.futures import ThreadPoolExecutor
+class Own(Backend):
+    name = "own"
+    summary = "Our own."
 
-    return Backend(name=name, summary="Our own.", create=ThreadPoolExecutor, capabilities=Capabilities())
+    def __init__(self, max_workers=None):
+        self.max_workers = max_workers
+
+    def open(self):
+        return ThreadPoolExecutor(self.max_workers)
 
 
-def test_a_program_may_register_a_plugin_object(site):
-    class Plugin:
-        @hookimpl
-        def amltk_register_backends(self, register):
-            register(backend())
+class OwnThreads(Own):
+    name = "threads"
 
-    plugin_manager().register(Plugin())
+
+def test_a_program_may_register_a_class(site):
+    plugin_manager().register(Own)
+    plugin_manager().register(Own)  # twice is once
     assert Scheduler.with_own(2).executor_label == "with_own(max_workers=2)"
     assert "with_own" in dir(Scheduler)
     (row,) = [row for row in plugin_manager().list_backends() if row.name == "own"]
     assert (row.status, row.distribution, row.summary) == ("ready", "(registered by the program)", "Our own.")
-    assert row.backend is plugin_manager().backend("own")
+    assert row.backend is plugin_manager().backend("own") is Own
 
 
-def test_a_program_may_register_a_module(site, monkeypatch):
-    (site.folder / "our_module.py").write_text(inspect.cleandoc(GOOD))
-    import our_module
-
-    plugin_manager().register(our_module)
-    plugin_manager().register(our_module)  # twice is once
-    assert Scheduler.with_good()
-
-
-def test_a_program_may_register_an_installed_module_before_it_is_asked_for(stranger):
+def test_a_program_may_register_an_installed_class_before_it_is_asked_for(stranger):
     import their_good
 
-    plugin_manager().register(their_good)
+    plugin_manager().register(their_good.Good)
     assert Scheduler.with_good()
     (row,) = [row for row in plugin_manager().list_backends() if row.name == "good"]
     assert (row.status, row.distribution) == ("ready", "their-good")
@@ -860,12 +884,10 @@ def test_a_program_may_register_an_installed_module_before_it_is_asked_for(stran
         (types.SimpleNamespace(amltk_task_created=print), "it implements no hook"),
         (types.SimpleNamespace(amltk_task_create=hookimpl(lambda task: None)), "Did you mean 'amltk_task_created'"),
         (types.SimpleNamespace(amltk_task_created=hookimpl(lambda tsk: None)), "'tsk'"),
-        (types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: register(3))), "3 of type int"),
+        (types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: None)), "which amltk does not know"),
+        (type("Own", (Own,), {"summary": 3}), "summary of backend 'own' must be of type str, got 3 of type int"),
         (type("Plugin", (), {"amltk_task_created": hookimpl(lambda self: None)}), "take an object of it: Plugin()"),
-        (
-            types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: register(backend("threads")))),
-            "'threads', a name that belongs to amltk-threads",
-        ),
+        (OwnThreads, "its name 'threads' belongs to amltk-threads"),
     ],
 )
 def test_a_program_is_told_what_is_wrong_with_its_plugin(site, plugin, said):
@@ -878,13 +900,10 @@ def test_a_program_is_told_what_is_wrong_with_its_plugin(site, plugin, said):
 
 
 def test_a_name_is_registered_once(site):
-    def plugin():
-        return types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: register(backend())))
-
-    plugin_manager().register(plugin(), "first")
-    with pytest.raises(BrokenPluginError, match="it registers 'own', which is registered already"):
-        plugin_manager().register(plugin(), "second")
-    assert Scheduler.with_own()
+    plugin_manager().register(Own)
+    with pytest.raises(BrokenPluginError, match="a backend 'own' is registered already"):
+        plugin_manager().register(type("Other", (Own,), {}))
+    assert plugin_manager().backend("own") is Own
 
 
 # Listing
@@ -968,8 +987,60 @@ def test_what_is_offered_asks_for_its_distribution_where_that_is_missing(site, m
     ]
 
 
+def test_dir_shows_what_is_offered_and_installed_and_loads_nothing(site):
+    printed = site.run("""
+        import sys
+        import amltk
+        import amltk.scheduling
+
+        names = ["CallLimiter", "PynisherPlugin", "Retry", "Timeout", "Scheduler", "__version__"]
+        print([name for name in names if name not in dir(amltk)])
+        print("SequentialExecutor" in dir(amltk.scheduling))
+        print([module for module in sys.modules if module.startswith("amltk_") or module == "pluggy"])
+        dir(amltk.Scheduler)
+        print([module for module in sys.modules if module.startswith("amltk_")])
+    """)
+    assert printed.splitlines() == ["[]", "True", "[]", "[]"]
+
+
+def test_dir_shows_no_folder_that_is_only_named_like_what_is_offered(site):
+    printed = site.run("""
+        import importlib.machinery
+        import sys
+
+        class Nothing:  # as if the distribution were not installed
+            def find_spec(self, name, path=None, target=None):
+                if name == "amltk_retry":
+                    return importlib.machinery.ModuleSpec(name, None, is_package=True)  # as of a folder without code
+
+        sys.meta_path.insert(0, Nothing())
+        import amltk
+        print("Retry" in dir(amltk), "Timeout" in dir(amltk))
+        sys.modules["amltk_timeout"] = None  # as some tests do
+        print("Timeout" in dir(amltk))
+    """)
+    assert printed.splitlines() == ["False True", "False"]
+
+
+def test_completion_of_a_prompt_shows_what_is_installed(site, stranger):
+    printed = site.run("""
+        import rlcompleter
+        import amltk
+
+        completer = rlcompleter.Completer({"amltk": amltk, "scheduler": amltk.Scheduler.with_sequential()})
+        for text in ["amltk.R", "amltk.Ti", "amltk.Scheduler.with_go", "scheduler.on_fi"]:
+            print([match.rstrip("(") for match in completer.attr_matches(text)])
+    """)
+    assert printed.splitlines() == [
+        "['amltk.Refusal', 'amltk.Requeue', 'amltk.Retry']",
+        "['amltk.Timeout']",
+        "['amltk.Scheduler.with_good']",
+        "['scheduler.on_finished', 'scheduler.on_finishing']",
+    ]
+
+
 def test_what_is_offered_and_broken_is_not_called_missing(site):
-    site.add("amltk-call-limiter", "import nowhere_at_all", backends="call-limiter")
+    site.add("amltk-call-limiter", "import nowhere_at_all", task_plugins="call-limiter")
     printed = site.run("""
         try:
             from amltk import CallLimiter

@@ -1070,7 +1070,7 @@ def test_many_calls_each_end_once():
 
 @pytest.mark.parametrize("how", ["event", "call_later"])
 def test_a_callback_that_blocks_is_named_in_a_warning(scheduler, caplog, monkeypatch, how):
-    monkeypatch.setattr("amltk.events.BLOCKING_SECONDS", 0.05)
+    monkeypatch.setattr("amltk.events.handler.BLOCKING_SECONDS", 0.05)
 
     def dawdle():
         time.sleep(0.1)
@@ -1086,7 +1086,7 @@ def test_a_callback_that_blocks_is_named_in_a_warning(scheduler, caplog, monkeyp
 
 
 def test_callbacks_that_are_quick_and_many_are_not_warned_of(scheduler, caplog, monkeypatch):
-    monkeypatch.setattr("amltk.events.BLOCKING_SECONDS", 10)
+    monkeypatch.setattr("amltk.events.handler.BLOCKING_SECONDS", 10)
     for _ in range(3):
         scheduler.on_start(lambda: time.sleep(0.01))
     scheduler.run()

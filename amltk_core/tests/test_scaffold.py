@@ -52,7 +52,11 @@ def test_a_complete_distribution_is_written(tmp_path, kind, name):
         assert f"\n  {path}\n" in said
     project = tomllib.loads((tmp_path / "there" / "pyproject.toml").read_text())["project"]
     assert project["name"] == "amltk-my-own"
-    assert project["entry-points"]["amltk"] == {name: "amltk_my_own.plugin"}
+    group, value = {
+        "backend": ("amltk.backends", "amltk_my_own.plugin:MyOwn"),
+        "plugin": ("amltk.task_plugins", "amltk_my_own.plugin:MyOwnPlugin"),
+    }[kind]
+    assert project["entry-points"] == {group: {name: value}}
     assert configparser.ConfigParser().read(tmp_path / "there" / "tox.ini")
 
 
@@ -85,7 +89,7 @@ def test_it_says_for_which_contract_it_was_made(tmp_path, kind, name):
 
 def test_the_backend_works_as_it_is(tmp_path, site):
     write("backend", "my_own", tmp_path / "made")
-    site.add("amltk-my-own", None, backends="my_own = amltk_my_own.plugin")
+    site.add("amltk-my-own", None, backends="my_own = amltk_my_own.plugin:MyOwn")
     code = """
         from amltk import Scheduler
         scheduler = Scheduler.with_my_own(max_workers=2)

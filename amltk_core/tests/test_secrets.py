@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from amltk import Scheduler
-from amltk.backend import Backend, Capabilities
+from amltk.backend import Backend
 from amltk.calls import describe_call, describe_option, describe_value, without_credentials
 from amltk.doctor import process
 from amltk.scheduling.provider import from_backend
@@ -19,12 +19,15 @@ from amltk.scheduling.provider import from_backend
 SECRET = "hunter2"
 
 
-def _backend() -> Backend:
-    def create(url: str = "", **options: object) -> ThreadPoolExecutor:
-        del url, options
-        return ThreadPoolExecutor(1)
+class _Open(Backend):
+    name = "open"
+    summary = "Takes anything."
 
-    return Backend(name="open", summary="Takes anything.", create=create, capabilities=Capabilities())
+    def __init__(self, url: str = "", **options: object) -> None:
+        del url, options
+
+    def open(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def _backend() -> Backend:
 )
 def test_a_label_does_not_show_it(options: dict[str, object]) -> None:
     scheduler = Scheduler.with_threads()
-    provider = from_backend(_backend(), (), options)
+    provider = from_backend(_Open, (), options)
     assert SECRET not in provider.label
     assert "..." in provider.label or "initializer" in options
     object.__setattr__(scheduler, "_provider", provider)

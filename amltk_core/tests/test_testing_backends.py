@@ -29,24 +29,24 @@ EXPECTED = {
     "modest": [],
     # The plugin
     "raises_on_import": [LOADS],
-    "registers_nothing": [LOADS],
+    "has_no_class": [LOADS],
     "heavy": ["test_importing_the_plugin_is_light"],
-    "no_executor": ["test_create_makes_an_executor"],
-    "exits_in_create": ["test_create_makes_an_executor"],
+    "no_executor": ["test_open_returns_an_executor"],
+    "exits_in_open": ["test_open_returns_an_executor"],
     "no_future": ["test_a_call_returns_its_result"],
-    "refuses_its_options": ["test_check_accepts_the_options"],
-    "other_options": ["test_create_and_check_take_the_same_options"],
-    # Examinations
+    "refuses_its_options": ["test_the_options_are_accepted"],
+    "starts_in_init": ["test_making_the_backend_starts_nothing"],
+    # Health checks
     "examines": [],
-    "examines_at_once": ["test_examinations_start_nothing_by_themselves"],
-    "cleans_up_what_is_not_there": ["test_examinations_start_nothing_by_themselves"],
-    "examines_the_same_twice": ["test_examinations_start_nothing_by_themselves"],
+    "examines_at_once": ["test_health_checks_start_nothing_by_themselves"],
+    "cleans_up_what_is_not_there": ["test_health_checks_start_nothing_by_themselves"],
+    "examines_the_same_twice": ["test_health_checks_start_nothing_by_themselves"],
     "examines_something_else": [
-        "test_examinations_find_nothing_wrong",
-        "test_examinations_start_nothing_by_themselves",
+        "test_health_checks_find_nothing_wrong",
+        "test_health_checks_start_nothing_by_themselves",
     ],
-    "says_nothing_of_what_it_finds": ["test_examinations_find_nothing_wrong"],
-    "finds_fault": ["test_examinations_find_nothing_wrong"],
+    "says_nothing_of_what_it_finds": ["test_health_checks_find_nothing_wrong"],
+    "finds_fault": ["test_health_checks_find_nothing_wrong"],
     # Futures
     "never_resolves": ["test_a_call_returns_its_result"],
     "forgets_one": ["test_many_calls_return_their_own_results"],
@@ -108,20 +108,20 @@ QUICKLY = {
 """What waits in vain, and need not do so for long."""
 
 OF_EXECUTION = {name for name, failed in EXPECTED.items() if {WHERE, WHEN, WAITS, RAISED, SEEN} & {*failed}}
-OF_EXAMINATIONS = {
+OF_HEALTH_CHECKS = {
     *("examines_at_once", "cleans_up_what_is_not_there", "examines_the_same_twice", "examines_something_else"),
-    *("says_nothing_of_what_it_finds", "finds_fault"),
+    *("says_nothing_of_what_it_finds", "finds_fault", "starts_in_init"),
 }
 """What no other group of tests has to do with, and need not be tested by all."""
 
 SUITES = """
 from amltk.testing import BackendTests
-from amltk.testing.backend_examinations import Examinations
 from amltk.testing.backend_execution import Executions
+from amltk.testing.backend_health_checks import HealthChecks
 from amltk.testing.backend_plugin import Plugin
 
 for name, seconds in {names}.items():
-    bases = (Examinations, Plugin) if name in {few} else (Executions, Plugin) if name in {timed} else (BackendTests,)
+    bases = (HealthChecks, Plugin) if name in {few} else (Executions, Plugin) if name in {timed} else (BackendTests,)
     suite = type("Test_" + name, bases, dict(backend=name, seconds=seconds, examples=2))
     if name not in {own}:  # theirs is one module
         suite.test_importing_the_plugin_is_light = None
@@ -136,20 +136,19 @@ def scores(tmp_path_factory):
     site = FakeSite(folder / "site")
     own = {
         "raises_on_import": "raise OSError('no licence')",
-        "registers_nothing": "from amltk.hookspecs import hookimpl\n@hookimpl\ndef amltk_register_backends(): pass",
-        "heavy": "import hypothesis\nfrom bad_backends import *\n\n@hookimpl\ndef amltk_register_backends(register):\n"
-        "    register(backend('heavy'))",
+        "has_no_class": "",
+        "heavy": "import hypothesis\nfrom bad_backends import right\nclass heavy(right): name = 'heavy'",
     }
     for name, code in own.items():
-        site.add(f"amltk-bad-{name}", code, backends=f"{name} = @")
-    names = "\n".join(f"{name} = @" for name in EXPECTED if name not in own)
+        site.add(f"amltk-bad-{name}", code, backends=f"{name} = @:{name}")
+    names = "\n".join(f"{name} = @:{name}" for name in EXPECTED if name not in own)
     site.add("amltk-bad", (HERE / "bad_backends.py").read_text(), backends=names, module="bad_backends")
     parts = [list(EXPECTED)[number::4] for number in range(4)]  # mostly they wait
     running = []
     for number, part in enumerate(parts):
         file = folder / f"test_bad_{number}.py"
         names = {name: 1.5 if name in QUICKLY else 10 for name in part}
-        file.write_text(SUITES.format(names=names, few=OF_EXAMINATIONS, timed=OF_EXECUTION, own={"right", *own}))
+        file.write_text(SUITES.format(names=names, few=OF_HEALTH_CHECKS, timed=OF_EXECUTION, own={"right", *own}))
         command = [
             *(sys.executable, "-m", "pytest", "-q", "--durations=25", "-p", "no:cacheprovider", f"--rootdir={folder}"),
             *(f"--basetemp={folder / str(number)}", f"--amltk-score={folder / f'{number}.json'}", str(file)),

@@ -120,17 +120,18 @@ def test_wrong_attributes_are_told_in_one_sentence(run_pytest):
 def test_a_modest_backend_is_told_what_it_could_claim(run_pytest, tmp_path):
     code = """
         from concurrent.futures import ThreadPoolExecutor
-        from amltk.backend import Backend, Capabilities
-        from amltk.hookspecs import hookimpl
+        from amltk.backend import Backend
         from amltk.plugins import plugin_manager
         from amltk.testing import BackendTests
 
-        class Plugin:
-            @hookimpl
-            def amltk_register_backends(self, register):
-                register(Backend(name="modest", summary="", create=ThreadPoolExecutor, capabilities=Capabilities()))
+        class Modest(Backend):
+            name = "modest"
+            summary = ""
 
-        plugin_manager().register(Plugin())
+            def open(self):
+                return ThreadPoolExecutor()
+
+        plugin_manager().register(Modest)
 
         class TestModest(BackendTests):
             backend = "modest"
@@ -146,7 +147,7 @@ def test_a_modest_backend_is_told_what_it_could_claim(run_pytest, tmp_path):
 
 PLUGINS = '''
 import threading
-from amltk import Event, TaskPlugin
+from amltk import Event, Refusal, TaskPlugin
 from amltk.testing import TaskPluginTests
 
 class Right(TaskPlugin):
@@ -239,6 +240,48 @@ for kind in [Right, *Right.__subclasses__()]:
     globals()["Test" + kind.__name__] = type(
         "Test" + kind.__name__, (TaskPluginTests,), {"plugin": kind, "refuses_after": 3, "seconds": 10}
     )
+class Reasoned(TaskPlugin):
+    """Refuses the fourth call in words."""
+    def pre_submit(self, function, /, *args, **kwargs):
+        return Refusal("it is the fourth") if self.task.n_submitted >= 3 else (function, args, kwargs)
+
+class TestReasoned(TaskPluginTests):
+    plugin = Reasoned
+    refuses_after = 3
+    seconds = 10
+
+class Remembers(TaskPlugin):
+    """Answers a call that has returned before."""
+    def __init__(self):
+        self.answers = {}
+    def pre_submit(self, function, /, *args, **kwargs):
+        return self.answers.get(args) or (function, args, kwargs)
+    def before_delivery(self, future, outcome):
+        self.answers[future.args] = outcome
+
+class AnswersUnasked(Remembers):
+    """Wrong: it does not say so."""
+
+class AnswersTooLate(Remembers):
+    """Wrong: it says that it is earlier."""
+    def before_delivery(self, future, outcome):
+        if self.task.n_submitted > 1:
+            super().before_delivery(future, outcome)
+
+class TestRemembers(TaskPluginTests):
+    plugin = Remembers
+    answers_after = 1
+    seconds = 10
+
+class TestAnswersUnasked(TaskPluginTests):
+    plugin = AnswersUnasked
+    seconds = 10
+
+class TestAnswersTooLate(TaskPluginTests):
+    plugin = AnswersTooLate
+    answers_after = 1
+    seconds = 10
+
 one = Right()
 
 class TestOneForAll(TaskPluginTests):
@@ -248,7 +291,7 @@ class TestOneForAll(TaskPluginTests):
 EXPECTED = {
     "Right": set(),
     "CountsTooEarly": {"test_a_call_that_another_plugin_refuses_does_not_count"},
-    "RefusesInSilence": {"test_a_refused_call_is_none_and_an_event"},
+    "RefusesInSilence": {"test_a_refused_call_is_none_and_says_why"},
     "HidesItsEvents": {"test_its_events_are_declared"},
     "SaysNothingOfItsEvents": {"test_its_events_are_documented"},
     "Nameless": {"test_its_class_is_documented"},
@@ -258,9 +301,13 @@ EXPECTED = {
     "RefusesMore": {
         "test_a_call_that_another_plugin_refuses_does_not_count",
         "test_it_refuses_only_when_it_says_so",
-        "test_a_refused_call_is_none_and_an_event",
+        "test_a_refused_call_is_none_and_says_why",
     },
     "RunsOnce": {"test_a_task_runs_again"},
+    "Reasoned": set(),
+    "Remembers": set(),
+    "AnswersUnasked": {"test_it_answers_only_when_it_says_so"},
+    "AnswersTooLate": {"test_an_answered_call_is_told_as_any"},
     "OneForAll": {"test_the_factory_makes_fresh_plugins"},
 }
 
@@ -411,14 +458,16 @@ def test_a_recorder_takes_events_of_plugins():
 def test_a_fake_distribution_is_installed_in_its_block_only():
     code = """
         from concurrent.futures import ThreadPoolExecutor
-        from amltk.backend import Backend, Capabilities
-        from amltk.hookspecs import hookimpl
+        from amltk.backend import Backend
 
-        @hookimpl
-        def amltk_register_backends(register):
-            register(Backend(name="mine", summary="", create=ThreadPoolExecutor, capabilities=Capabilities()))
+        class Mine(Backend):
+            name = "mine"
+            summary = ""
+
+            def open(self):
+                return ThreadPoolExecutor()
     """
-    with fake_distribution("amltk-mine", code, backends="mine") as module:
+    with fake_distribution("amltk-mine", code, backends="mine = @:Mine") as module:
         assert module == "amltk_mine"
         assert Scheduler.with_mine().executor_label == "with_mine()"
         assert "amltk_mine" in sys.modules

@@ -66,7 +66,7 @@ def case(place: Place, tmp_path: Path, nothing_is_left: None):
 
 
 def make(**options: Any):
-    return plugin_manager().backend("airflow").create(**options)
+    return plugin_manager().backend("airflow")(**options).open()
 
 
 class Rest:

@@ -30,7 +30,7 @@ def make(system: BatchSystem, job_name: str, tmp_path: Path, monkeypatch, until)
 
         def make(n_workers: int = 2, **options: Any) -> Executor:
             options = system.options_of(job_name, **options)
-            executor = plugin_manager().backend(system.name).create(n_workers, **options)
+            executor = plugin_manager().backend(system.name)(n_workers, **options).open()
             opened.callback(executor.shutdown, cancel_futures=True)
             return executor
 

@@ -39,7 +39,7 @@ class Place:
             return {"own", "needs_pickling"}
         backend = plugin_manager().backend(self.name)
         claims = {each.name for each in fields(Capabilities) if getattr(backend.capabilities, each.name)}
-        return claims | {f"{option}=" for option in signature(backend.create).parameters}
+        return claims | {f"{option}=" for option in signature(backend).parameters}
 
     def lacks(self, row: Row) -> str:
         """Return what a row needs and the place has not, or an empty text."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, assert_type
 
 from amltk import Emitter, Event, Scheduler, Subscriber, Task, TaskPlugin
-from amltk.backend import Backend, Capabilities
+from amltk.backend import Backend, Capabilities, HealthCheck
 from amltk.hookspecs import hookimpl
 
 
@@ -108,31 +108,30 @@ Own(ThreadPoolExecutor(1)).begin()
 
 
 # A backend
-def places(size: int = 1) -> Executor:
-    return ThreadPoolExecutor(size)
+class Places(Backend):
+    name = "places"
+    summary = "Places."
+    capabilities = Capabilities(stops_running_work=True)
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+
+    def open(self) -> Executor:
+        return ThreadPoolExecutor(self.size)
+
+    def kill(self, executor: Executor) -> None: ...
+
+    def health_checks(self) -> Iterable[HealthCheck]:
+        yield HealthCheck("room", lambda: f"{self.size} places")
 
 
-def kill(executor: Executor) -> None: ...
+class NoPlaces(Backend):
+    name = "no_places"
+    summary = "None."
 
 
-@hookimpl
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    register(
-        Backend(
-            name="places",
-            summary="Places.",
-            create=places,
-            kill=kill,
-            capabilities=Capabilities(stops_running_work=True),
-        )
-    )
-    register(Backend("places", "Places.", places, Capabilities()))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-
-
-@hookimpl
-def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
-    register(Budget)
-    register(Budget(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Places(size=2).open()
+NoPlaces()  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
 
 
 @hookimpl

@@ -103,5 +103,5 @@ def scheduler(options: dict[str, Any]) -> Callable[..., Scheduler]:
 
 @pytest.fixture
 def executor(options: dict[str, Any]) -> Iterator[Executor]:
-    with plugin_manager().backend("airflow").create(**options) as executor:
+    with plugin_manager().backend("airflow")(**options).open() as executor:
         yield executor

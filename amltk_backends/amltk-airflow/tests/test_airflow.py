@@ -36,7 +36,7 @@ KEY = "0123456789abcdef" * 4
 
 
 def make(**options):
-    return plugin_manager().backend("airflow").create(**options)
+    return plugin_manager().backend("airflow")(**options).open()
 
 
 def test_a_call_and_its_run(executor, airflow):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -16,10 +19,12 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.testing import BackendTests
 from amltk_dask_jobqueue import guardian
+from amltk_dask_jobqueue.backend import BatchBackend
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
+from amltk_slurm.plugin import Slurm
 
 
 class Example(BatchSystem):
@@ -114,6 +119,7 @@ def test_a_program_that_is_ended_by_a_signal_leaves_no_folder(number, tmp_path, 
     program = f"""
 import os, signal
 from pathlib import Path
+from typing import Any
 from amltk_dask_jobqueue.guard import Guard
 guard = Guard("sh -c 'echo $0 > {tmp_path}/cancelled'", None, ".amltk-example-")
 Path(guard.scratch("amltk-example-"), "file").touch()
@@ -224,10 +230,37 @@ def test_a_job_script_is_its_users_alone(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_scheduler_takes_the_same_options_as_its_executor_and_the_plugin_is_light(name):
+def test_a_constructor_has_and_documents_the_options_of_all_batch_systems_and_its_own(name):
     class Suite(BackendTests):
         backend = name
         shares = ("amltk_dask_jobqueue",)
 
-    Suite().test_create_and_check_take_the_same_options()
     Suite().test_importing_the_plugin_is_light()
+    constructor = getattr(Scheduler, f"with_{name}")
+    options = inspect.signature(constructor).parameters
+    shared = inspect.signature(BatchBackend).parameters
+    assert set(shared) < set(options)
+    names = list(options)
+    assert (names[0], names[-1]) == ("n_workers", "options")
+    documented = re.findall(r"^    \*{0,2}(\w+): ", constructor.__doc__, re.MULTILINE)
+    assert documented == names
+    assert "{" not in constructor.__doc__.replace('{"Requirements": "HasGPU"}', "")
+    assert f"amltk doctor {name} --job-script" in constructor.__doc__
+
+
+def test_what_a_subclass_documents_is_put_before_what_is_shared():
+    class Deep(Slurm):
+        """A batch system with one more option."""
+
+        def __init__(self, n_workers: int, *, depth: int = 1, **options: Any) -> None:
+            """Run calls deep down.
+
+            Args:
+                n_workers: How many.
+                depth: How deep.
+            """
+            super().__init__(n_workers, **options)
+
+    assert list(inspect.signature(Deep).parameters)[:3] == ["n_workers", "depth", "queue"]
+    assert Deep.__init__.__doc__.startswith("Run calls deep down.\n\nThe job is written by dask-jobqueue")
+    assert "    n_workers: How many.\n    depth: How deep.\n    queue: The partition" in Deep.__init__.__doc__

@@ -20,7 +20,7 @@ NEEDS = {"n_workers": 1, "cores": 1, "memory": "500 MB"}
 
 
 def script(**options: object) -> str:
-    return plugin_manager().backend("slurm").job_script(**NEEDS, **options)
+    return plugin_manager().backend("slurm")(**NEEDS, **options).job_script()
 
 
 @pytest.fixture

@@ -171,9 +171,9 @@ def test_a_cluster_that_exists_is_reached_with_its_security(other):
     [
         ({"security": "tls"}, TypeError, r"^security must be of type Security, got ... of type str"),
         ({"security": 1}, TypeError, r"^security must be of type Security, got ... of type int"),
-        ({"protocol": "tcp://"}, ValueError, r"^'tcp://' is not encrypted: .* security=False"),
-        ({"protocol": "tcp", "security": True}, ValueError, r"^'tcp' is not encrypted"),
-        ({"host": "tcp://127.0.0.1"}, ValueError, r"^'tcp://127\.0\.0\.1' is not encrypted"),
+        ({"protocol": "tcp://"}, ValueError, r"^protocol='tcp://' is not encrypted: .* security=False"),
+        ({"protocol": "tcp", "security": True}, ValueError, r"^protocol='tcp' is not encrypted"),
+        ({"host": "tcp://127.0.0.1"}, ValueError, r"^host='tcp://127\.0\.0\.1' is not encrypted"),
         ({"address": "tls://here:8786", "security": True}, ValueError, r"^security=True is a new certificate"),
     ],
 )

@@ -12,7 +12,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_htcondor.plugin import SYSTEM
+from amltk_htcondor.plugin import HTCondor
+
+SYSTEM = HTCondor.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "disk": "1 GB"}
 
@@ -53,7 +55,7 @@ def test_jobs_that_die_at_once_are_told_of(standin, nothing_is_left):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("htcondor").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("htcondor")(n_workers=1, **NEEDS).job_script()
     for line in [
         "RequestCpus = MY.DaskWorkerCores",
         "MY.DaskWorkerMemory = 500000000",

@@ -12,7 +12,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_lsf.plugin import SYSTEM
+from amltk_lsf.plugin import LSF
+
+SYSTEM = LSF.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "queue": "short", "walltime": "00:30"}
 
@@ -53,7 +55,7 @@ def test_jobs_that_die_at_once_are_told_of(standin, nothing_is_left):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("lsf").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("lsf")(n_workers=1, **NEEDS).job_script()
     for line in [
         "#BSUB -q short",
         "#BSUB -n 1",

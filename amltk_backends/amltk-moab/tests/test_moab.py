@@ -12,7 +12,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_moab.plugin import SYSTEM
+from amltk_moab.plugin import Moab
+
+SYSTEM = Moab.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "queue": "short", "walltime": "00:30:00"}
 
@@ -53,7 +55,7 @@ def test_jobs_that_die_at_once_are_told_of(standin, nothing_is_left):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("moab").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("moab")(n_workers=1, **NEEDS).job_script()
     for line in ["#PBS -q short", "#PBS -l walltime=00:30:00", "#PBS -r n", "#PBS -o /dev/null", "#PBS -e /dev/null"]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
     assert script.count("#PBS -o ") == script.count("#PBS -e ") == 1, "Torque copies no log into a folder that is gone"

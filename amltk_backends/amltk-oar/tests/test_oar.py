@@ -11,7 +11,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_oar.plugin import SYSTEM
+from amltk_oar.plugin import OAR
+
+SYSTEM = OAR.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "queue": "short", "walltime": "00:30:00"}
 
@@ -32,7 +34,7 @@ def said(tmp_path, monkeypatch):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("oar").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("oar")(n_workers=1, **NEEDS).job_script()
     for line in [
         "#OAR -q short",
         "#OAR -l /nodes=1/core=1,walltime=00:30:00",

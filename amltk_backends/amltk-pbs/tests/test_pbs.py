@@ -11,7 +11,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_pbs.plugin import SYSTEM
+from amltk_pbs.plugin import PBS
+
+SYSTEM = PBS.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "queue": "short", "walltime": "00:30:00"}
 
@@ -32,7 +34,7 @@ def said(tmp_path, monkeypatch):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("pbs")(n_workers=1, **NEEDS).job_script()
     for line in ["#PBS -q short", "#PBS -l select=1:ncpus=1:mem=477MB", "#PBS -l walltime=00:30:00"]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
     for line in ["#PBS -r n", "#PBS -o /dev/null", "#PBS -e /dev/null"]:
@@ -103,13 +105,13 @@ def test_a_qstat_that_can_not_tell_says_so(said):
 
 
 def test_the_log_can_be_read_while_the_job_runs():
-    script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("pbs")(n_workers=1, **NEEDS).job_script()
     assert re.search(r"exec >> \S+/\.amltk-pbs-NAME/job-\$\{PBS_JOBID:-\$SLURM_JOB_ID\}\.log 2>&1", script)
 
 
 def test_users_directives_come_last_and_their_skips_count(said):
     options = {"job_extra_directives": ["-r y", "-m n"], "job_directives_skip": ["-N"]}
-    script = plugin_manager().backend("pbs").job_script(n_workers=1, **NEEDS, **options)
+    script = plugin_manager().backend("pbs")(n_workers=1, **NEEDS, **options).job_script()
     directives = re.findall("^#PBS (.*)$", script, re.MULTILINE)
     assert directives.index("-r n") < directives.index("-r y") < directives.index("-m n")
     assert not [each for each in directives if each.startswith("-N")]

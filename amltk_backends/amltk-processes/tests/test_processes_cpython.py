@@ -24,7 +24,7 @@ RUNS += [(module, method) for module in OFTEN for method in ("Spawn", "Fork")]
 
 # Those that fail, and shall: by the reason, as the README has it, and how they fail because of it.
 DIFFERENT = {
-    "A worker that dies, and what fails to unpickle, fails its own call alone, and does not break the pool.": (
+    "A dead worker or a failed unpickling fails one call. It does not break the pool.": (
         "WorkerDied|UnpicklingError|SystemExit",
         [
             "ExecutorDeadlockTest.test_crash_at_task_unpickle",
@@ -38,7 +38,7 @@ DIFFERENT = {
             "ExecutorDeadlockTest.test_shutdown_deadlock",
         ],
     ),
-    "They look into private attributes, such as `_processes` and `_max_workers`, which are others here.": (
+    "The tests read private attributes such as `_processes` and `_max_workers`, which differ here.": (
         "has no attribute '_(processes|max_workers|mp_context|executor_manager_thread)'",
         [
             "ProcessPoolExecutorTest.test_idle_process_reuse_multiple",
@@ -54,27 +54,27 @@ DIFFERENT = {
             "ExecutorDeadlockTest.test_shutdown_deadlock_pickle",
         ],
     ),
-    "`shutdown(cancel_futures=True)` cancels all calls that have not begun; the standard one has begun some more.": (
+    "`shutdown(cancel_futures=True)` cancels all calls that have not begun. The standard one starts some more early.": (
         "0 not greater than 0",
         ["ProcessPoolShutdownTest.test_cancel_futures"],
     ),
-    "The remote traceback is a note of the exception, whose `__cause__` stays what it was in the worker.": (
+    "The remote traceback is a note on the exception. `__cause__` keeps its value from the worker.": (
         "_RemoteTraceback",
         ["ProcessPoolExecutorTest.test_traceback"],
     ),
-    "A number below 1 is refused in other words.": (
+    "The error for a number below 1 has another text.": (
         'does not match "max_workers must be an integer of at least 1',
         ["ProcessPoolExecutorTest.test_max_workers_negative"],
     ),
-    "One thread is enough, so that the failure to start a second one breaks nothing, and its calls run.": (
+    "The executor needs one thread only. If a second one cannot start, the calls still run.": (
         r"mul\(\) missing 1 required positional argument",  # which it only submits to have them refused
         ["ProcessPoolExecutorTest.test_python_finalization_error"],
     ),
-    "`initargs` are pickled as arguments are: no `multiprocessing.Queue`, but that of a `multiprocessing.Manager`.": (
+    "`initargs` are pickled: a `multiprocessing.Queue` fails, that of a `multiprocessing.Manager` works.": (
         "Queue objects should only be shared between processes through inheritance",
         ["FailingInitializerTest.test_initializer"],
     ),
-    "They run `test_initializer` within, and look for what it has left: its queue, since it fails.": (
+    "These run `test_initializer`, and find its queue afterwards, because it fails.": (
         "1 != 0",
         ["FailingInitializerResourcesTest.test_forkserver", "FailingInitializerResourcesTest.test_spawn"],
     ),

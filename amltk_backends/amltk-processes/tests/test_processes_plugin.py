@@ -11,25 +11,14 @@ import pytest
 
 import amltk_processes
 from amltk import cpus
-from amltk.backend import Backend
 from amltk.exceptions import AmltkError
-from amltk_processes import ProcessPoolExecutor, plugin
+from amltk_processes import ProcessPoolExecutor
 from amltk_processes import executor as executor_module
+from amltk_processes.plugin import Processes
 
 
-@pytest.fixture
-def backend() -> Backend:
-    backends: list[Backend] = []
-    plugin.amltk_register_backends(backends.append)
-    (backend,) = backends
-    return backend
-
-
-def test_create_and_check_take_the_same(backend: Backend) -> None:
-    assert backend.check is not None
-    parameters = inspect.signature(backend.create).parameters
-    assert inspect.signature(backend.check).parameters == parameters
-    assert list(parameters) == list(inspect.signature(ProcessPoolExecutor).parameters)
+def test_backend_and_pool_take_the_same() -> None:
+    assert list(inspect.signature(Processes).parameters) == list(inspect.signature(ProcessPoolExecutor).parameters)
 
 
 @pytest.mark.parametrize(
@@ -46,18 +35,17 @@ def test_create_and_check_take_the_same(backend: Backend) -> None:
     ],
 )
 def test_wrong_options_are_refused_before_anything_starts(
-    backend: Backend, options: dict[str, Any], error: type[Exception], name: str
+    options: dict[str, Any], error: type[Exception], name: str
 ) -> None:
-    assert backend.check is not None
     with pytest.raises(error, match=name):
-        backend.check(**options)
+        Processes(**options)
     with pytest.raises(error, match=name):
         ProcessPoolExecutor(**options)
 
 
-def test_where_it_cannot_run_that_is_said(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_cannot_run_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "waitid")
-    for start in (backend.create, lambda: amltk_processes.ProcessPoolExecutor):
+    for start in (Processes().open, lambda: amltk_processes.ProcessPoolExecutor):
         with pytest.raises(ImportError, match=rf"runs on Linux, and this is {sys.platform}.*ProcessPoolExecutor\(\)"):
             start()
 

@@ -39,7 +39,7 @@ def runs(folder: Path) -> list[int]:
     ("options", "error", "match"),
     [
         ({"max_workers": 0}, ValueError, "max_workers must be an integer of at least 1"),
-        ({"num_cpus": -1}, ValueError, "num_cpus must be a number of 0 or more, got -1"),
+        ({"num_cpus": -1}, ValueError, "num_cpus must be a number of 0 or more, .* got -1"),
         ({"num_gpus": "1"}, TypeError, "num_gpus must be a number of 0 or more, got '1' of type str"),
         ({"memory": 0.5}, TypeError, "memory must be an integer"),
         ({"resources": {"GPU": 1}}, ValueError, "has an option of its own: num_gpus=1"),

@@ -11,7 +11,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue.system import Commands
-from amltk_sge.plugin import SYSTEM
+from amltk_sge.plugin import GridEngine
+
+SYSTEM = GridEngine.system
 
 NEEDS = {"cores": 1, "memory": "500 MB", "queue": "short", "walltime": "00:30:00"}
 
@@ -32,7 +34,7 @@ def said(tmp_path, monkeypatch):
 
 
 def test_the_job_script():
-    script = plugin_manager().backend("sge").job_script(n_workers=1, **NEEDS)
+    script = plugin_manager().backend("sge")(n_workers=1, **NEEDS).job_script()
     for line in [r"#\$ -q short", r"#\$ -l h_rt=00:30:00", r"#\$ -cwd", r"#\$ -r n"]:
         assert re.search(f"^{line}$", script, re.MULTILINE), script
     assert f"cd {Path.cwd()}\n" in script

@@ -17,7 +17,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
 from amltk_dask import tls
 from amltk_dask_jobqueue.executor import JobQueueExecutor, open_executor
-from amltk_slurm.plugin import SYSTEM
+from amltk_slurm.plugin import Slurm
+
+SYSTEM = Slurm.system
 
 pytestmark = pytest.mark.thorough
 
@@ -123,7 +125,7 @@ def test_plain_connections_can_be_asked_for(standin, nothing_is_left):
 def test_what_secures_nothing_is_refused():
     for options, error, said in [
         ({"security": "yes"}, TypeError, "security must be of type Security, got ... of type str"),
-        ({"protocol": "tcp://"}, ValueError, "'tcp://' is not encrypted"),
+        ({"protocol": "tcp://"}, ValueError, "protocol='tcp://' is not encrypted"),
     ]:
         with pytest.raises(error, match=said):
             Scheduler.with_slurm(n_workers=1, **NEEDS, **options)

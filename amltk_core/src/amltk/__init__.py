@@ -12,8 +12,16 @@ TYPE_CHECKING = False  # processes that import nothing but a small module of our
 if TYPE_CHECKING:
     from typing import Any
 
-    from amltk.events import Emitter, Event, Subscriber
-    from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
+    from amltk.events import Emitter, Event, Subscriber, Subscribes
+    from amltk.scheduling import (
+        Answer,
+        ExitState,
+        Refusal,
+        Scheduler,
+        SchedulerPlugin,
+        Task,
+        TaskPlugin,
+    )
     from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
     from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
@@ -28,12 +36,16 @@ except OSError:  # it was deleted
     began_in = None
 
 _HOME = {
+    "Answer": "amltk.scheduling",
     "Emitter": "amltk.events",
     "Event": "amltk.events",
     "ExitState": "amltk.scheduling",
+    "Refusal": "amltk.scheduling",
     "Requeue": "amltk.types",
     "Scheduler": "amltk.scheduling",
+    "SchedulerPlugin": "amltk.scheduling",
     "Subscriber": "amltk.events",
+    "Subscribes": "amltk.events",
     "Task": "amltk.scheduling",
     "TaskPlugin": "amltk.scheduling",
 }
@@ -41,12 +53,16 @@ _OFFERED = ("CallLimiter", "PynisherPlugin", "Retry", "Timeout")
 
 # Without what other distributions bring: `from amltk import *` works with the core alone.
 __all__ = [
+    "Answer",
     "Emitter",
     "Event",
     "ExitState",
+    "Refusal",
     "Requeue",
     "Scheduler",
+    "SchedulerPlugin",
     "Subscriber",
+    "Subscribes",
     "Task",
     "TaskPlugin",
 ]
@@ -72,4 +88,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    from amltk.known import installed_of
+
+    return sorted({*globals(), *__all__, *installed_of(_OFFERED), "__version__"})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, fields
@@ -10,7 +12,7 @@ from numbers import Real
 from os import getpid
 from threading import current_thread
 from time import monotonic, time
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from amltk.checks import check_callable, check_seconds, check_type
 from amltk.exceptions import NotSupportedError
@@ -216,77 +218,113 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class Examination:
-    """Something that `amltk doctor` asks of a backend before it starts it: is the submit command there, say.
+class HealthCheck:
+    """A step of `amltk doctor` before it starts a backend: whether the submit command is there, for example.
 
     Attributes:
-        name: What is looked at, in a word or two; no two of a backend have the same.
-        examine: Returns what was found, in a line, or raises an exception that says what is wrong and
-            what mends it. What it prints last is shown if it does not come to an end.
-        runs: Whether it starts something, a job that waits for a place, say: `--no-run` leaves it out.
+        name: What is checked, in a word or two; no two of a backend have the same.
+        check: Returns what was found, in a line, or raises an exception with what is wrong and
+            what fixes it. What it prints last is shown if it does not return in time.
+        runs: Whether it starts something, such as a job that waits in a queue: `--no-run` leaves it out.
     """
 
     name: str
-    examine: Callable[[], str]
+    check: Callable[[], str]
     runs: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
-            msg = f"An examination's name is a word or two, as in 'submit command'; got {self.name!r}."
+            msg = f"A health check's name is a word or two, as in 'submit command'; got {self.name!r}."
             raise ValueError(msg)
-        check_callable(f"examine= of the examination {self.name!r}", self.examine)
-        check_type(f"runs= of the examination {self.name!r}", self.runs, bool)
+        check_callable(f"check= of the health check {self.name!r}", self.check)
+        check_type(f"runs= of the health check {self.name!r}", self.runs, bool)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Backend:
-    """A way to get work done, registered by a plugin under a name.
+class Backend(ABC):
+    """A way to run calls: subclass it, and name the class in an entry point of the group `amltk.backends`.
+
+    `__init__` takes the options. Its signature and docstring are those of `Scheduler.with_<name>`, which makes an
+    object of the class with what the user gives. It raises `TypeError` or `ValueError` for what `open` could not
+    use, and starts nothing.
+
+    The module of the class must not import what the backend wraps: that is for `open`.
 
     Attributes:
-        name: What stands behind `with_`: lower-case letters, digits and underscores.
+        name: What stands behind `with_`: lower-case letters, digits and underscores; the name of the entry point.
         summary: One line for people who choose.
-        create: Makes the executor when a run starts. Its signature and docstring are those of
-            `Scheduler.with_<name>`. What the backend wraps is imported here, not when the plugin
-            module is.
         capabilities: What it can do.
-        kill: Ends the work that runs in an executor of `create`, children included, and comes
-            back when it is gone; the executor is shut down afterwards. None if it can't be done.
-        check: Takes what `create` takes, when the scheduler is made, and raises `TypeError` or
-            `ValueError` for what `create` could not use. It starts nothing.
-        examinations: Takes what `create` takes, and gives what `amltk doctor` performs, one after the
-            other up to the first that fails. A generator is closed after the last one, whatever
-            became of it: there it ends what they have started.
-        job_script: Takes what `create` takes, and returns the script that a batch system would be
-            given for a worker, which `amltk doctor NAME --job-script` prints. It starts nothing.
         needs_main_thread: Whether the executor takes no calls when the main thread of the program has
             ended, as what builds on `concurrent.futures`, asyncio or atexit does. Runs that another
             thread begins then are refused, with a sentence that says so.
-        unavailable: Why it can't run calls on this system, and what to use instead: `amltk backends` says
-            so. Empty where it can.
+        unavailable: Why it can't run calls on this system, and what to use instead: `amltk backends` shows
+            it. Empty where it can.
     """
 
-    name: str
-    summary: str
-    create: Callable[..., Executor]
-    capabilities: Capabilities
-    kill: Callable[[Executor], None] | None = None
-    check: Callable[..., None] | None = None
-    examinations: Callable[..., Iterable[Examination]] | None = None
-    job_script: Callable[..., str] | None = None
-    needs_main_thread: bool = True
-    unavailable: str = ""
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    needs_main_thread: ClassVar[bool] = True
+    unavailable: ClassVar[str] = ""
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            msg = f"A backend's name is of lower-case letters, digits and '_', as in with_<name>; got {self.name!r}."
-            raise ValueError(msg)
-        for field in ("create", "kill", "check", "examinations", "job_script"):
-            value = getattr(self, field)
-            if not callable(value) and (value is not None or field == "create"):
-                msg = f"{field}= of backend {self.name!r} must be callable, got {value!r}."
-                raise TypeError(msg)
-        check_type(f"unavailable= of backend {self.name!r}", self.unavailable, str)
-        check_type(f"needs_main_thread= of backend {self.name!r}", self.needs_main_thread, bool)
-        if self.capabilities.stops_running_work and self.kill is None:
-            msg = f"Backend {self.name!r} claims stops_running_work but has no kill=."
-            raise ValueError(msg)
+    @abstractmethod
+    def open(self) -> Executor:
+        """Return a new executor. Called at the start of each run; the run shuts it down."""
+
+    def kill(self, executor: Executor) -> None:
+        """End the work that runs in an executor of `open`, children included, and return when it is gone.
+
+        The executor is shut down afterwards. Override it to claim `stops_running_work`.
+        """
+        raise NotImplementedError
+
+    def health_checks(self) -> Iterable[HealthCheck]:
+        """Return what `amltk doctor` checks, one after the other up to the first that fails.
+
+        A generator is closed after the last one, however it ended: there it ends what the checks have started.
+        """
+        return ()
+
+    def job_script(self) -> str:
+        """Return the script that a batch system gets for a worker; start nothing.
+
+        `amltk doctor NAME --job-script` prints it.
+        """
+        raise NotImplementedError
+
+
+def overrides(backend: Backend | type[Backend], method: str) -> bool:
+    """Say whether a backend has a method of its own that `Backend` makes optional."""
+    cls = backend if isinstance(backend, type) else type(backend)
+    return getattr(cls, method) is not getattr(Backend, method)
+
+
+def description_of(cls: type[Backend]) -> str:
+    """Return the docstring of a backend's constructor: that of `__init__`, of the class, or else the summary."""
+    told = None if cls.__init__ is object.__init__ else cls.__init__.__doc__
+    return inspect.cleandoc(told or cls.__doc__ or cls.summary)
+
+
+def check_backend(cls: type[Backend]) -> None:
+    """Refuse a class that can't serve as a backend.
+
+    Raises:
+        TypeError: An attribute is missing or of a wrong type, or `open` is missing.
+        ValueError: Its name can't be that of a constructor, or it claims what it has no method for.
+    """
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        msg = f"A backend's name is of lower-case letters, digits and '_', as in with_<name>; got {name!r}."
+        raise ValueError(msg)
+    for attribute, kind in _ATTRIBUTES.items():
+        check_type(f"{attribute} of backend {name!r}", getattr(cls, attribute, None), kind)
+    for method in ("open", "kill", "health_checks", "job_script"):
+        check_callable(f"{method} of backend {name!r}", getattr(cls, method))
+    if missing := sorted(cls.__abstractmethods__):
+        msg = f"Backend {name!r} has no method {missing[0]}()."
+        raise TypeError(msg)
+    if cls.capabilities.stops_running_work and not overrides(cls, "kill"):
+        msg = f"Backend {name!r} claims stops_running_work but has no method kill()."
+        raise ValueError(msg)
+
+
+_ATTRIBUTES = {"summary": str, "capabilities": Capabilities, "needs_main_thread": bool, "unavailable": str}

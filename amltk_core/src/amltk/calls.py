@@ -69,6 +69,23 @@ def without_credentials(text: str) -> str:
     return _QUERY.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"\1{HIDDEN}@", text))
 
 
+def without_secrets(text: str, *, shell: bool = False) -> str:
+    """Return an argument, or lines, without the values of what is called a password, a token and the like.
+
+    Args:
+        text: It; of URLs, what `without_credentials` says is left out, too.
+        shell: Whether these are lines of a shell: no variable that they set is shown.
+    """
+
+    def hide(match: re.Match[str]) -> str:
+        name = match["name"]
+        return f"{name}{match['between']}{HIDDEN}" if shell or _is_secret(name.lstrip("-")) else match[0]
+
+    if shell:
+        text = _SETENV.sub(rf"\1{HIDDEN}", text)
+    return without_credentials(_OPTION.sub(rf"\1{HIDDEN}", _ASSIGNMENT.sub(hide, text)))
+
+
 HIDDEN = "..."
 """Stands for what may be secret."""
 
@@ -92,6 +109,16 @@ _SECRET = re.compile(
 )
 _CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s'\"]*@")
 _QUERY = re.compile(r"(://[^\s'\"]*?[?&][\w.-]+=|(?<=&)[\w.-]+=)[^&\s'\"]+")
+
+
+_VALUE = r"(?:'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.|[^\s;&|,'\"\\])+"
+_ASSIGNMENT = re.compile(rf"(?<![\w.${{-])(?P<name>(?:--)?[A-Za-z_][\w-]*)(?P<between>=){_VALUE}")
+_SETENV = re.compile(rf"(\bsetenv\s+\w+\s+){_VALUE}")
+_OPTION = re.compile(
+    rf"((?<!\S)--?(?:[\w-]*[_-])?(?:password|passwd|passphrase|secret|token|credentials?|"
+    rf"(?:api|access|private|secret|auth)[_-]?key)\s+)(?!-){_VALUE}",
+    re.IGNORECASE,
+)
 
 
 def _is_secret(name: object) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real  # those of numpy are such numbers, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
@@ -121,7 +122,7 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
 
     Raises:
         TypeError: It is no integer; True and False are none either.
-        ValueError: It is too small.
+        ValueError: It is too small, or does not fit into 64 bits: libraries and the system take no larger ones.
     """
     if value is None and or_none:
         return
@@ -132,7 +133,13 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
     if value < at_least:
         msg = f"{name} must be {allowed}, got {describe_option(name, value)}."
         raise ValueError(msg)
+    if not value <= MOST_INT:
+        msg = f"{name} must be below 2**63, got {describe_option(name, value)}."
+        raise ValueError(msg)
 
+
+MOST_INT = 2**63 - 1
+"""The largest integer that an option may have: that of 64 bits."""
 
 MOST_SECONDS = 1e9
 """The most that a number of seconds may be, some 30 years: clocks and the system's calls refuse much more."""
@@ -175,6 +182,50 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
     if number > MOST_SECONDS:
         msg = f"{name} must be at most {MOST_SECONDS:g} seconds, got {describe_option(name, value)}; None is no limit."
         raise ValueError(msg)
+
+
+MOST_CHARACTERS = 100_000
+"""The most characters that a text may have: Linux takes no argument of a command beyond 128 KiB."""
+
+# Control characters, separators of lines and paragraphs, and halves of characters, which can't be encoded.
+_NOT_IN_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def check_text(name: str, value: object, *, or_none: bool = False, empty: bool = True) -> None:
+    """Refuse a `value` that is no text of one line (or None, with `or_none`).
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It has line breaks or other control characters, is very long, or is blank where `empty` is False.
+    """
+    if value is None and or_none:
+        return
+    check_type(name, value, str)
+    assert isinstance(value, str)
+    if _NOT_IN_ONE_LINE.search(value):
+        msg = f"{name} must be text of one line, without control characters, got {describe_option(name, value)}."
+        raise ValueError(msg)
+    if len(value) > MOST_CHARACTERS:
+        msg = f"{name} must have at most {MOST_CHARACTERS} characters, got {len(value)}."
+        raise ValueError(msg)
+    if not empty and not value.strip():
+        msg = f"{name} must not be empty, got {describe_option(name, value)}."
+        raise ValueError(msg)
+
+
+def check_mapping(name: str, value: object, *, or_none: bool = True) -> None:
+    """Refuse a `value` that is no mapping from texts (or None, with `or_none`).
+
+    Raises:
+        TypeError: It is none, or one of its keys is no text.
+        ValueError: One of its keys has control characters, or is empty.
+    """
+    if value is None and or_none:
+        return
+    check_type(name, value, Mapping)
+    keys: Iterable[object] = value  # type: ignore[assignment] # it is a mapping
+    for key in keys:
+        check_text(f"each key of {name}", key, empty=False)
 
 
 def check_type(name: str, value: object, kind: type) -> None:

@@ -103,7 +103,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         help="what with_NAME() is given: a Python literal, or else a string; can be repeated",
     )
     doctor.add_argument(
-        "--job-script", action="store_true", help="only print the script of a job, as a batch system gets it"
+        "--job-script", action="store_true", help="only print the script of a job, without what may be secret"
     )
     doctor.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
@@ -136,9 +136,11 @@ def _option(text: str) -> tuple[str, Any]:
     import ast
     import warnings
 
+    from amltk.calls import without_secrets
+
     name, is_there, value = text.partition("=")
     if not is_there or not name.isidentifier():
-        msg = f"must be OPTION=VALUE, as in --option queue=debug, got {text!r}"
+        msg = f"must be OPTION=VALUE, as in --option queue=debug, got {without_secrets(text)!r}"
         raise argparse.ArgumentTypeError(msg)
     with (
         warnings.catch_warnings(),
@@ -232,6 +234,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _job_script(name: str, options: dict[str, Any]) -> int:
+    from amltk.backend import overrides
+    from amltk.calls import HIDDEN
     from amltk.exceptions import BackendError
     from amltk.plugins import plugin_manager
     from amltk.scheduling.provider import from_backend
@@ -239,15 +243,17 @@ def _job_script(name: str, options: dict[str, Any]) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             backend = plugin_manager().backend(name)
-            if backend.job_script is None:
+            if not overrides(backend, "job_script"):
                 sys.stderr.write(f"amltk doctor: error: the backend {name!r} has no job script\n")
                 return 2
             from_backend(backend, (), options)
-            script = backend.job_script(**options)
+            script = backend(**options).job_script()
     except (BackendError, TypeError, ValueError) as error:
         sys.stderr.write(f"amltk doctor: error: {error}\n")
         return 2
     sys.stdout.write(script)
+    if HIDDEN in script:
+        sys.stderr.write(f"amltk doctor: {HIDDEN} stands for values that may be secret; the batch system gets them.\n")
     return 0
 
 

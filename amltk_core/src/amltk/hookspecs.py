@@ -1,12 +1,9 @@
 """Every hook of amltk. Implement any of them with `@amltk.hookspecs.hookimpl`, under the same name.
 
-An entry point of the group `amltk` names a backend or task plugin and the module that registers
-it; it is loaded when somebody asks for that name. An entry point of the group `amltk.observers`
-names a module that only watches; it is loaded when the first scheduler is made.
+An entry point of the group `amltk.observers` names a module, or an object in it, with hooks; it is loaded when
+the first scheduler is made.
 
     first Scheduler made ──> modules of amltk.observers are loaded
-    with_<name>()        ──> amltk_register_backends         (of that module)
-    plugin asked for     ──> amltk_register_task_plugins     (of that module)
     Scheduler(...)       ──> amltk_scheduler_created
     scheduler.task(...)  ──> amltk_task_created
     run() ─┬─ starts     ──> amltk_run_started
@@ -23,18 +20,16 @@ all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
-    from amltk.backend import Backend
     from amltk.events import Emitter, Event
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
-    from amltk.scheduling.task_plugin import TaskPlugin
 
 CONTRACT = 1
 """The version of the contract between amltk and its plugins: these hooks, `amltk.backend`, and `TaskPlugin`.
@@ -49,23 +44,6 @@ DECLARATION = "AMLTK_CONTRACT"
 PROJECT = "amltk"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-
-@hookspec
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    """Offer backends: call `register` with each.
-
-    The entry point that loads the module has the name of the backend. The module must not import
-    what the backend wraps; that is for `Backend.create`.
-    """
-
-
-@hookspec
-def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
-    """Offer task plugins: call `register` with each subclass of `TaskPlugin`.
-
-    The entry point that loads the module has the `name` of the plugin class.
-    """
 
 
 @hookspec

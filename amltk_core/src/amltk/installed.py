@@ -1,8 +1,10 @@
-"""What installed distributions bring: their entry points, in three groups; none is loaded here.
+"""What installed distributions bring: their entry points, in a group for each kind; none is loaded here.
 
-    amltk            name -> module    loaded when that name is asked for
-    amltk.observers  name -> module    loaded when the first scheduler is made
-    amltk.commands   name -> function  called by the command line `amltk name ...`
+    amltk.backends           name -> class     loaded when that name is asked for
+    amltk.task_plugins       name -> class     loaded when that name is asked for
+    amltk.scheduler_plugins  name -> class     loaded when that name is asked for
+    amltk.observers          name -> module    loaded when the first scheduler is made
+    amltk.commands           name -> function  called by the command line `amltk name ...`
 
 A distribution whose files can't be read hides no other, and an entry point that is malformed hides no other of its
 distribution: it is kept as a `MalformedEntryPoint`, which says what is wrong.
@@ -12,15 +14,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions, entry_points
 from typing import Any
 
 logger = logging.getLogger("amltk")
 
-GROUP = "amltk"
+BACKENDS = "amltk.backends"
+TASK_PLUGINS = "amltk.task_plugins"
+SCHEDULER_PLUGINS = "amltk.scheduler_plugins"
 OBSERVERS = "amltk.observers"
 COMMANDS = "amltk.commands"
+
+KINDS: Mapping[str, str] = {
+    BACKENDS: "a backend",
+    TASK_PLUGINS: "a task plugin",
+    SCHEDULER_PLUGINS: "a scheduler plugin",
+    OBSERVERS: "an observer",
+    COMMANDS: "a command",
+}
+"""The groups that are read, and what belongs into each."""
 
 
 class MalformedEntryPoint(EntryPoint):
@@ -33,20 +47,50 @@ class MalformedEntryPoint(EntryPoint):
     def fault(self) -> str:
         """What is wrong with it."""
         line = f"{self.name} = {self.value}" if self.value else self.name
-        return f"its entry point {line!r} in [{self.group}] is malformed: it must be {self.name or 'name'} = module"
+        form = "module" if self.group == OBSERVERS else "module:object"
+        return f"its entry point {line!r} in [{self.group}] is malformed: it must be {self.name or 'name'} = {form}"
 
 
-def read_entry_points() -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
-    """Return ours by group and name; this goes through the files of every installed distribution."""
-    entries = _entry_points()
-    found: dict[str, dict[str, tuple[EntryPoint, ...]]] = {GROUP: {}, OBSERVERS: {}, COMMANDS: {}}
-    for group, names in found.items():
-        for entry in entries.select(group=group):
-            known = names.get(entry.name, ())
-            if any(entry == other and entry.dist is other.dist for other in known):
-                continue  # the file says it twice
-            names[entry.name] = (*known, _checked(entry))
-    return found
+class Installed:
+    """The entry points of all installed distributions. Each group is looked through when it is first asked for."""
+
+    def __init__(self) -> None:
+        """Read the files of every installed distribution."""
+        self._entries = _entry_points()
+        self._groups: dict[str, Mapping[str, tuple[EntryPoint, ...]]] = {}
+
+    def group(self, group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+        """Return the entry points of a group by their names."""
+        if group not in self._groups:
+            names: dict[str, tuple[EntryPoint, ...]] = {}
+            for entry in self._entries.select(group=group):
+                known = names.get(entry.name, ())
+                if any(entry == other and entry.dist is other.dist for other in known):
+                    continue  # the file says it twice
+                names[entry.name] = (*known, _checked(entry))
+            self._groups[group] = names
+        return self._groups[group]
+
+    def unread_groups(self) -> list[str]:
+        """Return the groups that look like ours and are not, so that nobody reads them."""
+        return sorted(group for group in self._entries.groups if _looks_like_ours(group) and group not in KINDS)
+
+
+_KIND = re.compile(r"(backend|plugin|task\.plugin|scheduler\.plugin|observer|command)s?")
+
+
+def _looks_like_ours(group: str) -> bool:
+    """Say whether a group is within our name space, or one of ours that is misspelled."""
+    space, _, kind = re.sub(r"[\W_]+", ".", group.lower()).partition(".")
+    if space == "amltk" and not kind:
+        return True
+    return group.lower().startswith("amltk.") or bool(sorted(space) == sorted("amltk") and _KIND.fullmatch(kind))
+
+
+def line_of(group: str, name: str, value: str) -> str:
+    """Return what a `pyproject.toml` has to say for an entry point."""
+    key = name if re.fullmatch("[A-Za-z0-9_-]+", name) else f'"{name}"'
+    return f'[project.entry-points."{group}"] {key} = "{value}"'
 
 
 def _checked(entry: EntryPoint) -> EntryPoint:
@@ -93,10 +137,9 @@ def _read_leniently(distribution: Distribution, name: str) -> Iterator[EntryPoin
     except Exception as error:
         msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
         logger.warning(msg, name, type(error).__name__, error)
-    groups = (GROUP, OBSERVERS, COMMANDS)
-    if any(entry.group in groups for entry in entries):
+    if any(entry.group in KINDS for entry in entries):
         for entry in entries:
-            if isinstance(entry, MalformedEntryPoint) and entry.group not in groups:
+            if isinstance(entry, MalformedEntryPoint) and entry.group not in KINDS:
                 msg = "The installed distribution %s has a malformed entry point: [%s] %s = %s. All others are used."
                 logger.warning(msg, name, entry.group, entry.name, entry.value)
     yield from entries

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 KNOWN_BACKENDS: Mapping[str, str] = {
@@ -89,6 +90,21 @@ _OFFERED = {
     "Timeout": ("amltk_timeout", "amltk-timeout"),
     "SequentialExecutor": ("amltk_sequential", "amltk-sequential"),
 }
+
+
+def installed_of(names: Iterable[str]) -> list[str]:
+    """Return which of the classes that `amltk` offers are installed; loads none."""
+    return [name for name in names if _is_installed(_OFFERED[name][0])]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        spec = find_spec(package)
+    except ImportError:  # a finder that says so
+        return False
+    except ValueError:  # a module without a spec is loaded
+        return True
+    return spec is not None and spec.origin is not None  # else only a folder of that name
 
 
 def offered(name: str) -> Any:

@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
@@ -18,10 +19,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
 
-from amltk import events, hookspecs
-from amltk.backend import Backend
+from amltk import hookspecs
+from amltk.backend import Backend, check_backend
 from amltk.checks import check_callable, check_type, did_you_mean
-from amltk.events import Emitter, Event
+from amltk.events import Emitter, Event, callbacks_of_plugin, emitter
 from amltk.exceptions import (
     BackendError,
     BackendNotInstalledError,
@@ -32,13 +33,17 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.installed import (
+    BACKENDS,
     COMMANDS,
-    GROUP,
+    KINDS,
     OBSERVERS,
+    SCHEDULER_PLUGINS,
+    TASK_PLUGINS,
+    Installed,
     MalformedEntryPoint,
     distribution_of,
+    line_of,
     origin,
-    read_entry_points,
 )
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.scheduling.task_plugin import TaskPlugin
@@ -63,7 +68,7 @@ class Listing:
         distribution: What brings it, and its version where it is installed.
         summary: One line about it.
         reason: Why it can't be used and what mends that; empty when it can.
-        backend: The backend itself, if it is a backend that could be loaded.
+        backend: Its class, if it is a backend that could be loaded.
     """
 
     name: str
@@ -72,7 +77,7 @@ class Listing:
     version: str
     summary: str = ""
     reason: str = ""
-    backend: Backend | None = None
+    backend: type[Backend] | None = None
 
 
 @dataclass
@@ -80,7 +85,7 @@ class _Shelf(Generic[T]):
     """The plugins of one kind that are loaded, and what this kind has of its own."""
 
     noun: str
-    hook: str
+    group: str
     what: str
     fits: Callable[[object], bool]
     command: str
@@ -96,6 +101,10 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
     """A plugin can't be used; the text says why."""
 
 
+class _Misplaced(_Refused):
+    """An entry point is in a group that is not its own; the text says which is."""
+
+
 class Plugins:
     """All plugins of this process. `plugin_manager()` returns the one object of it."""
 
@@ -103,11 +112,11 @@ class Plugins:
         """Know of what is installed; load nothing."""
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
-        self._backends: _Shelf[Backend] = _Shelf(
+        self._backends: _Shelf[type[Backend]] = _Shelf(
             noun="backend",
-            hook="amltk_register_backends",
-            what="an amltk.backend.Backend",
-            fits=lambda value: isinstance(value, Backend),
+            group=BACKENDS,
+            what="a subclass of amltk.backend.Backend",
+            fits=lambda value: isinstance(value, type) and issubclass(value, Backend),
             command="amltk backends",
             known=KNOWN_BACKENDS,
             error=BackendError,
@@ -117,7 +126,7 @@ class Plugins:
         )
         self._task_plugins: _Shelf[type[TaskPlugin]] = _Shelf(
             noun="task plugin",
-            hook="amltk_register_task_plugins",
+            group=TASK_PLUGINS,
             what="a subclass of amltk.TaskPlugin",
             fits=lambda value: isinstance(value, type) and issubclass(value, TaskPlugin),
             command="amltk plugins",
@@ -127,13 +136,29 @@ class Plugins:
             missing=PluginNotInstalledError,
             broken=BrokenPluginError,
         )
+        self._scheduler_plugins: _Shelf[type] = _Shelf(
+            noun="scheduler plugin",
+            group=SCHEDULER_PLUGINS,
+            what="a class of scheduler plugins",
+            fits=lambda value: isinstance(value, type) and _group_of(value) in {None, SCHEDULER_PLUGINS},
+            command="amltk plugins",
+            known={},
+            error=PluginError,
+            unknown=PluginError,
+            missing=PluginNotInstalledError,
+            broken=BrokenPluginError,
+        )
+        self._shelves: dict[str, _Shelf[Any]] = {
+            shelf.group: shelf for shelf in (self._backends, self._task_plugins, self._scheduler_plugins)
+        }
         self._failures: dict[tuple[str, str], BaseException | None] = {}
         self._observers_loaded = False
+        self._commands: dict[str, Callable[[Sequence[str]], int]] = {}
 
     # Asking for one
 
-    def backend(self, name: str) -> Backend:
-        """Return the backend of that name, which loads its plugin.
+    def backend(self, name: str) -> type[Backend]:
+        """Return the class of the backend of that name, which loads its module.
 
         Raises:
             UnknownBackendError: There is none of that name.
@@ -153,16 +178,29 @@ class Plugins:
         """
         return self._find(self._task_plugins, name)
 
+    def scheduler_plugin(self, name: str) -> type:
+        """Return the class of the scheduler plugin of that name, which loads its module.
+
+        Raises:
+            BrokenPluginError: It is installed, but fails to load.
+            PluginError: There is none of that name, or it is disabled by `AMLTK_DISABLE_PLUGINS`.
+        """
+        return self._find(self._scheduler_plugins, name)
+
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Take a plugin that is not installed: a module, or an object with hook implementations.
+        """Take a plugin that is not installed: a class of backends or task plugins, or a module or object with hooks.
 
         Raises:
             BrokenPluginError: It has no hook, one that is misspelled, or one with arguments that the
-                hook doesn't have; or it registers what can't be registered.
+                hook doesn't have; or the class can't be used, or its name is taken.
         """
         name = name or getattr(plugin, "__name__", None) or repr(plugin)
+        group = _group_of(plugin)
         try:
-            self._register(plugin, name, getattr(plugin, "__name__", ""))
+            if isinstance(plugin, type) and group in self._shelves:
+                self._take(self._shelves[group], plugin, f"{plugin.__module__}:{plugin.__qualname__}")
+            else:
+                self._register(plugin, name)
         except Exception as error:
             msg = f"The plugin {name} is broken: {_reason(error)}"
             raise BrokenPluginError(msg) from error
@@ -172,8 +210,8 @@ class Plugins:
         if name in _disabled():
             msg = f"The {shelf.noun} {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out."
             raise shelf.error(msg)
-        found = self._installed[GROUP].get(name)
-        if found and name not in shelf.ready and (failure := self._load(GROUP, name, found)):
+        found = self.installed(shelf.group).get(name)
+        if found and name not in shelf.ready and (failure := self._load(shelf.group, name, found)):
             msg = f"The {shelf.noun} {name!r} of {origin(found)} is broken: {_reason(failure)}"
             raise shelf.broken(msg) from failure
         if name in shelf.ready:
@@ -183,10 +221,21 @@ class Plugins:
             raise shelf.missing(msg)
         installed = self._names(shelf)
         msg = (
-            f"There is no {shelf.noun} {name!r}.{did_you_mean(name, [*installed, *shelf.known])} "
+            f"There is no {shelf.noun} {name!r}.{did_you_mean(name, [*installed, *shelf.known])}"
+            f"{self._elsewhere(shelf.group, name)} "
             f"Installed: {', '.join(installed) or 'none'}. All about them: {shelf.command}"
         )
         raise shelf.unknown(msg)
+
+    def _elsewhere(self, wanted: str, name: str) -> str:
+        """Say in which other groups of entry points a name is, as a sentence; nothing if it is in none."""
+        for group in (*KINDS, *self._installed.unread_groups()):
+            if group != wanted and (found := self.installed(group).get(name)):
+                if group in KINDS:
+                    return f" {origin(found)} brings {KINDS[group]} of that name."
+                fix = line_of(wanted, name, found[0].value)
+                return f" {origin(found)} brings it in the group {group!r} of entry points, which is not read: {fix}"
+        return ""
 
     # Observers
 
@@ -195,7 +244,7 @@ class Plugins:
         if self._observers_loaded:
             return
         self._observers_loaded = True
-        for name, found in self._installed[OBSERVERS].items():
+        for name, found in self.installed(OBSERVERS).items():
             if name not in _disabled() and (failure := self._load(OBSERVERS, name, found)):
                 logger.warning("The plugin %r of %s is not used: %s", name, origin(found), _reason(failure))
 
@@ -203,7 +252,8 @@ class Plugins:
         """Call the implementations of a hook in the order of loading; one that raises is reported, no more."""
         for implementation in _in_order(getattr(self._pluggy.hook, hook).get_hookimpls()):
             try:
-                implementation.function(*[arguments[name] for name in implementation.argnames])
+                with callbacks_of_plugin():
+                    implementation.function(*[arguments[name] for name in implementation.argnames])
             except Exception:
                 logger.exception("The plugin %s raised in its hook %s; going on.", implementation.plugin_name, hook)
 
@@ -216,7 +266,7 @@ class Plugins:
 
     def command_names(self) -> list[str]:
         """Return the names of the commands that installed distributions add to `amltk`, loading none."""
-        return sorted(self._installed[COMMANDS].keys() - _disabled())
+        return sorted(self.installed(COMMANDS).keys() - _disabled())
 
     def command(self, name: str) -> Callable[[Sequence[str]], int]:
         """Return a command that a distribution adds: a function of the words that follow its name.
@@ -228,14 +278,11 @@ class Plugins:
         if name not in self.command_names():
             msg = f"There is no command {name!r}.{did_you_mean(name, self.command_names())}"
             raise PluginError(msg)
-        found = self._installed[COMMANDS][name]
-        try:
-            command = _only(found).load()
-            check_callable(found[0].value, command)
-        except (Exception, SystemExit) as error:  # as for any module of a stranger
-            msg = f"The command {name!r} of {origin(found)} is broken: {_reason(error)}"
-            raise BrokenPluginError(msg) from error
-        return command  # type: ignore[no-any-return] # looked at above
+        found = self.installed(COMMANDS)[name]
+        if failure := self._load(COMMANDS, name, found):
+            msg = f"The command {name!r} of {origin(found)} is broken: {_reason(failure)}"
+            raise BrokenPluginError(msg) from failure
+        return self._commands[name]
 
     # Listing
 
@@ -251,27 +298,55 @@ class Plugins:
         ]
 
     def list_plugins(self) -> list[Listing]:
-        """Return what is known of each task plugin and observer; loads the modules of the installed ones."""
-        classes = self._task_plugins.ready
-        rows = [
-            replace(row, summary=_first_line(classes[row.name].__doc__)) if row.status == "ready" else row
-            for row in self._rows(self._task_plugins)
-        ]
-        for name, found in sorted(self._installed[OBSERVERS].items()):
+        """Return what is known of each plugin and observer; loads the modules of the installed ones."""
+        rows = []
+        for shelf in (self._task_plugins, self._scheduler_plugins):
+            for row in self._rows(shelf):
+                about = _first_line(shelf.ready[row.name].__doc__) if row.status == "ready" else ""
+                rows.append(replace(row, summary=about))
+        for name, found in sorted(self.installed(OBSERVERS).items()):
             rows.append(replace(self._row(OBSERVERS, name, found), summary="observes"))
+        return [*rows, *self.list_misplaced(BACKENDS)]
+
+    def list_misplaced(self, *groups: str) -> list[Listing]:
+        """Return what is in a group of entry points that is not its own, with what to write instead.
+
+        It loads what it finds.
+
+        Args:
+            *groups: Of the groups that are read, those to look through. The groups that look like ours and are
+                not are always looked through.
+        """
+        rows = [
+            row
+            for group in groups
+            for name, found in sorted(self.installed(group).items())
+            if not _is_ours(name, found)
+            and (row := self._row(group, name, found)).status == "broken"
+            and isinstance(self._failures[group, name], _Misplaced)
+        ]
+        for group in self._installed.unread_groups():
+            rows += [self._row(group, name, found) for name, found in sorted(self.installed(group).items())]
         return rows
 
+    def may_be_misplaced(self) -> Mapping[str, str]:
+        """Return names of what is, or may be, in a wrong group, and what is known of each; loads nothing."""
+        found = {
+            name: ""
+            for group in KINDS
+            for name, entries in self.installed(group).items()
+            if group not in {BACKENDS, COMMANDS} and not _is_ours(name, entries)
+        }
+        for group in self._installed.unread_groups():
+            found |= dict.fromkeys(self.installed(group), _unread(group))
+        return {name: reason for name, reason in found.items() if name not in _disabled()}
+
     def _names(self, shelf: _Shelf[Any]) -> list[str]:
-        """Return the installed names of a kind; of what is neither loaded nor ours, the kind is not known yet."""
-        other = self._task_plugins if shelf is self._backends else self._backends
-        names = {*shelf.ready, *self._installed[GROUP]} - {*other.known, *other.ready}
-        return sorted(names - _disabled())
+        return sorted({*shelf.ready, *self.installed(shelf.group)} - _disabled())
 
     def _rows(self, shelf: _Shelf[Any]) -> list[Listing]:
-        other = self._task_plugins if shelf is self._backends else self._backends
-        installed = self._installed[GROUP]
-        rows = [self._row(GROUP, name, found) for name, found in sorted(installed.items()) if name not in other.known]
-        rows = [row for row in rows if row.status != "ready" or row.name in shelf.ready]
+        installed = self.installed(shelf.group)
+        rows = [self._row(shelf.group, name, found) for name, found in sorted(installed.items())]
         rows += [
             Listing(name, "ready", "(registered by the program)", "") for name in shelf.ready if name not in installed
         ]
@@ -289,18 +364,21 @@ class Plugins:
             return Listing(name, "disabled", distribution, version, reason=f"{DISABLE} lists it")
         failure = self._load(group, name, found)
         if failure is not None:
-            return Listing(name, "broken", distribution, version, reason=_reason(failure))
+            reason = _reason(failure)
+            if group not in KINDS and not isinstance(failure, _Misplaced):
+                reason = f"{_unread(group)}; {reason}"
+            return Listing(name, "broken", distribution, version, reason=reason)
         return Listing(name, "ready", distribution, version)
 
-    def installed(self) -> Mapping[str, tuple[EntryPoint, ...]]:
-        """Return the entry points of backends and task plugins by their names, loading none."""
-        return self._installed[GROUP]
+    def installed(self, group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+        """Return the entry points of a group by their names, loading none."""
+        return self._installed.group(group)
 
     # Loading
 
     @functools.cached_property
-    def _installed(self) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
-        return read_entry_points()
+    def _installed(self) -> Installed:
+        return Installed()
 
     def _load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> BaseException | None:
         """Load a plugin, once, and return why that fails, if it does."""
@@ -316,29 +394,53 @@ class Plugins:
 
     def _load_now(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> None:
         entry = _only(found)
-        wanted = name if group == GROUP else None
-        self._register(entry.load(), f"{name!r} of {origin(found)} ({group})", entry.value, wanted)
+        value = entry.load()
+        if (misplaced := _misplaced(entry, value)) is not None:
+            raise misplaced
+        if group == COMMANDS:
+            check_callable(entry.value, value)
+            self._commands[name] = value
+        elif group == OBSERVERS:
+            self._register(value, f"{name!r} of {origin(found)} ({group})")
+        else:
+            _check_contract(sys.modules.get(entry.module))  # which may only import the class
+            self._take(self._shelves[group], value, entry.value, name)
 
-    def _register(self, plugin: object, label: str, module: str, wanted: str | None = None) -> None:
-        """Take a plugin as a whole, or not at all; it has to register what is `wanted`."""
-        is_new = not self._pluggy.is_registered(plugin)  # one module may stand behind several names
-        offers: list[tuple[_Shelf[Any], Any]] = []
+    def _take(self, shelf: _Shelf[Any], value: Any, place: str, wanted: str | None = None) -> None:
+        """Take a class of plugins; the one of an entry point has its name, which is `wanted`."""
+        _check_contract(value)
+        if not shelf.fits(value):
+            msg = f"{place} is {value!r} of type {type(value).__name__}, which is not {shelf.what}"
+            raise _Refused(msg)
+        if shelf is self._backends:
+            check_backend(value)
+        name = getattr(value, "name", "") or value.__name__
+        if wanted is not None and name != wanted:
+            msg = f"{place} has the name {name!r}, and its entry point the name {wanted!r}; give both the same"
+            raise _Refused(msg)
+        if shelf.ready.get(name) is value:
+            return
+        owners = self.installed(shelf.group).get(name, ())
+        if owners and place not in [owner.value for owner in owners]:
+            msg = f"its name {name!r} belongs to {origin(owners)}"
+            raise _Refused(msg)
+        if name in shelf.ready:
+            msg = f"a {shelf.noun} {name!r} is registered already"
+            raise _Refused(msg)
+        shelf.ready[name] = value
+
+    def _register(self, plugin: object, label: str) -> None:
+        """Take all hooks of an observer, or none."""
+        if self._pluggy.is_registered(plugin):
+            return  # one module may stand behind several names
         try:
-            if is_new:
-                self._take_hooks(plugin, label)
-                offers = self._offers(plugin, module)
-            names = {*self._backends.ready, *self._task_plugins.ready, *(value.name for _, value in offers)}
-            if wanted is not None and wanted not in names:
-                msg = f"its module {module} registers nothing named {wanted!r}"
-                raise _Refused(msg)  # noqa: TRY301 - undone like any other failure
+            self._take_hooks(plugin, label)
         except BaseException:
-            if is_new and self._pluggy.is_registered(plugin):
+            if self._pluggy.is_registered(plugin):
                 self._pluggy.unregister(plugin)
             raise
-        for shelf, value in offers:
-            shelf.ready[value.name] = value
         if self._pluggy.hook.amltk_event_emitted.get_hookimpls():
-            events.observer = self._event_emitted
+            emitter.observer = self._event_emitted
 
     def _take_hooks(self, plugin: object, label: str) -> None:
         if plugin is None or isinstance(plugin, type):
@@ -360,34 +462,50 @@ class Plugins:
                 msg = f"its hook {hook.name!r} is a wrapper; amltk's hooks can't be wrapped"
                 raise _Refused(msg)
 
-    def _offers(self, plugin: object, module: str) -> list[tuple[_Shelf[Any], Any]]:
-        """Return what the registration hooks of a plugin register, and on which shelf it belongs."""
-        offers: list[tuple[_Shelf[Any], Any]] = []
 
-        def register(shelf: _Shelf[Any], value: Any) -> None:
-            if not shelf.fits(value):
-                msg = f"it registers {value!r} of type {type(value).__name__}, which is not {shelf.what}"
-                raise _Refused(msg)
-            owners = self._installed[GROUP].get(value.name, ())
-            if owners and module not in [owner.value for owner in owners]:
-                msg = f"it registers {value.name!r}, a name that belongs to {origin(owners)}"
-                raise _Refused(msg)
-            taken = {*self._backends.ready, *self._task_plugins.ready, *(other.name for _, other in offers)}
-            if value.name in taken:
-                msg = f"it registers {value.name!r}, which is registered already"
-                raise _Refused(msg)
-            offers.append((shelf, value))
-
-        for shelf in (self._backends, self._task_plugins):
-            for implementation in getattr(self._pluggy.hook, shelf.hook).get_hookimpls():
-                if implementation.plugin is plugin:
-                    implementation.function(*[functools.partial(register, shelf) for _ in implementation.argnames])
-        return offers
+def _group_of(value: object) -> str | None:
+    """Return the group into which an object belongs, as far as it shows that."""
+    if isinstance(value, type):
+        return next((group for base, group in _GROUP_OF_BASE.items() if issubclass(value, base)), None)
+    hooks = [name for name in dir(value) if name.startswith("amltk_") and hasattr(hookspecs, name)]
+    return OBSERVERS if hooks else None
 
 
-def _described(row: Listing, backend: Backend) -> Listing:
+# A base class of scheduler plugins belongs here.
+_GROUP_OF_BASE: Mapping[type, str] = {Backend: BACKENDS, TaskPlugin: TASK_PLUGINS}
+
+
+def _misplaced(entry: EntryPoint, value: object) -> _Misplaced | None:
+    """Return what is wrong with the place of an entry point that leads to `value`, if anything is."""
+    right, place = _group_of(value), entry.value
+    if isinstance(value, types.ModuleType) and (right is None or right != entry.group):
+        for name, each in vars(value).items():  # an entry point of a class is of the class, not of its module
+            if isinstance(each, type) and getattr(each, "name", None) == entry.name and (group := _group_of(each)):
+                right, place = group, f"{entry.module}:{name}"
+    if right == entry.group and place != entry.value:
+        return _Misplaced(f"{entry.value} is a module, not {KINDS[right]}; write {line_of(right, entry.name, place)}")
+    if right is not None and right != entry.group:
+        where = f"the group {entry.group!r} of entry points"
+        where += f", which is for {KINDS[entry.group].partition(' ')[2]}s" if entry.group in KINDS else ""
+        fix = line_of(right, entry.name, place)
+        return _Misplaced(f"it is {KINDS[right]} in {where}; write in its pyproject.toml: {fix}")
+    return None if entry.group in KINDS else _Misplaced(_unread(entry.group))
+
+
+def _unread(group: str) -> str:
+    groups = ", ".join(f"{each!r} for {kind}" for each, kind in KINDS.items())
+    return f"it is in the group {group!r} of entry points, which is not read; the groups are {groups}"
+
+
+def _described(row: Listing, backend: type[Backend]) -> Listing:
     status: Status = "unavailable" if backend.unavailable else "ready"
     return replace(row, status=status, reason=backend.unavailable, summary=backend.summary, backend=backend)
+
+
+def _is_ours(name: str, found: tuple[EntryPoint, ...]) -> bool:
+    """Say whether an entry point is one of this project's, which are in their places."""
+    owner = KNOWN_BACKENDS.get(name) or KNOWN_TASK_PLUGINS.get(name)
+    return any(distribution_of(entry)[0] == owner for entry in found)
 
 
 def _only(found: tuple[EntryPoint, ...]) -> EntryPoint:
@@ -413,7 +531,8 @@ def plugin_manager() -> Plugins:
 
 def _check_contract(plugin: object) -> None:
     """Refuse a plugin made for another version of the contract, before any of its hooks is called."""
-    module = sys.modules.get(type(plugin).__module__)  # of an object with hooks, where the plugin is no module
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    module = sys.modules.get(kind.__module__)  # of a class, or an object with hooks, where the plugin is no module
     unsaid = getattr(module, hookspecs.DECLARATION, 1)
     made_for = getattr(plugin, hookspecs.DECLARATION, unsaid)
     if isinstance(made_for, bool) or not isinstance(made_for, int):

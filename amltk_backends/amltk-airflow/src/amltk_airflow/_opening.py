@@ -10,7 +10,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 
-from amltk.backend import Examination
+from amltk.backend import HealthCheck
 from amltk.exceptions import BatchSystemError
 from amltk_airflow import _messages
 from amltk_airflow._api import Api, UnreachableError
@@ -143,7 +143,7 @@ def _worker_says() -> str:
     return f"{Begun.here()}: it sees the store and has the key; {found}"
 
 
-def examinations(url: str, store: str, username: str | None, key_file: str | None) -> Iterator[Examination]:
+def health_checks(url: str, store: str, username: str | None, key_file: str | None) -> Iterator[HealthCheck]:
     """Give what the doctor looks at."""
     made: list[Place] = []
 
@@ -156,12 +156,12 @@ def examinations(url: str, store: str, username: str | None, key_file: str | Non
         return Place(url, store, username, key_file).worker()
 
     try:
-        yield Examination("server", lambda: place().server())
-        yield Examination("login", lambda: place().login())
-        yield Examination("dag", lambda: place().dag())
-        yield Examination("scheduler", lambda: place().scheduler())
-        yield Examination("store", lambda: place().writable())
-        yield Examination("worker", worker, runs=True)
+        yield HealthCheck("server", lambda: place().server())
+        yield HealthCheck("login", lambda: place().login())
+        yield HealthCheck("dag", lambda: place().dag())
+        yield HealthCheck("scheduler", lambda: place().scheduler())
+        yield HealthCheck("store", lambda: place().writable())
+        yield HealthCheck("worker", worker, runs=True)
     finally:
         for each in made:
             each.api.close()

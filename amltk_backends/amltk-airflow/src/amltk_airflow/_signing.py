@@ -16,7 +16,8 @@ SHORTEST = 32
 
 _MAKE_ONE = (
     "(umask 077; python3 -c 'import secrets; print(secrets.token_hex(32))' > amltk-airflow.key) makes one; "
-    f"{KEY_FILE} is the path of such a file, {KEY} the key itself. This program and Airflow's workers need the same."
+    f"key_file= or {KEY_FILE} is the path of such a file, {KEY} the key itself. "
+    "This program and Airflow's workers need the same."
 )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from amltk.calls import describe_option
 from amltk.exceptions import NotSupportedError
 
 _PART = ".part"
@@ -37,16 +38,17 @@ class Store:
             NotSupportedError: What the URL needs is not installed, or nobody knows its kind.
         """
         self.url = url.rstrip("/")
+        shown = describe_option("store", url)
         try:
             # Others add to the store: what was seen before is no answer.
             self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             protocol = fsspec.utils.get_protocol(url)
             mend = f"pip install {_NEEDS[protocol]}" if protocol in _NEEDS else str(error)
-            msg = f"The store {url!r} needs what is not installed here: {mend}. Airflow's workers need it, too."
+            msg = f"The store {shown} needs what is not installed here: {mend}. Airflow's workers need it, too."
             raise NotSupportedError(msg) from error
         except ValueError as error:
-            msg = f"There is no store of the kind of {url!r}: {error}"
+            msg = f"There is no store of the kind of {shown}: {error}"
             raise NotSupportedError(msg) from error
 
     def within(self, name: str) -> Store:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from amltk.calls import describe_value
+
 
 def check_interface(interface: str, what: str) -> None:
     """Refuse an interface that this machine does not have.
@@ -21,9 +23,10 @@ def check_interface(interface: str, what: str) -> None:
         ValueError: There is none.
     """
     if interface not in psutil.net_if_addrs():
+        given = f"{what}={describe_value(interface)}"
         msg = (
-            f"{what}={interface!r} is no network interface of this machine, {socket.gethostname()}, which has "
-            f"{interfaces()}. It is the one by which nodes reach this program; that of the nodes is worker_interface=."
+            f"{given} is no network interface of this machine, {socket.gethostname()}, which has {interfaces()}. "
+            "It is the one by which nodes reach this program; that of the nodes is worker_interface=."
         )
         raise ValueError(msg)
 

@@ -1,128 +1,171 @@
-"""Makes a backend of a batch system; nothing of dask is imported here before it is used."""
+"""What the backends of batch systems share; nothing of dask is imported here before it is used."""
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from amltk.backend import Backend, Capabilities, Examination
-from amltk.checks import check_heartbeat, check_int, check_type
-from amltk_dask_jobqueue.option_checks import check_command
+from amltk.backend import Backend, Capabilities, HealthCheck
+from amltk.checks import check_heartbeat, check_int, check_text, check_type
+from amltk_dask_jobqueue.options import merged_docstring, merged_signature
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 if TYPE_CHECKING:
     from amltk_dask_jobqueue.executor import JobQueueExecutor
 
 
-def batch_backend(system: BatchSystem, create: Callable[..., Executor], *, summary: str) -> Backend:
-    """Return the backend of a batch system.
+class BatchBackend(Backend):
+    """A backend of a batch system: subclass it, and set `system`.
 
-    Args:
-        system: Which one.
-        create: Makes its executor by `open_executor`; it has the options of that, and those of dask-jobqueue.
-        summary: One line for people who choose.
+    The `__init__` of a subclass has the options that not all systems have, and passes them to this one. Signature
+    and docstring of `Scheduler.with_<name>` consist of both: what a subclass documents replaces what is said here.
+
+    Attributes:
+        system: Which batch system it is. It gives the backend its name.
     """
 
-    def check(n_workers: int, **more: Any) -> None:
-        check_int("n_workers", n_workers, at_least=1)
-        check_type("adaptive", more.pop("adaptive", True), bool)
-        check_heartbeat("heartbeat_timeout", more.pop("heartbeat_timeout", None))
-        for name in ("submit_command", "cancel_command"):
-            if (value := more.pop(name, None)) is not None:
-                check_type(name, value, str)
-                check_command(name, value, getattr(system, name))
-        if (folder := more.get("log_directory")) is not None:
-            check_type("log_directory", folder, str)
-        from amltk_dask_jobqueue.cluster import check_options
-
-        check_options(system, more)
-
-    check.__signature__ = inspect.signature(create)  # type: ignore[attr-defined] # it takes the same options
-
-    def job_script(
-        n_workers: int,  # noqa: ARG001 - the script is the same for any number
-        *,
-        adaptive: bool = True,  # noqa: ARG001
-        heartbeat_timeout: float | None = None,  # noqa: ARG001
-        submit_command: str | None = None,
-        cancel_command: str | None = None,
-        **options: Any,
-    ) -> str:
-        from amltk_dask_jobqueue.cluster import job_script
-
-        folder = Path(options.get("log_directory") or f".amltk-{system.name}-NAME").absolute()
-        return job_script(system, Commands(system, submit_command, cancel_command), options, folder)
-
-    def examinations(**options: Any) -> Iterator[Examination]:
-        return _examinations(system, create, options)
-
-    return Backend(
-        name=system.name,
-        summary=summary,
-        create=create,
-        check=check,
-        kill=_kill,
-        examinations=examinations,
-        job_script=job_script,
-        capabilities=Capabilities(
-            stops_running_work=True,
-            survives_dead_worker=True,
-            needs_pickling=True,
-            crosses_machines=True,
-            takes_any_function=True,
-            carries_any_exception=True,
-            reports_execution=True,
-        ),
+    system: ClassVar[BatchSystem]
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        stops_running_work=True,
+        survives_dead_worker=True,
+        needs_pickling=True,
+        crosses_machines=True,
+        takes_any_function=True,
+        carries_any_exception=True,
+        reports_execution=True,
     )
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "system" in vars(cls):
+            cls.name = cls.system.name
+            cls.summary = f"Jobs of {cls.system.title}, on the nodes of a cluster."
+        if (own := vars(cls).get("__init__")) is not None:
+            base = cls.__mro__[1]
+            cls.__signature__ = merged_signature(own, base)  # type: ignore[attr-defined] # inspect reads it
+            own.__doc__ = merged_docstring(own, cast("Any", base).__init__, cls.__signature__, cls.system)  # type: ignore[attr-defined]
 
-def _kill(executor: Executor) -> None:
-    executor.kill_workers()  # type: ignore[attr-defined] # it is a JobQueueExecutor, which is not imported here
+    def __init__(
+        self,
+        n_workers: int,
+        *,
+        cores: int | None = None,
+        memory: str | None = None,
+        adaptive: bool = True,
+        heartbeat_timeout: float | None = None,
+        submit_command: str | None = None,
+        cancel_command: str | None = None,
+        log_directory: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Run calls in jobs of {system.title}, each of which is a worker that runs one call at a time.
 
+        The job is written by dask-jobqueue, and its options are those of `dask_jobqueue.{system.cluster}`; what is
+        not said here is taken from dask's configuration, `~/.config/dask/jobqueue.yaml`.
+        `amltk doctor {system.name} --job-script` shows it. Jobs that end are replaced; when the run ends, whatever
+        ended it, its jobs are cancelled.
 
-def _examinations(
-    system: BatchSystem, create: Callable[..., Executor], options: Mapping[str, Any]
-) -> Iterator[Examination]:
-    opened: list[JobQueueExecutor] = []
+        Args:
+            n_workers: How many workers there are at most.
+            cores: Of each worker, all for the call that it runs.
+            memory: Of each worker, as in "6 GB".
+            adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
+                have nothing to do. False keeps `n_workers` of them for the whole run.
+            heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
+                `WorkerLost`, and its job is cancelled. None: they are waited for.
+            submit_command: Instead of "{system.submit_command}", with options, as in "{system.submit_command} -p 10".
+            cancel_command: Instead of "{system.cancel_command}".
+            log_directory: Where the jobs write their logs, and where these stay. By default a folder in
+                the current directory, which is removed after the run. Nodes have to see it.
+            **options: For `dask_jobqueue.{system.cluster}`: `job_script_prologue=["module load cuda"]`, `python=`,
+                `interface=` and others.
+        """
+        from amltk_dask_jobqueue.option_checks import check_command  # it needs what amltk-dask has
 
-    def command() -> str:
-        return Commands(system, options.get("submit_command")).find()
+        check_int("n_workers", n_workers, at_least=1)
+        check_type("adaptive", adaptive, bool)
+        check_heartbeat("heartbeat_timeout", heartbeat_timeout)
+        for name, command in (("submit_command", submit_command), ("cancel_command", cancel_command)):
+            if command is not None:
+                check_type(name, command, str)
+                check_command(name, command, getattr(self.system, name))
+        check_text("log_directory", log_directory, or_none=True, empty=False)
+        options = {**options, "cores": cores, "memory": memory, "log_directory": log_directory}
+        from amltk_dask_jobqueue.cluster import check_options
 
-    def job() -> str:
-        executor = create(**{**options, "n_workers": 1, "adaptive": False})
-        opened.append(cast("JobQueueExecutor", executor))
-        supervisor = opened[0].supervisor
-        return f"{system.title} has taken job {supervisor.describe()}"
+        check_options(self.system, options)
+        self._n_workers = n_workers
+        self._adaptive = adaptive
+        self._heartbeat_timeout = heartbeat_timeout
+        self._commands = {"submit_command": submit_command, "cancel_command": cancel_command}
+        self._options = options
 
-    def address() -> str:
-        from amltk_dask_jobqueue.addresses import doubt, hint
+    def open(self) -> Executor:
+        """Return the executor of a run."""
+        return self._open(self._n_workers, adaptive=self._adaptive)
 
-        where = opened[0].supervisor.address
-        if why := doubt(where):
-            return f"workers on other machines cannot connect to {where}: {why}. {hint()}"
-        return f"workers connect to {where}"
+    def _open(self, n_workers: int, *, adaptive: bool) -> JobQueueExecutor:
+        from amltk_dask_jobqueue.executor import open_executor  # dask is imported when it is used
 
-    def worker() -> str:
-        supervisor, said = opened[0].supervisor, ""
-        while not supervisor.counts()["connected"]:
-            if supervisor.failure is not None:
-                raise supervisor.failure
-            if (words := f"no worker yet: job {supervisor.describe()}") != said:
-                said = words
-                print(said)  # noqa: T201 - what is shown if it does not come to an end
-            time.sleep(0.2)
-        return f"one is connected, of job {supervisor.describe()}"
+        return open_executor(
+            self.system,
+            n_workers=n_workers,
+            adaptive=adaptive,
+            heartbeat_timeout=self._heartbeat_timeout,
+            options=self._options,
+            **self._commands,
+        )
 
-    try:
-        yield Examination("submit command", command)
-        yield Examination("job", job, runs=True)
-        yield Examination("address", address, runs=True)
-        yield Examination("worker", worker, runs=True)
-    finally:
-        for executor in opened:
-            executor.kill_workers()
-            executor.shutdown()
+    def kill(self, executor: Executor) -> None:
+        """End what runs: its jobs are cancelled."""
+        cast("JobQueueExecutor", executor).kill_workers()
+
+    def job_script(self) -> str:
+        """Return the script of a job."""
+        from amltk_dask_jobqueue.cluster import job_script
+
+        folder = Path(self._options["log_directory"] or f".amltk-{self.name}-NAME").absolute()
+        return job_script(self.system, Commands(self.system, **self._commands), self._options, folder)
+
+    def health_checks(self) -> Iterator[HealthCheck]:
+        """Look for the submit command, submit one job, and wait until its worker connects."""
+        opened: list[JobQueueExecutor] = []
+
+        def command() -> str:
+            return Commands(self.system, **self._commands).find()
+
+        def job() -> str:
+            opened.append(self._open(1, adaptive=False))
+            return f"{self.system.title} has taken job {opened[0].supervisor.describe()}"
+
+        def address() -> str:
+            from amltk_dask_jobqueue.addresses import doubt, hint
+
+            where = opened[0].supervisor.address
+            if why := doubt(where):
+                return f"workers on other machines cannot connect to {where}: {why}. {hint()}"
+            return f"workers connect to {where}"
+
+        def worker() -> str:
+            supervisor, said = opened[0].supervisor, ""
+            while not supervisor.counts()["connected"]:
+                if supervisor.failure is not None:
+                    raise supervisor.failure
+                if (words := f"no worker yet: job {supervisor.describe()}") != said:
+                    said = words
+                    print(said)  # noqa: T201 - what is shown if it does not come to an end
+                time.sleep(0.2)
+            return f"one is connected, of job {supervisor.describe()}"
+
+        try:
+            yield HealthCheck("submit command", command)
+            yield HealthCheck("job", job, runs=True)
+            yield HealthCheck("address", address, runs=True)
+            yield HealthCheck("worker", worker, runs=True)
+        finally:
+            for executor in opened:
+                executor.kill_workers()
+                executor.shutdown()

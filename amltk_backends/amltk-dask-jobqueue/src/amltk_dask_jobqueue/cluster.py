@@ -12,22 +12,21 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from amltk.calls import describe_option
-from amltk.checks import check_int, check_type, did_you_mean
+from amltk.calls import describe_value
+from amltk.checks import did_you_mean
 from amltk.preparation import child_path
 from amltk_dask.tls import check_security, in_files, security_from, write_certificate
 from amltk_dask_jobqueue.addresses import check_interface
-from amltk_dask_jobqueue.option_checks import check_one_line, check_texts
+from amltk_dask_jobqueue.option_checks import check_lists, check_one_line, check_texts, check_values, without_secrets_of
 from amltk_dask_jobqueue.system import BatchSystem, Commands, run
 
 _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
-_NOT_EMPTY = {"memory", "job_mem", "resource_spec", "interface"}
 _OF_OURS = {"worker_interface"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
 # Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
@@ -87,13 +86,15 @@ def _certificate(private: Path) -> Path:
 
 
 def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path) -> str:
-    """Return the script of a job, without starting anything; see `open_cluster`.
+    """Return the script of a job, for people: without values that may be secret; see `open_cluster`.
+
+    It starts nothing.
 
     Raises:
         TypeError: There is no such option.
         ValueError: dask-jobqueue can't use a value, or needs more.
     """
-    kind, options = _prepared(system, commands, options, folder, folder)
+    kind, options = _prepared(system, commands, options, folder, folder, show=without_secrets_of)
     new = not folder.exists()
     try:
         script: str = _job(kind, options).job_script()
@@ -116,20 +117,18 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
         TypeError: There is no such option.
         ValueError: It can't use a value, or needs more.
     """
-    for name in ("cores", "processes", "job_cpu"):
-        check_int(name, options.get(name), at_least=1, or_none=True)
-    for name in ("memory", "queue", "account", "project", "walltime", "job_mem", "resource_spec", "interface"):
-        if (value := options.get(name)) is None:
-            continue
-        check_type(name, value, str)
-        if name in _NOT_EMPTY and not value.strip():
-            msg = f"{name} must not be empty, got {describe_option(name, value)}."
-            raise ValueError(msg)
+    check_values(options)
     job_script(system, Commands(system), options, Path())
 
 
 def _prepared(
-    system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, private: Path
+    system: BatchSystem,
+    commands: Commands,
+    options: Mapping[str, Any],
+    folder: Path,
+    private: Path,
+    *,
+    show: Callable[[str, Any], Any] | None = None,
 ) -> tuple[type[Any], dict[str, Any]]:
     import dask
 
@@ -139,10 +138,23 @@ def _prepared(
 
     def setting(name: str) -> Any:
         """Return what the user says of an option here, or in dask's configuration."""
+        value = value_of(name)
+        return value if show is None else show(name, value)
+
+    def value_of(name: str) -> Any:
         value = options.get(name)
         return dask.config.get(f"jobqueue.{section}.{name.replace('_', '-')}", None) if value is None else value
 
+    if not isinstance(dask.config.get(f"jobqueue.{section}", None), Mapping):
+        msg = f"config_name={describe_value(section)} is no section of 'jobqueue' in dask's configuration."
+        raise ValueError(msg)  # noqa: TRY004 - it is the name that is wrong
+    texts = {name: value_of(name) for name in _check_names(system, base, options)}
+    if texts["job_name"] is None:
+        texts["job_name"] = value_of("name")  # so is it called in dask's configuration
+    check_lists(texts, named_directives=system.named_directives)
+    check_texts(texts)
     chosen = setting("local_directory") or dask.config.get("temporary-directory", None)
+    lines = setting("job_script_prologue") or setting("env_extra") or []  # dask-jobqueue's old name for it
     folder_of_workers = [] if chosen else [_OWN_FOLDER]
     mine: dict[str, Any] = {
         "log_directory": str(folder),
@@ -154,7 +166,7 @@ def _prepared(
         # dask-jobqueue has one interface for both sides, whose names for it differ; "" keeps it from its configuration.
         "interface": setting("worker_interface") or "",
         **_security(options, private),
-        "job_script_prologue": [*_as_here(), *folder_of_workers, *(setting("job_script_prologue") or [])],
+        "job_script_prologue": [*_as_here(), *folder_of_workers, *lines],
         # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
             *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
@@ -162,10 +174,6 @@ def _prepared(
             *(setting("worker_extra_args") or []),
         ],
     }
-    texts = {name: setting(name) for name in _check_names(system, base, options)}
-    if texts["job_name"] is None:
-        texts["job_name"] = setting("name")  # so is it called in dask's configuration
-    check_texts(texts)
     if setting("cores") is None or setting("memory") is None:
         msg = (
             f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
@@ -179,7 +187,8 @@ def _prepared(
     ):  # which a system may add to
         if value := setting(name):
             mine[name] = value
-    merged = {**options, **mine}
+    shown = options if show is None else {name: show(name, value) for name, value in options.items()}
+    merged = {**shown, **mine}
     merged.pop("worker_interface", None)
     system.adjust(merged, folder)
     kind = type(base.__name__, (base,), {"job_cls": _job_class(base.job_cls, commands)})

@@ -54,6 +54,7 @@ class BatchSystem(ABC):
         cluster: The class of dask-jobqueue that writes its job scripts.
         submit_command: Submits a script.
         cancel_command: Ends the jobs whose ids it is given.
+        named_directives: Whether `job_extra_directives` is a mapping, from names to values, and no list of lines.
     """
 
     name: ClassVar[str]
@@ -61,6 +62,7 @@ class BatchSystem(ABC):
     cluster: ClassVar[str]
     submit_command: ClassVar[str]
     cancel_command: ClassVar[str]
+    named_directives: ClassVar[bool] = False
 
     @abstractmethod
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:

@@ -13,7 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amltk.checks import check_type
+from amltk.calls import describe_option
+from amltk.checks import check_text, check_type
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -34,11 +35,14 @@ def check_security(security: Any, protocol: Any = None, host: Any = None) -> Non
         TypeError: It is something else.
         ValueError: The cluster is to have a certificate, and a protocol that does not use it.
     """
+    check_text("protocol", protocol, or_none=True)
     if security is None or security is True:
+        name = "protocol"
         if protocol is None and "://" in str(host):
-            protocol = host
+            name, protocol = "host", host
         if protocol is not None and str(protocol).partition("://")[0] != "tls":
-            msg = f"{protocol!r} is not encrypted: leave it out, or allow that with security=False."
+            shown = describe_option(name, protocol)
+            msg = f"{name}={shown} is not encrypted: leave it out, or allow that with security=False."
             raise ValueError(msg)
     elif security is not False:
         from distributed import Security  # dask is imported when it is used

@@ -1,72 +1,34 @@
-"""Registers the backend `htcondor`."""
+"""The backend `htcondor`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any
+from typing import Any, ClassVar
 
-from amltk.backend import Backend
-from amltk.hookspecs import hookimpl
-from amltk_dask_jobqueue.backend import batch_backend
-from amltk_htcondor.system import HTCondor
+from amltk_dask_jobqueue.backend import BatchBackend
+from amltk_htcondor import system
 
 AMLTK_CONTRACT = 1
 
-SYSTEM = HTCondor()
 
+class HTCondor(BatchBackend):
+    """The backend `htcondor`."""
 
-def htcondor(
-    n_workers: int,
-    *,
-    cores: int | None = None,
-    memory: str | None = None,
-    disk: str | None = None,
-    adaptive: bool = True,
-    heartbeat_timeout: float | None = None,
-    submit_command: str | None = None,
-    cancel_command: str | None = None,
-    log_directory: str | None = None,
-    **options: Any,
-) -> Executor:
-    """Run calls in jobs of HTCondor, each of which is a worker that runs one call at a time.
+    system: ClassVar[system.HTCondor] = system.HTCondor()
 
-    The job is written by dask-jobqueue, and its options are those of `dask_jobqueue.HTCondorCluster`; what is
-    not said here is taken from dask's configuration, `~/.config/dask/jobqueue.yaml`.
-    `amltk doctor htcondor --job-script` shows it. Jobs that end are replaced; when the run ends, whatever
-    ended it, its jobs are cancelled.
+    def __init__(
+        self,
+        n_workers: int,
+        *,
+        disk: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Run calls in jobs of HTCondor, each of which is a worker that runs one call at a time.
 
-    Args:
-        n_workers: How many workers there are at most.
-        cores: Of each worker, all for the call that it runs.
-        memory: Of each worker, as in "6 GB".
-        disk: Of each worker, as in "1 GB"; HTCondor has to know it.
-        adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
-            have nothing to do. False keeps `n_workers` of them for the whole run.
-        heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
-            `WorkerLost`, and its job is cancelled. None: they are waited for.
-        submit_command: Instead of "condor_submit", as in "condor_submit -name schedd".
-        cancel_command: Instead of "condor_rm".
-        log_directory: Where the jobs write their logs, and where these stay. By default a folder in
-            the current directory, which is removed after the run. Nodes have to see it.
-        **options: For `dask_jobqueue.HTCondorCluster`: `job_extra_directives={"Requirements": "HasGPU"}`,
-            `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
-    """
-    from amltk_dask_jobqueue.executor import open_executor  # dask is imported when it is used
-
-    options |= {"cores": cores, "memory": memory, "disk": disk}
-    return open_executor(
-        SYSTEM,
-        n_workers=n_workers,
-        adaptive=adaptive,
-        heartbeat_timeout=heartbeat_timeout,
-        submit_command=submit_command,
-        cancel_command=cancel_command,
-        options={**options, "log_directory": log_directory},
-    )
-
-
-@hookimpl
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    """Register it."""
-    register(batch_backend(SYSTEM, htcondor, summary="Jobs of HTCondor, on the nodes of a cluster."))
+        Args:
+            n_workers: How many workers there are at most.
+            disk: Of each worker, as in "1 GB"; HTCondor has to know it.
+            submit_command: Instead of "condor_submit", as in "condor_submit -name schedd".
+            **options: For `dask_jobqueue.HTCondorCluster`: `job_extra_directives={"Requirements": "HasGPU"}`,
+                `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
+        """
+        super().__init__(n_workers, disk=disk, **options)

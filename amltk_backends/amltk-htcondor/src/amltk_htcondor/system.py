@@ -29,6 +29,7 @@ class HTCondor(BatchSystem):
     cluster = "HTCondorCluster"
     submit_command = "condor_submit"
     cancel_command = "condor_rm"
+    named_directives = True
 
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
         """Ask `condor_q`."""

@@ -15,7 +15,7 @@ from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
 from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
-from amltk_processes.plugin import check_options
+from amltk_processes.plugin import Processes
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -93,7 +93,7 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: There is no Python interpreter to start workers with.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
-        check_options(
+        Processes(  # which checks the options
             max_workers,
             mp_context=mp_context,
             initializer=initializer,

@@ -1,14 +1,13 @@
-"""Registers the backend `processes`."""
+"""The backend `processes`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
 from amltk.checks import check_callable, check_heartbeat, check_int, check_type
-from amltk.hookspecs import hookimpl
 from amltk_processes import why_unavailable
 
 if TYPE_CHECKING:
@@ -19,123 +18,101 @@ if TYPE_CHECKING:
 AMLTK_CONTRACT = 1
 
 
-def processes(
-    max_workers: int | None = None,
-    *,
-    mp_context: BaseContext | None = None,
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
-    max_tasks_per_child: int | None = None,
-    heartbeat_timeout: float | None = None,
-    forward_logs: bool = True,
-    preload: Sequence[str] = (),
-) -> Executor:
-    """Run calls in processes of this machine.
+class Processes(Backend):
+    """The backend `processes`."""
 
-    A process that dies takes only the call that it ran with it; `wait=False` and Ctrl-C end what
-    runs, children of calls included. Functions and classes of `__main__`, lambdas and closures
-    work, and the script needs no `if __name__ == "__main__"`.
-
-    Args:
-        max_workers: How many processes there are at most; by default one for each processor that
-            this process may use. They are started when there is work for them.
-        mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
-            default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
-            `fork`: with the memory of this program as it is at the first call, and the dangers of that.
-        initializer: Called in each process before its first call. If it raises, the pool is broken
-            and every call fails.
-        initargs: Passed to `initializer`.
-        max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
-        heartbeat_timeout: A process that gives no sign of life for so many seconds, because it was
-            stopped, say, is ended and replaced, and its call fails with `WorkerLost`. None, the
-            default, waits for ever.
-        forward_logs: Log records and warnings of calls are handled by the loggers of this process,
-            with the call's name and the process's id; they are those that it logs itself when a
-            first process is started. False leaves them there, where warnings go to stderr.
-        preload: Names of modules, such as `["sklearn"]`, that are imported before the first call: once, in the
-            process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
-            has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
-    """
-    from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
-
-    return ProcessPoolExecutor(
-        max_workers,
-        mp_context=mp_context,
-        initializer=initializer,
-        initargs=initargs,
-        max_tasks_per_child=max_tasks_per_child,
-        heartbeat_timeout=heartbeat_timeout,
-        forward_logs=forward_logs,
-        preload=preload,
+    name: ClassVar[str] = "processes"
+    summary: ClassVar[str] = "Processes of this machine: for work that computes, and may crash."
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        stops_running_work=True,
+        survives_dead_worker=True,
+        needs_pickling=True,
+        takes_any_function=True,
+        carries_any_exception=True,
+        accepts_options=("timeout",),
+        reports_execution=True,
     )
+    needs_main_thread: ClassVar[bool] = False
+    unavailable: ClassVar[str] = why_unavailable()
 
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        heartbeat_timeout: float | None = None,
+        forward_logs: bool = True,
+        preload: Sequence[str] = (),
+    ) -> None:
+        """Run calls in processes of this machine.
 
-def check_options(
-    max_workers: int | None = None,
-    *,
-    mp_context: BaseContext | None = None,
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
-    max_tasks_per_child: int | None = None,
-    heartbeat_timeout: float | None = None,
-    forward_logs: bool = True,
-    preload: Sequence[str] = (),
-) -> None:
-    """Refuse what the pool could not use.
+        A process that dies takes only the call that it ran with it; `wait=False` and Ctrl-C end what
+        runs, children of calls included. Functions and classes of `__main__`, lambdas and closures
+        work, and the script needs no `if __name__ == "__main__"`.
 
-    Raises:
-        TypeError: An option is of a wrong type.
-        ValueError: A number is below 1, or `preload` has what is no module's name.
-    """
-    check_int("max_workers", max_workers, at_least=1, or_none=True)
-    if mp_context is not None:
-        from multiprocessing.context import BaseContext  # whoever has one has loaded it
+        Args:
+            max_workers: How many processes there are at most; by default one for each processor that
+                this process may use. They are started when there is work for them.
+            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
+                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+                `fork`: with the memory of this program as it is at the first call, and the dangers of that.
+            initializer: Called in each process before its first call. If it raises, the pool is broken
+                and every call fails.
+            initargs: Passed to `initializer`.
+            max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+            heartbeat_timeout: A process that gives no sign of life for so many seconds, because it was
+                stopped, say, is ended and replaced, and its call fails with `WorkerLost`. None, the
+                default, waits for ever.
+            forward_logs: Log records and warnings of calls are handled by the loggers of this process,
+                with the call's name and the process's id; they are those that it logs itself when a
+                first process is started. False leaves them there, where warnings go to stderr.
+            preload: Names of modules, such as `["sklearn"]`, that are imported before the first call: once, in the
+                process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
+                has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
+        """
+        check_int("max_workers", max_workers, at_least=1, or_none=True)
+        if mp_context is not None:
+            from multiprocessing.context import BaseContext  # whoever has one has loaded it
 
-        if not isinstance(mp_context, BaseContext):
-            msg = (
-                f"mp_context must be a context of multiprocessing, such as multiprocessing.get_context('spawn'), "
-                f"got {mp_context!r} of type {type(mp_context).__name__}."
-            )
+            if not isinstance(mp_context, BaseContext):
+                msg = (
+                    f"mp_context must be a context of multiprocessing, such as multiprocessing.get_context('spawn'), "
+                    f"got {mp_context!r} of type {type(mp_context).__name__}."
+                )
+                raise TypeError(msg)
+        if initializer is not None:
+            check_callable("initializer", initializer)
+        check_type("initargs", initargs, tuple)
+        check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
+        check_heartbeat("heartbeat_timeout", heartbeat_timeout)
+        check_type("forward_logs", forward_logs, bool)
+        if isinstance(preload, str) or not isinstance(preload, Sequence):
+            msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."
             raise TypeError(msg)
-    if initializer is not None:
-        check_callable("initializer", initializer)
-    check_type("initargs", initargs, tuple)
-    check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
-    check_heartbeat("heartbeat_timeout", heartbeat_timeout)
-    check_type("forward_logs", forward_logs, bool)
-    if isinstance(preload, str) or not isinstance(preload, Sequence):
-        msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."
-        raise TypeError(msg)
-    for name in preload:
-        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            msg = f"preload must have names of modules, such as 'sklearn.ensemble', got {name!r}."
-            raise ValueError(msg)
+        for name in preload:
+            if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+                msg = f"preload must have names of modules, such as 'sklearn.ensemble', got {name!r}."
+                raise ValueError(msg)
+        self._options: Mapping[str, Any] = {
+            "max_workers": max_workers,
+            "mp_context": mp_context,
+            "initializer": initializer,
+            "initargs": initargs,
+            "max_tasks_per_child": max_tasks_per_child,
+            "heartbeat_timeout": heartbeat_timeout,
+            "forward_logs": forward_logs,
+            "preload": preload,
+        }
 
+    def open(self) -> Executor:
+        """Return the executor of a run."""
+        from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
 
-def _kill(executor: Executor) -> None:
-    cast("ProcessPoolExecutor", executor).kill_workers()
+        return ProcessPoolExecutor(**self._options)
 
-
-@hookimpl
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    """Register the backend `processes`."""
-    register(
-        Backend(
-            name="processes",
-            summary="Processes of this machine: for work that computes, and may crash.",
-            create=processes,
-            check=check_options,
-            kill=_kill,
-            capabilities=Capabilities(
-                stops_running_work=True,
-                survives_dead_worker=True,
-                needs_pickling=True,
-                takes_any_function=True,
-                carries_any_exception=True,
-                accepts_options=("timeout",),
-                reports_execution=True,
-            ),
-            needs_main_thread=False,
-            unavailable=why_unavailable(),
-        )
-    )
+    def kill(self, executor: Executor) -> None:
+        """End what runs."""
+        cast("ProcessPoolExecutor", executor).kill_workers()

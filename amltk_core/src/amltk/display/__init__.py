@@ -1,8 +1,8 @@
-"""What schedulers, tasks and tables look like: the only place that imports rich.
+"""Renders schedulers, tasks, runs and tables. No other package imports rich.
 
-- `words`: names, calls and values in a few characters, whatever they are.
-- `portrait`: all there is to see of a scheduler or task, for `rich.print(scheduler)` and notebooks.
-- `picture`, `live`: a run in a few lines, while it goes on, for `scheduler.run(display=True)`.
+- `words`: short texts for names, calls and values.
+- `portrait`: a complete view of a scheduler or task, for `rich.print(scheduler)` and notebooks.
+- `picture`, `live`: a few lines about a running scheduler, for `scheduler.run(display=True)`.
 - `table`: tables of the command line.
 """
 

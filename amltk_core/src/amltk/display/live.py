@@ -1,4 +1,4 @@
-"""A run while it goes on, in the terminal or a notebook."""
+"""The live view of a run, in the terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -26,51 +26,49 @@ if TYPE_CHECKING:
 logger = logging.getLogger("amltk")
 
 SHARE = 0.1
-"""How much of the run's time showing it may take: that is done in the thread in which callbacks are called."""
-
+"""Largest share of the run's time that the view may take: it is drawn in the thread of the callbacks."""
 
 ECHO = len("^C^C")
-"""Room beside a picture: what a key writes there is overwritten, while on a line of its own it would push lines up."""
+"""Free columns beside a picture, for the echo of keys: on its own line it would push the picture up."""
 
 
 class Surface(Protocol):
-    """Where pictures of a run appear."""
+    """An output for pictures of a run."""
 
     def show(self, picture: RunPicture) -> None:
-        """Show how things stand, in place of what was shown before."""
+        """Show a picture in place of the one before."""
 
     def end(self, picture: RunPicture) -> None:
-        """Show how things stand at the end, and leave that there."""
+        """Show the last picture, which stays."""
 
     def give_up(self) -> None:
-        """Show no more."""
+        """Stop showing, after an error."""
 
 
 class LiveView:
-    """Shows a scheduler's run in the terminal or a notebook; where output is neither, once, at the end.
+    """Shows a scheduler's run in the terminal or a notebook; in other outputs once, at the end.
 
-    An error in showing ends the showing, not the run. There is no thread: what is seen changes when
-    `refresh` is called.
+    An error here ends the view, not the run. There is no thread: the view changes when `refresh` is called.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
-        """Be ready to show the next run of `scheduler`."""
+        """Prepare a view of the next run of `scheduler`."""
         self._scheduler = scheduler
         self._picture: RunPicture | None = None
         self._surface: Surface | None = None
         self._not_before = 0.0
 
     def start(self) -> None:
-        """Begin to show."""
+        """Show the first picture."""
         self._guarded(self._start)
 
     def refresh(self) -> None:
-        """Show how things stand now, unless the last time was too short ago for what it took."""
+        """Show a new picture, unless that would exceed `SHARE`."""
         if time.monotonic() >= self._not_before:
             self._guarded(self._show)
 
     def stop(self) -> None:
-        """Show how things stand at the end, and give the terminal back."""
+        """Show the last picture, and release the terminal."""
         self._guarded(self._stop)
 
     def _start(self) -> None:
@@ -98,11 +96,11 @@ class LiveView:
             if surface is not None:
                 with suppress(Exception):
                     surface.give_up()
-            logger.warning("The run can be shown no longer; it goes on.", exc_info=True)
+            logger.warning("The live display failed; the run continues.", exc_info=True)
 
 
 def _surface() -> Surface:
-    console = get_console()  # that of `rich.print`, so that what callbacks print with it goes above the picture
+    console = get_console()  # the one of `rich.print`: output of callbacks appears above the picture
     if console.is_jupyter:
         return _Notebook()
     if console.is_interactive and console.file.isatty():
@@ -124,7 +122,7 @@ class _Terminal:
         panel = picture.render(lines=room)
         lines = self._lines_of(panel)
         self._tallest = min(room, max(self._tallest, len(lines)))
-        if len(lines) != self._tallest:  # of one height, so that what is below and above stays where it is
+        if len(lines) != self._tallest:  # of constant height, so that the lines around it do not move
             panel.height = self._tallest
             lines = self._lines_of(panel)
         if lines != self._lines:
@@ -144,15 +142,15 @@ class _Terminal:
         return self._console.render_lines(panel, options.update(width=max(1, options.max_width - ECHO)))
 
     def _draw(self, lines: list[list[Segment]]) -> None:
-        # Rich draws this anew below whatever is printed, in the thread that prints: so it gets what is drawn
-        # already, which costs little and looks at nothing that the run is about to change.
+        # Rich redraws this below all printed text, in the thread that prints. Finished segments are cheap, and do
+        # not read the state of the run in that thread.
         self._lines = lines
         self._live.update(SegmentLines(lines, new_lines=True))
 
 
 class _Notebook:
     def __init__(self) -> None:
-        self._ipython = importlib.import_module("IPython.display")  # who is in a notebook has it
+        self._ipython = importlib.import_module("IPython.display")  # every notebook has it
         self._handle: Any = None
 
     def show(self, picture: RunPicture) -> None:
@@ -172,7 +170,7 @@ class _Notebook:
 
 
 class _Paper:
-    """A file or pipe, where nothing can be overwritten."""
+    """A file or pipe, in which nothing can be overwritten."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -191,7 +189,7 @@ _showing: set[_Terminal] = set()
 
 
 def _let_go_of_the_terminal() -> None:
-    """In a forked worker: what it prints is printed, and draws no picture of a run that is not its own."""
+    """Let a forked worker print without redrawing the picture of its parent's run."""
     if _showing:
         for name in ("stdout", "stderr"):
             proxied = getattr(getattr(sys, name), "rich_proxied_file", None)

@@ -1,4 +1,4 @@
-"""A run in a few lines: where it runs, for how long, what came of its calls, and what is next."""
+"""A few lines about a run: its executor, duration, outcomes of calls, and the next calls."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from amltk.scheduling.scheduler import Scheduler
 
 BESIDES_TASKS = 8
-"""Lines of the picture without its tasks and calls: frame, head, totals, a blank, the tasks' header and their rest."""
+"""Lines of the picture besides tasks and calls: frame, head, totals, a blank, the tasks' header and remainder."""
 
 _OWN_EVENTS = frozenset(value for value in vars(Task).values() if isinstance(value, Event))
 
 
 class RunPicture:
-    """Pictures of a scheduler's run that begins now: events are counted from here on."""
+    """Makes pictures of a scheduler's run; counts events from now on."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._scheduler = scheduler
         self._begin = time.monotonic()
         self._before: Mapping[Emitter, Counter[Any]] = {
@@ -40,7 +40,7 @@ class RunPicture:
         }
 
     def render(self, *, lines: int | None = None, final: bool = False) -> Panel:
-        """Return how things stand, if need be without some tasks, so that it fits into `lines`."""
+        """Return a panel with the current state, with fewer tasks if it would exceed `lines`."""
         scheduler = self._scheduler
         queue = look_at_queue(scheduler)
         head = Table.grid(expand=True, padding=(0, 1))
@@ -85,12 +85,12 @@ class RunPicture:
     def _tasks(self, rows: int) -> RenderableType:
         tasks = self._scheduler.tasks
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        # Not no_wrap, as the cells are: rich narrows such columns first, so that the counts keep their room.
+        # The cells are no_wrap, the column is not: rich narrows such columns first, so the counts keep their width.
         table.add_column("task", style="cyan")
         for name in ("queue", "returned", "raised", "cancelled"):
             table.add_column(name, justify="right", no_wrap=True)
         if any(set(task.events) - _OWN_EVENTS for task in tasks):
-            table.add_column("besides")
+            table.add_column("other events")
         for task in tasks[:rows]:
             counts = self._counts(task)
             cells = [

@@ -1,6 +1,6 @@
-"""All there is to see of a scheduler or a task.
+"""The complete view of a scheduler or a task.
 
-Text is never given to rich as a string, which it would read for markup, but as `Text`.
+Rich gets `Text` instead of strings, in which it would interpret markup.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from rich.text import Text
 from rich.tree import Tree
 
 from amltk.display.words import call, clip, name_of, number, settings, short_name, times
-from amltk.scheduling.task_plugin import TaskPlugin
 
 if TYPE_CHECKING:
     from amltk.events import Emitter, Handler
     from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task
 
 WIDTH = 100
-"""No wider than that, however wide the terminal is: lines become hard to follow."""
+"""Largest width, even in a wider terminal: longer lines are hard to read."""
 SHOWN_CALLS = 5
 SEEN_CALLS = 256
-"""How many calls of the queue are looked at, so that looking costs the same however long it is."""
+"""How many calls of the queue are inspected, so that a long queue costs no more."""
 
 MAX_REPR = 200
-"""How much of a plugin's own repr is shown."""
+"""Shown characters of a plugin's repr."""
 
 GUIDES = "bright_black"
 
@@ -51,6 +51,10 @@ def render_scheduler(scheduler: Scheduler) -> RenderableType:
         ("queue", Group(calls, render_calls(queue)) if queue.length else Text("empty", "dim")),
     )
     parts: list[RenderableType] = [facts, Text(), _events(scheduler)]
+    if scheduler.plugins:
+        tree = Tree(Text("Plugins", "bold"), guide_style=GUIDES)
+        _grow_plugins(tree, scheduler.plugins, scheduler.refused_by, scheduler.refusal)
+        parts += [Text(), tree]
     if scheduler.tasks:
         tree = Tree(Text("Tasks", "bold"), guide_style=GUIDES)
         for task in scheduler.tasks:
@@ -67,7 +71,7 @@ def render_task(task: Task[..., Any]) -> RenderableType:
 
 
 def to_html(thing: RenderableType) -> str:
-    """Return what rich shows of a thing as a piece of HTML, which leaves the rest of its page alone."""
+    """Return a renderable as a piece of HTML with inline styles."""
     console = Console(record=True, file=io.StringIO(), width=WIDTH, force_jupyter=False)
     console.print(thing)
     style = "white-space:pre;overflow-x:auto;line-height:normal;font-family:Menlo,'DejaVu Sans Mono',consolas,monospace"
@@ -75,13 +79,13 @@ def to_html(thing: RenderableType) -> str:
 
 
 class Queue(NamedTuple):
-    """What a look at a scheduler's queue shows.
+    """A snapshot of a scheduler's queue.
 
     Attributes:
-        length: How many calls have not ended.
-        running: How many of those that were looked at run just now.
-        more: Whether there may be more that run.
-        first: The first calls, and whether they run.
+        length: Number of calls that have not ended.
+        running: Number of running calls among the inspected ones.
+        more: Whether further calls may be running.
+        first: The first calls, each with whether it is running.
     """
 
     length: int
@@ -91,12 +95,12 @@ class Queue(NamedTuple):
 
     @property
     def running_text(self) -> str:
-        """How many run, for people."""
+        """The number of running calls, as text."""
         return f"{number(self.running)}{'+' * self.more} running"
 
 
 def look_at_queue(scheduler: Scheduler) -> Queue:
-    """Look at the first calls only: executors take them in turn, so those that run stand there."""
+    """Inspect the first calls only: executors take calls in order, so the running ones come first."""
     run = scheduler.current_run
     if run is None:
         return Queue(0, 0, more=False, first=())
@@ -108,14 +112,14 @@ def look_at_queue(scheduler: Scheduler) -> Queue:
 
 
 def look_at_workers(scheduler: Scheduler) -> Text:
-    """Return how many workers there are, as far as the executor tells: "2 wanted, 1 queued, 1 connected, 0 lost"."""
+    """Return the executor's counts of workers, if it has any: "2 wanted, 1 queued, 1 connected, 0 lost"."""
     run = scheduler.current_run
     counts = {} if run is None else run.worker_counts
     return Text(", ".join(f"{number(count)} {what}" for what, count in counts.items()))
 
 
 def render_calls(queue: Queue) -> RenderableType:
-    """Return the first calls of a queue, a line each, and how many there are besides."""
+    """Return the first calls of a queue, one on each line, and the number of the others."""
     lines = []
     for future, runs in queue.first:
         line = Text("▸ " if runs else "· ", "green" if runs else "dim", no_wrap=True, overflow="ellipsis")
@@ -146,9 +150,18 @@ def _heading(task: Task[..., Any]) -> Text:
 
 
 def _grow_task(tree: Tree, task: Task[..., Any]) -> None:
-    for plugin in task.plugins:
-        tree.add(_PluginView(plugin))
+    _grow_plugins(tree, task.plugins, task.refused_by, task.refusal)
     _grow_events(tree, task)
+
+
+def _grow_plugins(
+    tree: Tree, plugins: Iterable[CallPlugin], refused_by: CallPlugin | None, refusal: Refusal | None
+) -> None:
+    for plugin in plugins:
+        tree.add(_PluginView(plugin))
+    if refused_by is not None:
+        why = "" if refusal is None else f": {clip(refusal.reason, MAX_REPR)}"
+        tree.add(Text(f"last refusal, by {short_name(type(refused_by).__qualname__)}{why}", "dim"))
 
 
 def _events(emitter: Emitter) -> Tree:
@@ -172,8 +185,7 @@ def _grow_events(tree: Tree, emitter: Emitter) -> None:
 
 
 def _handler(handler: Handler) -> Text:
-    by_plugin = isinstance(getattr(handler.callback, "__self__", None), TaskPlugin)
-    text = Text(name_of(handler.callback), "dim" if by_plugin else "cyan").append_text(_times(handler.calls))
+    text = Text(name_of(handler.callback), "dim" if handler.of_plugin else "cyan").append_text(_times(handler.calls))
     options = {"every": handler.every, "repeat": handler.repeat}
     shown: dict[str, Any] = {name: value for name, value in options.items() if value != 1}
     shown.update({n: v for n, v in (("limit", handler.limit), ("when", handler.when)) if v is not None})
@@ -184,7 +196,7 @@ def _times(count: int) -> Text:
     return Text(f" {times(count)}", "bold yellow" if count else "dim")
 
 
-def _repr(plugin: TaskPlugin) -> str:
+def _repr(plugin: CallPlugin) -> str:
     try:
         return repr(plugin)
     except Exception as error:
@@ -192,26 +204,30 @@ def _repr(plugin: TaskPlugin) -> str:
 
 
 class _PluginView:
-    """A plugin as it shows itself, or else by its name and settings."""
+    """A plugin, rendered by its own rich or repr methods, or else as name and settings."""
 
-    def __init__(self, plugin: TaskPlugin) -> None:
+    def __init__(self, plugin: CallPlugin) -> None:
         self.plugin = plugin
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         plugin = self.plugin
         name = Text(short_name(type(plugin).__qualname__), "magenta")
         if not hasattr(plugin, "__rich__") and not hasattr(plugin, "__rich_console__"):
-            if type(plugin).__repr__ is not object.__repr__:  # who writes one says what matters
+            if type(plugin).__repr__ is not object.__repr__:  # written for this purpose
                 yield Text(clip(_repr(plugin), MAX_REPR), "magenta")
                 return
-            own = {k: v for k, v in getattr(plugin, "__dict__", {}).items() if not k.startswith("_") and k != "task"}
+            own = {
+                k: v
+                for k, v in getattr(plugin, "__dict__", {}).items()
+                if not k.startswith("_") and k not in {"task", "scheduler"}
+            }
             yield name.append(f"  {settings(own)}", "default") if own else name
             return
         try:
             shown = rich_cast(plugin)
             if isinstance(shown, str):
                 shown = console.render_str(shown)
-            # Rendered here and now: an error must not take the whole picture with it.
+            # Rendered now, so that an error does not fail the whole view.
             lines = console.render_lines(shown, options, pad=False)
         except Exception as error:
             yield name.append(f"  can't be shown: {type(error).__name__}", "red")

@@ -11,16 +11,16 @@ from rich.text import Text
 
 GAP = 2
 LAST_COLUMN = 24
-"""The last column, which holds the sentences, gets so much room, however narrow the terminal is."""
+"""Smallest width of the last column, which holds sentences, even in a narrow terminal."""
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Mapping[str, str]) -> None:
-    """Print a table to the terminal, folding the last column's sentences; a row is a line elsewhere.
+    """Print a table. A terminal gets a folded last column; in other outputs each row is one line.
 
     Args:
         header: The columns' names.
-        rows: As many cells each.
-        styles: How cells look that hold just this text.
+        rows: The cells, one for each column.
+        styles: Styles of cells, by their whole text.
     """
     rows = [[" ".join(cell.split()) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
@@ -38,5 +38,5 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, styles:
         table.add_row(*[Text(cell, styles.get(cell, "")) for cell in row])
     needed = sum(widths[:-1]) + GAP * len(widths) + min(widths[-1], LAST_COLUMN)
     if console.width < needed:
-        console = Console(highlight=False, width=needed)  # lines too long are easier to read than words cut
+        console = Console(highlight=False, width=needed)  # long lines are easier to read than split words
     console.print(table)

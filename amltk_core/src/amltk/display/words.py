@@ -1,7 +1,7 @@
-"""Names, calls and values in a few characters.
+"""Short texts for names, calls and values.
 
-What is shown belongs to users: values may be huge, have a dear `repr` or one that raises, and names
-may hold anything. So only simple values are shown as they are, of the others the type's name.
+Values of users may be huge, or have a `repr` that is slow or raises, and names may contain anything. So simple
+values are shown as they are, others by the name of their type.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _BRACKETS: Mapping[type, tuple[str, str]] = {
 
 
 def clip(text: str, width: int) -> str:
-    """Return `text` in one line of at most `width` characters, none of which means something to a terminal."""
+    """Return `text` as one line of at most `width` characters, without control characters."""
     if len(text) > width:
         text = text[: width - 1] + "…"
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def name_of(function: object) -> str:
-    """Return what a function is called, without the functions around it."""
+    """Return the name of a function, without its enclosing functions."""
     return short_name(calls.name_of(function))
 
 
 def short_name(name: str) -> str:
-    """Return the part of a qualified name that tells functions apart."""
+    """Return a qualified name without its enclosing functions, clipped."""
     return clip(name.rpartition("<locals>.")[2], MAX_NAME)
 
 
 def short(value: Any, depth: int = 0) -> str:
-    """Return a value in a few characters: itself if it is simple, else the name of its type."""
+    """Return a short text of a value: the value itself if it is simple, else the name of its type."""
     try:
         return _short(value, depth)
     except Exception:  # a `repr` of a user's class
@@ -75,12 +75,12 @@ def _short(value: Any, depth: int) -> str:
 
 
 def settings(values: Mapping[str, Any]) -> str:
-    """Return named values as they stand in a call: `max_calls=3, name='x'`."""
+    """Return named values as keyword arguments: `max_calls=3, name='x'`."""
     return ", ".join(f"{clip(str(name), MAX_NAME)}={short(value)}" for name, value in values.items())
 
 
 def call(future: CallFuture[Any]) -> str:
-    """Return a call as it stands in a program, shortened: `evaluate({'C': 1.0}, seed=3)`."""
+    """Return a call as short source code: `evaluate({'C': 1.0}, seed=3)`."""
     name = short_name(future.task.name) if future.task is not None else name_of(future.function)
     args = [short(arg) for arg in future.args[:MAX_ITEMS]] + ["…"] * (len(future.args) > MAX_ITEMS)
     if future.kwargs:
@@ -90,10 +90,10 @@ def call(future: CallFuture[Any]) -> str:
 
 
 def number(value: int) -> str:
-    """Return a number as people read it: `100,000`."""
+    """Return a number with separators of thousands: `100,000`."""
     return f"{value:,}"
 
 
 def times(count: int) -> str:
-    """Return how often something happened: a number after the sign of multiplication."""
+    """Return a count as text: the sign of multiplication and the number."""
     return f"\N{MULTIPLICATION SIGN}{number(count)}"

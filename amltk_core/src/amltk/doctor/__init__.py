@@ -1,9 +1,9 @@
-"""`amltk doctor`: whether a backend that is installed really works here, and how long each step takes.
+"""`amltk doctor`: checks whether an installed backend works here, and times each step.
 
-- `examination`: all that is asked of a backend, one check after the other
-- `requirements`: whether the versions fit that are installed
-- `process`: the process in which a backend is examined: what it says, and how it is ended
-- `probe`: what that process does: load the backend, perform its own examinations, start it, run a call, stop it
+- `examination`: all checks of a backend, in order
+- `requirements`: compares installed versions with required ones
+- `process`: the process in which a backend is examined: reads its messages, and ends it
+- `probe`: the program of that process: load the backend, perform its own health checks, start it, run a call, stop it
 """
 
 from __future__ import annotations

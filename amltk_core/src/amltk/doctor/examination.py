@@ -1,6 +1,6 @@
-"""Examines a backend: what is installed of it is read here, what runs of it runs in a process of its own.
+"""Examines a backend: reads its metadata here, and runs its code in a separate process.
 
-So a backend that hangs, or takes its process with it, is reported like any other fault.
+So a backend that hangs or crashes is reported like any other fault.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any, Literal
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.installed import metadata_of
+from amltk.installed import BACKENDS, metadata_of
 from amltk.plugins import plugin_manager
 
 Status = Literal["ok", "failed", "left out"]
 
 
 class RefusedOptionsError(ValueError):
-    """A backend can't be made with the options that it should be examined with."""
+    """A backend does not accept the given options."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one check.
+    """The outcome of one check.
 
     Attributes:
-        name: "installed", "versions", "load", "start", "call" or "stop"; between the last two groups, the name of an
-            examination of the backend's own, and "clean up", which ends what these have started.
+        name: "entry point", or "installed", "versions", "load", "start", "call" or "stop"; or, after "load", a
+            health check of the backend's own, or "clean up", which ends what the health checks have started.
         status: "ok", "failed", or "left out" with the reason in `detail`.
-        detail: What was found; what failed, and what mends it.
-        seconds: How long it took; None for what takes no time.
+        detail: The finding, or the failure and its fix.
+        seconds: Its duration; None for checks that take no time.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks of a backend, in their order; those that a failed one makes impossible are missing."""
+    """The checks of a backend, in order, without those that are impossible after a failed one."""
 
     backend: str
     checks: tuple[Check, ...]
@@ -58,12 +58,22 @@ class Diagnosis:
 
 
 def examine_all(*, run: bool, limit: float) -> list[Diagnosis]:
-    """Examine every backend that is installed and not disabled; see `examine`."""
-    found = []
-    for name in plugin_manager().backend_names():
-        with contextlib.suppress(UnknownBackendError):  # a task plugin: not known before it is loaded
-            found.append(examine(name, run=run, limit=limit))
-    return found
+    """Examine every backend that is installed and not disabled, and report what is in a wrong group; see `examine`."""
+    found = [examine(name, run=run, limit=limit) for name in plugin_manager().backend_names()]
+    return [*found, *_misplaced(limit)]
+
+
+def _misplaced(limit: float) -> list[Diagnosis]:
+    """Report entry points in groups that are not theirs. They are loaded to tell, in a process of its own."""
+    reasons = dict(plugin_manager().may_be_misplaced())
+    if reasons:
+        with (
+            process.Probe("", "misplaced", sent=pickle.dumps({}).hex()) as probe,
+            contextlib.suppress(TimeoutError),  # what is known without loading is reported all the same
+        ):
+            for message in probe.messages(limit):
+                reasons[message["misplaced"]] = message["detail"]
+    return [Diagnosis(name, (Check("entry point", "failed", why),)) for name, why in reasons.items() if why]
 
 
 def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | None = None) -> Diagnosis:
@@ -71,15 +81,15 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 
     Args:
         name: Of the backend.
-        run: Whether to start it, run one call and stop it, and perform those of its examinations that start something.
-        limit: After how many seconds a step has failed.
-        options: What it is made with, instead of its defaults.
+        run: Whether to start it, run a call and stop it, and to perform its health checks that start something.
+        limit: Seconds until a step counts as failed.
+        options: Options of the backend, instead of its defaults.
 
     Raises:
         UnknownBackendError: There is no backend of that name.
         RefusedOptionsError: It has no such option, or can't use a value.
     """
-    entries = plugin_manager().installed().get(name, ())
+    entries = plugin_manager().installed(BACKENDS).get(name, ())
     if not entries:
         try:
             plugin_manager().backend(name)
@@ -94,7 +104,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
     distributions = [entry.dist for entry in entries if entry.dist is not None and "Name" in metadata_of(entry)]
     if not distributions:
-        yield Check("installed", "failed", "its distribution has no metadata; install it anew")
+        yield Check("installed", "failed", "its distribution has no metadata; reinstall it")
         return
     yield Check("installed", "ok", " and ".join(f"{each.name} {each.version}" for each in distributions))
     for each in distributions:
@@ -103,23 +113,23 @@ def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
 
 
 def _probed(name: str, *, run: bool, limit: float, options: Mapping[str, Any]) -> list[Check]:
-    """Let a process of its own take the steps, and return what became of each."""
+    """Run the steps in a separate process, and return their outcomes."""
     checks: list[Check] = []
     with process.Probe(name, "run" if run else "load", sent=pickle.dumps(dict(options)).hex()) as probe:
         broken = _follow(probe, limit, checks)
         if broken is not None:
             last = probe.last_words()
             ended = [check for check in checks if check.name != broken.name]
-            broken = replace(broken, detail=f"{broken.detail}; it said at last: {last}") if last else broken
+            broken = replace(broken, detail=f"{broken.detail}; its last output: {last}") if last else broken
             checks = [*ended, broken, *_cleaned_up(probe, after=broken)]
     return checks
 
 
 def _follow(probe: process.Probe, limit: float, checks: list[Check]) -> Check | None:
-    """Follow a probe, for `limit` seconds a step at most: add its checks, and return the one that it can't report.
+    """Read the messages of a probe: add its checks, and return the check that it cannot report itself, if any.
 
     Raises:
-        UnknownBackendError: What bears the name is no backend.
+        UnknownBackendError: The name is not that of a backend.
         RefusedOptionsError: The backend refuses the options.
     """
     step = "load"
@@ -138,7 +148,7 @@ def _follow(probe: process.Probe, limit: float, checks: list[Check]) -> Check | 
             return Check(step, "failed", f"it did not end within {limit:g} s", limit)
     exit_code = probe.exit_code(limit)
     if exit_code is None:
-        detail = f"its process does not end within {limit:g} s: something of the backend still runs"
+        detail = f"its process does not end within {limit:g} s: the backend still runs something"
         return Check(step, "failed", detail, limit)
     if exit_code == 0:
         return None
@@ -147,7 +157,7 @@ def _follow(probe: process.Probe, limit: float, checks: list[Check]) -> Check | 
 
 
 def _cleaned_up(probe: process.Probe, *, after: Check) -> list[Check]:
-    """Interrupt a probe that is still there, and return what becomes of the clean-up, if that is done only now."""
+    """Interrupt a probe that still runs, and return the outcome of the clean-up, if that happens only now."""
     if probe.exit_code(0) is not None:
         return []
     checks: list[Check] = []

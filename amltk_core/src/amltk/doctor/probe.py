@@ -1,7 +1,9 @@
-"""What `amltk doctor` runs in a process of its own: `python -m amltk.doctor.probe NAME run|load OPTIONS`.
+"""The program that `amltk doctor` runs in a separate process: `python -m amltk.doctor.probe NAME run|load`.
 
-It says what it does and what became of it, a JSON object a line; whatever else is printed goes to stderr. SIGINT makes
-it stop what it does, and end what it has started.
+With `misplaced` instead of `run`, and no name, it reports entry points in wrong groups.
+
+It reads pickled options, in hexadecimal, from stdin. It reports each step and its outcome as a JSON object on a line of
+stdout; all other output goes to stderr. SIGINT makes it stop, and end what it has started.
 """
 
 from __future__ import annotations
@@ -16,23 +18,24 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import IO, Any
 
 from amltk import Scheduler
-from amltk.backend import Backend, Examination
+from amltk.backend import Backend, HealthCheck, overrides
 from amltk.checks import signature_of
 from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
+from amltk.installed import COMMANDS, KINDS
 from amltk.plugins import plugin_manager
 from amltk.scheduling.provider import from_backend
 
-LISTING = "examinations"
+LISTING = "health checks"
 OURS = ("installed", "versions", "load", LISTING, CLEAN_UP, "start", "call", "stop")
 
 
 class Steps:
-    """Reports steps, one at a time."""
+    """Reports the steps, one at a time."""
 
     def __init__(self, channel: IO[str]) -> None:
         self._channel = channel
@@ -60,7 +63,7 @@ class Steps:
         self.end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def load(name: str, steps: Steps) -> Backend | None:
+def load(name: str, steps: Steps) -> type[Backend] | None:
     """Load a backend's plugin."""
     steps.begin("load")
     try:
@@ -75,15 +78,15 @@ def load(name: str, steps: Steps) -> Backend | None:
     return None
 
 
-def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
-    """Say whether a backend takes the options, and that they are all that it needs."""
-    steps.begin("start" if backend.examinations is None else LISTING)
-    parameters = signature_of(backend.create).parameters
+def accept(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> bool:
+    """Return whether a backend accepts the options, and needs no others."""
+    steps.begin(LISTING if overrides(backend, "health_checks") else "start")
+    parameters = signature_of(backend).parameters
     missing = [name for name in _required(parameters) if name not in options]
     if missing and options.keys() <= parameters.keys():
-        mend = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
-        told = f"with_{backend.name}() needs options that only you know: {', '.join(missing)}"
-        steps.end("left out", f"{told}; amltk doctor {backend.name} {mend}")
+        options_needed = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
+        told = f"with_{backend.name}() has no default for: {', '.join(missing)}"
+        steps.end("left out", f"{told}; run: amltk doctor {backend.name} {options_needed}")
         return False
     try:
         from_backend(backend, (), options)
@@ -96,50 +99,48 @@ def accept(backend: Backend, options: Mapping[str, Any], steps: Steps) -> bool:
     return True
 
 
-def perform(backend: Backend, options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
-    """Perform a backend's own examinations, up to the first that fails, and say whether all went well."""
-    if backend.examinations is None:
+def perform(backend: type[Backend], options: Mapping[str, Any], steps: Steps, *, run: bool) -> bool:
+    """Perform a backend's own health checks up to the first failure; return whether all succeeded."""
+    if not overrides(backend, "health_checks"):
         return True
     steps.begin(LISTING)
     try:
-        with contextlib.closing(_given(backend.examinations, options)) as examinations:
-            return _perform_all(examinations, steps, run=run)
+        with contextlib.closing(_checks_of(backend, options)) as checks:
+            return _perform_all(checks, steps, run=run)
     except Exception as error:
         steps.fail(error)
         return False
     finally:
-        steps.end()  # it is the clean-up that ends here, also that of an interruption
+        steps.end()  # ends the clean-up, also after an interruption
 
 
-def _given(
-    examinations: Callable[..., Iterable[Examination]], options: Mapping[str, Any]
-) -> Generator[Examination, None, None]:
-    yield from examinations(**options)  # what it gives need not be a generator; one that is, is closed with this one
+def _checks_of(backend: type[Backend], options: Mapping[str, Any]) -> Generator[HealthCheck, None, None]:
+    yield from backend(**options).health_checks()  # if that is a generator, it is closed with this one
 
 
-def _perform_all(examinations: Iterable[Examination], steps: Steps, *, run: bool) -> bool:
+def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> bool:
     names = set(OURS)
-    for each in examinations:
-        if not isinstance(each, Examination) or each.name in names:
+    for each in checks:
+        if not isinstance(each, HealthCheck) or each.name in names:
             steps.begin(LISTING)
-            msg = f"the backend gave {each!r}; it must be an Examination of a name that no other step has"
+            msg = f"health_checks() yielded {each!r}; each must be a HealthCheck, with a name that no other step has"
             raise TypeError(msg)
         names.add(each.name)
         steps.begin(each.name)
         try:
             if run or not each.runs:
-                steps.end("ok", " ".join(str(each.examine()).split()))
+                steps.end("ok", " ".join(str(each.check()).split()))
             else:
-                steps.end("left out", "it starts something")
+                steps.end("left out", "it would start something")
         except Exception as error:
             steps.fail(error)
             return False
         finally:
-            steps.begin(CLEAN_UP)  # unless there is another one
+            steps.begin(CLEAN_UP)  # unless another examination follows
     return True
 
 
-def start(backend: Backend, options: Mapping[str, Any], steps: Steps) -> Scheduler | None:
+def start(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> Scheduler | None:
     """Make a scheduler with a backend; its run completes the step."""
     steps.begin("start")
     try:
@@ -191,7 +192,7 @@ def run(scheduler: Scheduler, steps: Steps) -> None:
 
 
 class _Complaints(logging.Handler):
-    """Keeps what a run has to say of an executor that can't be closed: that is logged, not raised."""
+    """Collects the warnings of a run whose executor cannot be closed, which are logged and not raised."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -208,9 +209,9 @@ def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
 
 
 def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool) -> None:
-    """Take the steps, up to the first that fails."""
+    """Perform the steps up to the first failure."""
     backend = load(name, steps)
-    if backend is None or not (run_it or options or backend.examinations is not None):
+    if backend is None or not (run_it or options or overrides(backend, "health_checks")):
         return
     if not accept(backend, options, steps) or not perform(backend, options, steps, run=run_it) or not run_it:
         return
@@ -220,13 +221,17 @@ def examine(name: str, steps: Steps, options: Mapping[str, Any], *, run_it: bool
 
 
 def main(name: str, what: str, options: str) -> None:
-    """Examine a backend, and say so on what was stdout."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what is in its background ignore it
+    """Examine a backend, and report on the original stdout."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background processes ignore SIGINT
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         steps = Steps(channel)
         try:
-            examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")
+            if what == "misplaced":
+                for row in plugin_manager().list_misplaced(*KINDS.keys() - {COMMANDS}):
+                    steps.say(misplaced=row.name, detail=row.reason)
+            else:
+                examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
         steps.say(end=True)
@@ -234,4 +239,4 @@ def main(name: str, what: str, options: str) -> None:
 
 if __name__ == "__main__":
     name, what = sys.argv[1:]
-    main(name, what, sys.stdin.read())  # not in the command line, which others can see
+    main(name, what, sys.stdin.read())  # other users can see the command line

@@ -1,4 +1,4 @@
-"""The process in which a backend is examined: what it says, and how it is ended."""
+"""The process in which a backend is examined: reads its messages, and ends it."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from typing import Self
 
 CLEAN_UP = "clean up"
-"""The step that ends what a backend's examinations have started."""
+"""The step that ends what a backend's health checks have started."""
 
 INTERPRETER_SECONDS = 60.0
-"""So much time has a process at least until it takes the first step: a slow machine is no fault of a backend."""
+"""Least time limit of the first step, which includes the start of the interpreter: machines may be slow."""
 
 GRACE_SECONDS = 10.0
-"""So much time has a process that is interrupted to end what it has started, before it is killed."""
+"""Time for an interrupted process to end what it has started, before it is killed."""
 
 
 PIPES_CAN_BE_AWAITED = sys.platform != "win32"
 
 
 class Probe:
-    """A process that runs `amltk.doctor.probe`. At the end of its `with` block it is gone, with all of its session."""
+    """A process that runs `amltk.doctor.probe`. The end of its `with` block kills it and its whole session."""
 
     def __init__(self, *arguments: str, sent: str) -> None:
-        """Start it. What is `sent` are options, which others must not see in its command line."""
+        """Start it, and send the options, which other users must not see in its command line."""
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # -u: what a process said last is not lost when it dies.
+        # -u: the last output of a process survives its death.
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-P", "-m", "amltk.doctor.probe", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            start_new_session=True,  # so that it can be ended with what it started
+            start_new_session=True,  # so that it can be ended with its child processes
         )
         assert self._process.stdout is not None
         assert self._process.stdin is not None
@@ -72,17 +72,17 @@ class Probe:
             if hasattr(os, "killpg"):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, getattr(signal, "SIGKILL", 9))
-            else:  # Windows: what it has started can't be found
+            else:  # Windows, where its child processes cannot be found
                 self._process.terminate()
-            self._channel.close()  # not read to its end: what left the session may hold it open for ever
+            self._channel.close()  # unread: a process outside of the session may hold it open for ever
             self._process.wait()
             self._said.close()
 
     def messages(self, limit: float) -> Iterator[dict[str, Any]]:
-        """Give what it says, until it has said all.
+        """Yield its messages, up to the last.
 
         Raises:
-            TimeoutError: It said nothing for `limit` seconds.
+            TimeoutError: No message came for `limit` seconds.
         """
         while True:
             chunk = self._next_chunk(max(limit, self._patience))
@@ -97,10 +97,10 @@ class Probe:
                 return
 
     def _next_chunk(self, seconds: float) -> bytes:
-        """Return what comes next, within so many seconds; nothing at the end.
+        """Return the next bytes of its output; empty at the end.
 
         Raises:
-            TimeoutError: Nothing came.
+            TimeoutError: There were none for `seconds`.
         """
         if self._chunks is not None:
             try:
@@ -114,29 +114,29 @@ class Probe:
         return os.read(self._channel.fileno(), 65536)
 
     def _read(self, chunks: SimpleQueue[bytes]) -> None:
-        """Read in a thread, where nothing else can wait for a pipe with a time limit."""
+        """Read in a thread, on systems without time limits for pipes."""
         with contextlib.suppress(OSError, ValueError):  # closed by the end of the probe
             while chunk := os.read(self._channel.fileno(), 65536):
                 chunks.put(chunk)
         chunks.put(b"")
 
     def exit_code(self, limit: float) -> int | None:
-        """Return its exit code, or None if it does not end within `limit` seconds."""
+        """Return its exit code; None if it does not end within `limit` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(limit)
         return None
 
     def interrupt(self) -> None:
-        """Interrupt it, as Ctrl-C does: it stops what it does, and ends what it has started."""
+        """Interrupt it, as Ctrl-C does: it stops, and ends what it has started."""
         try:
             self._process.send_signal(signal.SIGINT)
         except ValueError:  # Windows can't
             self._process.terminate()
 
     def last_words(self) -> str:
-        """Return the last line that it wrote and that was for people."""
+        """Return its last line on stderr that is not blank."""
         if hasattr(os, "pread"):
-            said = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # where it writes stays
+            said = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # keeps the write position
         else:
             self._said.seek(0)
             said = self._said.read()

@@ -1,4 +1,4 @@
-"""Compares what distributions say they need with what is installed."""
+"""Compares the requirements of distributions with what is installed."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def compare(root: Distribution) -> tuple[bool | None, str]:
-    """Say whether what a distribution needs is there, in versions that fit, and whether that holds for those in turn.
+    """Check the requirements of a distribution, and in turn theirs.
 
     Returns:
-        True, False, or None if that can't be told; and what there is, or what does not fit.
+        Whether all fit, None if unknown; and the direct requirements that are installed, or what does not fit.
     """
-    there = ", ".join(_present(root)) or "it needs nothing"
+    there = ", ".join(_present(root)) or "no requirements"
     try:
-        import packaging.requirements  # noqa: F401 - no dependency of ours, but of pip's neighbours: mostly there
+        import packaging.requirements  # noqa: F401 - not a dependency of ours, but in most environments
     except ModuleNotFoundError:
-        return None, f"{there}; whether they fit is not known: pip install packaging"
+        return None, f"{there}; to compare versions: pip install packaging"
     misfits = list(_misfits(root))
     return not misfits, "; ".join(misfits) or there
 
 
 def _command(need: Requirement) -> str:
-    """Return the command that brings what is needed: one of this project is on no package index."""
+    """Return the command that installs a requirement; those of this project are on no package index."""
     return how_to_install(need.name) if is_ours(need.name) else f"pip install '{need.name}{need.specifier}'"
 
 
 def _present(root: Distribution) -> Iterator[str]:
-    """Name each direct need that is there, with its version."""
+    """Yield the installed direct requirements, with their versions."""
     for text in root.requires or ():
         name = _NAME.match(text)
         if name is not None and not re.search(r"\bextra\s*==", text):
@@ -65,9 +65,9 @@ def _misfits(root: Distribution) -> Iterator[str]:
                 if not need.specifier.contains(found.version, prereleases=True):
                     yield f"{who} needs {wanted}, but {found.version} is installed: {_command(need)}"
             except InvalidRequirement:
-                yield f"{who} needs {text!r}, which can't be understood"
+                yield f"{who} needs {text!r}, which cannot be parsed"
             except InvalidVersion:
-                yield f"{who} needs {wanted}, but the version {found.version!r} can't be understood"
+                yield f"{who} needs {wanted}, but the installed version {found.version!r} cannot be parsed"
             except PackageNotFoundError:
                 yield f"{who} needs {wanted}, which is not installed: {_command(need)}"
             else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import amltk
-from amltk.installed import distribution_of
+from amltk.installed import BACKENDS, SCHEDULER_PLUGINS, TASK_PLUGINS, distribution_of
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 from amltk.plugins import plugin_manager
 from amltk.scheduling import Scheduler
@@ -89,9 +89,10 @@ def _owner(names: Names) -> str:
         return f"Scheduler.with_{names.name} is a method of amltk's own"
     if names.kind == "plugin" and f"{names.stem}Plugin" in amltk.__all__:
         return f"amltk.{names.stem}Plugin is a class of amltk's own"
-    for name, entries in plugin_manager().installed().items():
-        if name.replace("_", "-") == normalized:
-            return f"{distribution_of(entries[0])[0]}, which is installed, brings {name!r}"
+    for group in (BACKENDS, TASK_PLUGINS, SCHEDULER_PLUGINS):
+        for name, entries in plugin_manager().installed(group).items():
+            if name.replace("_", "-") == normalized:
+                return f"{distribution_of(entries[0])[0]}, which is installed, brings {name!r}"
     try:
         return f"the distribution {distribution(names.distribution).name} is installed"
     except PackageNotFoundError:

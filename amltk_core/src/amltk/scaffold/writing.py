@@ -14,6 +14,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+from amltk.installed import BACKENDS, TASK_PLUGINS
 from amltk.known import how_to_install
 from amltk.scaffold.names import Kind, Names, ScaffoldError, check_name, check_target
 
@@ -41,8 +42,18 @@ _OF_KIND: Mapping[Kind, Mapping[str, str]] = {
 }
 
 _WORDS: Mapping[Kind, Mapping[str, str]] = {
-    "backend": {"@keyword@": "backend", "@description@": "Runs the calls of an amltk scheduler in a place of your own"},
-    "plugin": {"@keyword@": "task plugin", "@description@": "A task plugin for amltk"},
+    "backend": {
+        "@keyword@": "backend",
+        "@description@": "Runs the calls of an amltk scheduler in a place of your own",
+        "@group@": BACKENDS,
+        "@object@": ":Newname",
+    },
+    "plugin": {
+        "@keyword@": "task plugin",
+        "@description@": "A task plugin for amltk",
+        "@group@": TASK_PLUGINS,
+        "@object@": ":NewnamePlugin",
+    },
 }
 
 
@@ -90,7 +101,7 @@ def render(names: Names) -> dict[str, str]:
 
 def _filled(text: str, names: Names) -> str:
     words = {
-        **_WORDS[names.kind],
+        **{word: text.replace("Newname", names.stem) for word, text in _WORDS[names.kind].items()},
         "@core@": version("amltk-core"),
         "@install-core@": how_to_install("amltk-core", "testing"),
         "@year@": str(time.localtime().tm_year),

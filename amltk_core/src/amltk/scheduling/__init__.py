@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_plugin import Answer, Refusal
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
+    from amltk.scheduling.scheduler_plugin import SchedulerPlugin
     from amltk.scheduling.task import Task
     from amltk.scheduling.task_plugin import TaskPlugin
     from amltk_sequential import SequentialExecutor as SequentialExecutor  # comes with amltk-sequential
 
 _HOME = {
+    "Answer": "amltk.scheduling.call_plugin",
     "CallFuture": "amltk.scheduling.call",
     "ExitState": "amltk.scheduling.exit_state",
+    "Refusal": "amltk.scheduling.call_plugin",
     "Scheduler": "amltk.scheduling.scheduler",
+    "SchedulerPlugin": "amltk.scheduling.scheduler_plugin",
     "Task": "amltk.scheduling.task",
     "TaskPlugin": "amltk.scheduling.task_plugin",
 }
 
 # Without SequentialExecutor: `from amltk.scheduling import *` works with the core alone.
-__all__ = ["CallFuture", "ExitState", "Scheduler", "Task", "TaskPlugin"]
+__all__ = ["Answer", "CallFuture", "ExitState", "Refusal", "Scheduler", "SchedulerPlugin", "Task", "TaskPlugin"]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,4 +49,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from amltk.known import installed_of
+
+    return sorted({*globals(), *__all__, *installed_of(["SequentialExecutor"])})

@@ -9,8 +9,8 @@ from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from amltk import events
 from amltk.events import Event, Handler
+from amltk.events import handler as _handler
 from amltk.exceptions import SchedulerNotRunningError, add_note, part_of
 from amltk.scheduling.policy import Action
 from amltk.user_code import calls_user_code
@@ -145,6 +145,6 @@ class Callbacks:
                 self.callback_started(_CALL_LATER, timer.handler, outcome)
         except BaseException as error:
             self.callback_failed(_CALL_LATER, timer.handler, error)
-        if (seconds := monotonic() - begun) > events.BLOCKING_SECONDS:
+        if (seconds := monotonic() - begun) > _handler.BLOCKING_SECONDS:
             self.callback_blocked(_CALL_LATER, timer.handler, seconds)
         self.run.check_idle()

@@ -6,9 +6,9 @@ Type checkers read `constructors.pyi` instead, which declares the constructors o
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+from amltk.backend import description_of
 from amltk.checks import signature_of
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
@@ -52,7 +52,7 @@ def _constructor(cls: Any, name: str) -> Any:
     except BackendError as error:  # not installed, or broken: said when it is called
         construct.__doc__ = str(error)
     else:
-        construct.__doc__ = inspect.getdoc(backend.create) or backend.summary
-        signature = signature_of(backend.create)
+        construct.__doc__ = description_of(backend)
+        signature = signature_of(backend)
         construct.__signature__ = signature.replace(return_annotation=cls)  # type: ignore[attr-defined] # inspect reads it
     return construct

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from amltk.backend import AcceptsOptions, Backend, OptionName
+from amltk.backend import AcceptsOptions, Backend, OptionName, overrides
 from amltk.calls import describe_option, describe_value
 from amltk.checks import did_you_mean, signature_of
 
@@ -48,15 +48,15 @@ class Provider:
     tells_running: bool = True
 
 
-def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
-    """Return a provider of executors of `backend` with these options, which are checked here.
+def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
+    """Return a provider of executors of a backend with these options, which are checked here.
 
     Raises:
         TypeError: An option that the backend doesn't have, or one of a wrong type.
         ValueError: A value that the backend can't use.
     """
-    signature = signature_of(backend.create)
-    constructor = f"with_{backend.name}"
+    signature = signature_of(cls)
+    constructor = f"with_{cls.name}"
     parameters = signature.parameters.values()
     rest = [parameter.name for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
     by_name = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
@@ -68,27 +68,26 @@ def from_backend(backend: Backend, args: tuple[Any, ...], options: Mapping[str, 
         wrong = f" has no option {unknown[0]!r}.{did_you_mean(unknown[0], by_name)}" if unknown else f": {error}."
         msg = f"{constructor}{wrong} Its options are: {', '.join(by_name) or 'none'}."
         raise TypeError(msg) from None
-    if backend.check is not None:
-        backend.check(*args, **options)
+    backend = cls(*args, **options)
     shown_options = {name: value for name, value in bound.arguments.items() if name not in rest}
     for name in rest:
         shown_options |= bound.arguments.get(name, {})
     shown = ", ".join(f"{name}={describe_option(name, value)}" for name, value in shown_options.items())
     return Provider(
         label=f"{constructor}({shown})",
-        open=functools.partial(_open, backend, args, options),
+        open=functools.partial(_open, backend),
         owned=True,
         accepts_options=backend.capabilities.accepts_options,
-        kill=backend.kill,
+        kill=backend.kill if overrides(backend, "kill") else None,
         needs_main_thread=backend.needs_main_thread,
     )
 
 
-def _open(backend: Backend, args: tuple[Any, ...], options: Mapping[str, Any]) -> Executor:
-    executor = backend.create(*args, **options)
+def _open(backend: Backend) -> Executor:
+    executor: object = backend.open()
     if not isinstance(executor, Executor):
         msg = (
-            f"Backend {backend.name!r} made {executor!r} of type {type(executor).__name__}, which is not a "
+            f"Backend {backend.name!r} opened {executor!r} of type {type(executor).__name__}, which is not a "
             "concurrent.futures.Executor. That is a mistake in the backend: tell its authors."
         )
         raise TypeError(msg)

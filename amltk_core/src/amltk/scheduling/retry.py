@@ -1,6 +1,6 @@
-"""Runs a call again that failed, where a plugin of its task asks for that.
+"""Runs a call again that failed, where a plugin asks for that.
 
-    source failed ──> retry_after of the task's plugins ──seconds──> a stand-in waits in its place
+    source failed ──> retry_after of its plugins ──seconds──> a stand-in waits in its place
                                └── None: the call has failed            └──> a new source
 
 The call stays one: its future is pending all the while, and it is `waiting` under whatever stands for it.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from amltk.backend import ExecutionFuture
 from amltk.checks import check_seconds
+from amltk.scheduling.answered import AnsweredSource
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 @calls_user_code
 def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
-    """Have a call that failed run again, if a plugin of its task says so; in the thread of the loop."""
-    if future.task is None or not run.accepting:
+    """Have a call that failed run again, if a plugin says so; in the thread of the loop."""
+    task, plugins = future.task, run.scheduler.plugins
+    if (task is None and not plugins) or not run.accepting or isinstance(future.source, AnsweredSource):
         return False
-    for plugin in future.task.plugins:
+    for plugin in (*plugins, *(() if task is None else task.plugins)):
         try:
             seconds = plugin.retry_after(future, error)
             check_seconds(f"what retry_after of {type(plugin).__name__} returned", seconds, or_none=True)
@@ -39,6 +41,7 @@ def runs_again(run: Run, future: CallFuture[Any], error: BaseException) -> bool:
 
 
 def _put_off(run: Run, future: CallFuture[Any], seconds: float) -> None:
+    run.waiting.pop(future.source, None)
     stand_in: ExecutionFuture[Any] = ExecutionFuture()  # can be cancelled, by whoever may cancel the call
     stand_in.execution = future.execution
     future.source = stand_in

@@ -29,9 +29,12 @@ from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
 from amltk.events import Event
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
+from amltk.scheduling.answered import AnsweredSource
 from amltk.scheduling.blocking import in_thread
 from amltk.scheduling.call import CallFuture
+from amltk.scheduling.call_plugin import Answer
 from amltk.scheduling.callbacks import Callbacks, Timer
+from amltk.scheduling.deliveries import Deliveries
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.failures import Failures
 from amltk.scheduling.inbox import Inbox
@@ -88,6 +91,7 @@ class Run:
         accepting: Whether calls are accepted.
         inbox: By which other threads reach it.
         callbacks: The supervisor of the scheduler and its tasks.
+        deliveries: The ended calls that are held back; None unless a plugin has `before_delivery`.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Run:
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
+        self.deliveries: Deliveries | None = None
         self._supplies: list[Supply] = []
         self._turn_comes = False
         self._ignored = Failures()
@@ -143,8 +148,11 @@ class Run:
         kwargs: Mapping[str, Any],
         told_args: tuple[Any, ...] = (),
         told_kwargs: Mapping[str, Any] | None = None,
+        answer: Answer | None = None,
     ) -> CallFuture[R]:
         """Hand a call to the executor; the task's `on_submitted` is told of `told_args` and `told_kwargs`.
+
+        A call with an `answer` goes to no worker: it ends so in a later turn of the loop.
 
         Raises:
             Exception: What the executor's `submit` raises; the call was not accepted then.
@@ -155,7 +163,10 @@ class Run:
         future.args = args
         future.kwargs = kwargs or _NONE
         try:
-            source = self._hand_over(task, function, args, kwargs)
+            if answer is None:
+                source = self._hand_over(task, function, args, kwargs)
+            else:
+                source = AnsweredSource(answer, future.get_loop())
         except RuntimeError as error:
             explain(error)
             raise
@@ -189,6 +200,11 @@ class Run:
         if task is None or (options := task._options) is None:
             return executor.submit(function, *args, **kwargs)
         return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)  # checked by the task
+
+    def expect_deliveries(self) -> None:
+        """Have ended calls go by way of `before_delivery` from now on."""
+        if self.deliveries is None:
+            self.deliveries = Deliveries(self)
 
     def supply(self, supply: Supply) -> None:
         """Submit calls of `task.map`: as many as there may be now, the others as calls end.
@@ -334,6 +350,8 @@ class Run:
             task.cancel()
         for source in list(self.waiting):
             self._deliver(source, abandoned=not source.done())
+        if self.deliveries is not None:
+            self.deliveries.give_up()
         while self._last_events:
             self.scheduler.emit(self._last_events.pop(0))
         self.scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
@@ -389,9 +407,7 @@ class Run:
         if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
             await self._bring_about("killed", functools.partial(self._provider.kill, self._executor))
-        while not self.inbox.is_empty:
-            self.inbox.deliver()
-            await asyncio.sleep(0)
+        await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
             names = ", ".join(sorted({future.name for future in stuck}))
@@ -402,7 +418,16 @@ class Run:
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
             self._deliver(source, abandoned=not source.done())
+        if self.deliveries is not None:
+            await self.deliveries.finish(GRACE_SECONDS)
+            await self._empty_inbox()
+            self.deliveries.give_up()
         await self.callbacks.cancel(GRACE_SECONDS)
+
+    async def _empty_inbox(self) -> None:
+        while not self.inbox.is_empty:
+            self.inbox.deliver()
+            await asyncio.sleep(0)
 
     async def _close(self) -> None:
         executor, self._executor = self._executor, None
@@ -504,17 +529,17 @@ class Run:
 
     def _deliver(self, source: Future[Any], *, abandoned: bool = False) -> None:
         """End a call: the queues first, then the scheduler's events, then the task's, then the policy."""
-        future = self.waiting.pop(source, None)
+        future = self.waiting.pop(source, None) if self.deliveries is None else self.deliveries.take(source)
         if future is None:
             return  # abandoned, or resolved a second time
         if abandoned:
-            self._tell_cancelled(future)
+            self.tell_cancelled(future)
             return
         try:
             result = source.result()
         except BaseException as raised:
             if source.cancelled():
-                self._tell_cancelled(future)
+                self.tell_cancelled(future)
                 return
             error = source.exception()
             if error is None or (raised is not error and isinstance(raised, KeyboardInterrupt)):
@@ -531,7 +556,7 @@ class Run:
 
     def _deliver_exception(self, future: CallFuture[Any], error: BaseException) -> None:
         if self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
-            self._tell_cancelled(future)
+            self.tell_cancelled(future)
         elif not runs_again(self, future, error):
             self._tell_exception(future, error)
 
@@ -540,7 +565,10 @@ class Run:
         if not runs_again(self, future, error):
             self._tell_exception(future, error)
 
-    def _tell_cancelled(self, future: CallFuture[Any]) -> None:
+    def tell_cancelled(self, future: CallFuture[Any]) -> None:
+        """End a call that was cancelled, with its events."""
+        if self.deliveries is not None and self.deliveries.hold(future, self.tell_cancelled, outcome=None):
+            return
         if (task := future.task) is not None:
             task.n_running -= 1
         future.mark_cancelled()
@@ -549,6 +577,10 @@ class Run:
             task.emit(task.CANCELLED, future)
 
     def _tell_result(self, future: CallFuture[Any], result: Any) -> None:
+        if self.deliveries is not None and self.deliveries.hold(
+            future, self._tell_result, result, outcome=Answer(result)
+        ):
+            return
         if (task := future.task) is not None:
             task.n_running -= 1
         if not future.done():
@@ -561,6 +593,10 @@ class Run:
             task.emit(task.RESULT, future, result)
 
     def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
+        if self.deliveries is not None and self.deliveries.hold(
+            future, self._tell_exception, error, outcome=Answer(exception=error)
+        ):
+            return
         if (task := future.task) is not None:
             task.n_running -= 1
         explain(error)

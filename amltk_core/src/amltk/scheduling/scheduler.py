@@ -10,9 +10,10 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_callback, check_function, check_seconds, check_type
-from amltk.events import Emitter, Event, Subscriber, Supervisor
+from amltk.events import Emitter, Event, Subscribes, Supervisor
 from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
 from amltk.plugins import plugin_manager
+from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.interrupt import interrupts
@@ -20,6 +21,7 @@ from amltk.scheduling.loop import run_in_new_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.provider import Provider, from_backend, from_executor
 from amltk.scheduling.run import Run
+from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.task import Task
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
     from amltk.backend import OptionName
     from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.exit_state import ExitState
+    from amltk.scheduling.scheduler_plugin import SchedulerPlugin
     from amltk.scheduling.task_plugin import TaskPlugin
 
 P = ParamSpec("P")
@@ -82,6 +86,18 @@ class Scheduler(Emitter, Constructors):
     )
     FINISHED: Event[[]] = Event("on_finished", "The run is over; callbacks receive nothing.")
 
+    on_start = Subscribes(STARTED)
+    on_future_submitted = Subscribes(FUTURE_SUBMITTED)
+    on_future_done = Subscribes(FUTURE_DONE)
+    on_future_result = Subscribes(FUTURE_RESULT)
+    on_future_exception = Subscribes(FUTURE_EXCEPTION)
+    on_future_cancelled = Subscribes(FUTURE_CANCELLED)
+    on_empty = Subscribes(EMPTY)
+    on_timeout = Subscribes(TIMEOUT)
+    on_stop = Subscribes(STOP)
+    on_finishing = Subscribes(FINISHING)
+    on_finished = Subscribes(FINISHED)
+
     def __init__(self, executor: Executor) -> None:
         """Run calls in `executor`, which stays open when a run ends.
 
@@ -114,18 +130,14 @@ class Scheduler(Emitter, Constructors):
         Emitter.__init__(self)
         self._provider = provider
         self._tasks: list[Task[..., Any]] = []
+        self._holds_deliveries = False
+        self.plugins: tuple[SchedulerPlugin, ...] = ()
+        """The scheduler's plugins, in the order in which they are asked."""
+        self.refused_by: CallPlugin | None = None
+        """The plugin that refused a call of `submit` last."""
+        self.refusal: Refusal | None = None
+        """Its `Refusal`, which has the reason; None if it gave none."""
         self.current_run: Run | None = None
-        self.on_start: Subscriber[[]] = self.subscriber(self.STARTED)
-        self.on_future_submitted: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_SUBMITTED)
-        self.on_future_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_DONE)
-        self.on_future_result: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_RESULT)
-        self.on_future_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.FUTURE_EXCEPTION)
-        self.on_future_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.FUTURE_CANCELLED)
-        self.on_empty: Subscriber[[]] = self.subscriber(self.EMPTY)
-        self.on_timeout: Subscriber[[]] = self.subscriber(self.TIMEOUT)
-        self.on_stop: Subscriber[str, BaseException | None] = self.subscriber(self.STOP)
-        self.on_finishing: Subscriber[[]] = self.subscriber(self.FINISHING)
-        self.on_finished: Subscriber[[]] = self.subscriber(self.FINISHED)
         plugin_manager().load_observers()
         self.notify("amltk_scheduler_created")
 
@@ -145,11 +157,23 @@ class Scheduler(Emitter, Constructors):
         plugin_manager().notify("amltk_task_created", task=task)
         return task
 
+    def add_plugin(self, plugin: SchedulerPlugin) -> None:
+        """Add a plugin that is asked for every call, those of `submit` included, before the plugins of a task.
+
+        Raises:
+            TypeError: It is not a `SchedulerPlugin`.
+            PluginAttachedError: It belongs to a scheduler already.
+            SchedulerAlreadyRunningError: The scheduler is running.
+            DuplicateEventError: The scheduler has an event of one of the plugin's names.
+        """
+        attach_to_scheduler(self, plugin)
+
+    # The type is silent about None: only a plugin of the user's refuses calls, and a future is what can be awaited.
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Submit a single call, while the scheduler runs.
 
         Returns:
-            The future of the call.
+            The future of the call; None if a plugin of the scheduler refused it: see `refused_by` and `refusal`.
 
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
@@ -157,7 +181,10 @@ class Scheduler(Emitter, Constructors):
             TypeError: `function` cannot be called, or is an `async def` function.
         """
         check_function("function", function)
-        return self.accepting_run().submit(None, function, args, kwargs)
+        run = self.accepting_run()
+        if self.plugins:
+            return submit_by_plugins(run, None, function, args, kwargs)  # type: ignore[return-value] # as said above
+        return run.submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
         """Call a function in the thread of the run after a while; may be used from whatever thread.
@@ -302,6 +329,12 @@ class Scheduler(Emitter, Constructors):
             run.refuse()
         return run
 
+    def expect_deliveries(self) -> None:
+        """Have ended calls go by way of `before_delivery`, from now on and in each run."""
+        self._holds_deliveries = True
+        if self.current_run is not None:
+            self.current_run.expect_deliveries()
+
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call the implementations of a hook, with this scheduler as its argument `scheduler`."""
         plugin_manager().notify(hook, scheduler=self, **arguments)
@@ -326,9 +359,10 @@ class Scheduler(Emitter, Constructors):
             from amltk.display import LiveView  # rich is for those who look
 
             view = LiveView(self)
-        return Run(
-            self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view
-        )
+        run = Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+        if self._holds_deliveries:
+            run.expect_deliveries()
+        return run
 
     def _check_not_running(self) -> None:
         if self.current_run is not None:

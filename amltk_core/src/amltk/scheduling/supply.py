@@ -67,10 +67,12 @@ class Supply:
         self._left_out += 1
         self._in_a_row += 1
         if self._left_out <= MOST_NAMED:
+            refusal = self.task.refusal
+            reason = "" if refusal is None else f" ({refusal.reason})"
             logger.warning(
-                "The map of %r leaves out %s: %s refused it while no call was under way, so nothing would have it "
+                "The map of %r leaves out %s: %s refused it%s while no call was under way, so nothing would have it "
                 "offered again.",
-                self.task, describe_call(self.task.function, args, {}), type(self.task.refused_by).__name__,
+                self.task, describe_call(self.task.function, args, {}), type(self.task.refused_by).__name__, reason,
             )  # fmt: skip
         if self._in_a_row < MOST_IN_A_ROW:
             return True

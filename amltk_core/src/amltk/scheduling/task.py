@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from amltk.backend import CallOptions
 from amltk.calls import describe_value
 from amltk.checks import check_function, check_int
-from amltk.events import Emitter, Event, Subscriber, Supervisor
-from amltk.exceptions import NotSupportedError, PluginAttachedError
+from amltk.events import Emitter, Event, Subscribes, Supervisor
+from amltk.exceptions import NotSupportedError
+from amltk.scheduling.attaching import attach_to_task, task_plugins
+from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
+    from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.scheduler import Scheduler
 
 P = ParamSpec("P")
@@ -44,6 +47,14 @@ class Task(Emitter, Generic[P, R]):
     )
     CANCELLED: Event[asyncio.Future[Any]] = Event("on_cancelled", "A call was cancelled; callbacks receive (future).")
 
+    on_submitted: Subscribes[Concatenate[asyncio.Future[R], P]] = Subscribes(SUBMITTED)  # type: ignore[arg-type] # as called
+    # Future[Any]: one callback can serve tasks of different results.
+    on_done: Subscribes[asyncio.Future[Any]] = Subscribes(DONE)
+    on_result: Subscribes[asyncio.Future[R], R] = Subscribes(RESULT)
+    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
+    on_exception: Subscribes[asyncio.Future[Any], Any] = Subscribes(EXCEPTION)
+    on_cancelled: Subscribes[asyncio.Future[Any]] = Subscribes(CANCELLED)
+
     def __init__(
         self,
         function: Callable[P, R],
@@ -62,74 +73,34 @@ class Task(Emitter, Generic[P, R]):
         super().__init__(getattr(function, "__qualname__", None) or describe_value(function))
         self.function = function
         self.scheduler = scheduler
-        self.plugins = _checked(plugins)
-        self.on_submitted: Subscriber[Concatenate[asyncio.Future[R], P]] = Subscriber(
-            self,
-            cast("Event[Concatenate[asyncio.Future[R], P]]", self.SUBMITTED),
-        )
-        # Future[Any]: one callback can serve tasks of different results.
-        self.on_done: Subscriber[asyncio.Future[Any]] = self.subscriber(self.DONE)
-        self.on_result: Subscriber[asyncio.Future[R], R] = self.subscriber(self.RESULT)
-        # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-        self.on_exception: Subscriber[asyncio.Future[Any], Any] = self.subscriber(self.EXCEPTION)
-        self.on_cancelled: Subscriber[asyncio.Future[Any]] = self.subscriber(self.CANCELLED)
+        self.plugins = task_plugins(plugins)
         self.n_submitted = 0
         """How many calls were accepted so far, over all runs."""
         self.n_running = 0
         """How many accepted calls have not ended yet, those that still wait for a worker included."""
-        self.refused_by: TaskPlugin | None = None
-        """The plugin that refused a call last."""
+        self.refused_by: CallPlugin | None = None
+        """The plugin that refused a call last, be it one of the task or of the scheduler."""
+        self.refusal: Refusal | None = None
+        """Its `Refusal`, which has the reason; None if it gave none."""
         self._options: CallOptions | None = None
-        try:
-            for plugin in self.plugins:
-                self._attach(plugin)
-        except BaseException:
-            for plugin in self.plugins:  # they are free for a task that can be made
-                if plugin.task is self:
-                    plugin.task = None
-            raise
-
-    def _attach(self, plugin: TaskPlugin) -> None:
-        if plugin.task is not None:
-            kind = type(plugin).__name__
-            msg = (
-                f"{kind} is attached to {plugin.task!r} already, and what it counts is counted for one task. "
-                f"Make a new {kind}(...) for {self!r}."
-            )
-            raise PluginAttachedError(msg)
-        self.add_event(*plugin.events())
-        plugin.task = self
-        plugin.attach_task(self)
+        attach_to_task(self)
 
     @calls_user_code
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R] | None:
         """Submit a call of the function with these arguments; `task(...)` is the same as `task.submit(...)`.
 
         Returns:
-            The future of the call; None if a plugin refused it, which that plugin's event tells.
+            The future of the call; None if a plugin refused it: see `refused_by` and `refusal`.
 
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
             WrongThreadError: Called from outside the thread of the run.
         """
-        run = self.scheduler.accepting_run()
-        function: Callable[..., R] = self.function
-        if not self.plugins:
-            return run.submit(self, function, args, kwargs, args, kwargs)
-        to_send, to_send_by_name = args, kwargs
-        for plugin in self.plugins:
-            submission = plugin.pre_submit(function, *to_send, **to_send_by_name)
-            if submission is None:
-                self.refused_by = plugin
-                return None
-            if not isinstance(submission, tuple) or len(submission) != 3:
-                msg = (
-                    f"pre_submit of {type(plugin).__name__} must return (function, args, kwargs) or None, "
-                    f"got {describe_value(submission)}."
-                )
-                raise TypeError(msg)
-            function, to_send, to_send_by_name = submission  # type: ignore[assignment] # a plugin may change the types
-        return run.submit(self, function, to_send, to_send_by_name, args, kwargs)
+        scheduler = self.scheduler
+        run = scheduler.accepting_run()
+        if self.plugins or scheduler.plugins:
+            return submit_by_plugins(run, self, self.function, args, kwargs)
+        return run.submit(self, self.function, args, kwargs, args, kwargs)
 
     __call__ = submit  # not a method that calls it: every call of the user's comes by here
 
@@ -212,19 +183,3 @@ class Task(Emitter, Generic[P, R]):
         from amltk.display import to_html  # rich is for those who look
 
         return to_html(self)
-
-
-def _checked(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin, ...]:
-    if isinstance(plugins, TaskPlugin):
-        return (plugins,)
-    try:
-        listed = (plugins,) if isinstance(plugins, str) else tuple(plugins)
-    except TypeError:
-        listed = (plugins,)  # type: ignore[assignment] # refused below
-    for plugin in listed:
-        if not isinstance(plugin, TaskPlugin):
-            hint = " Make an object of it: add '()'." if isinstance(plugin, type) else ""
-            kind = type(plugin).__name__
-            msg = f"plugins must be a TaskPlugin or several of them, got {plugin!r} of type {kind}.{hint}"
-            raise TypeError(msg)
-    return listed

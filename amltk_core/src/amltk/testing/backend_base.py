@@ -51,8 +51,8 @@ class BackendSuite(Suite):
         return cls.backend
 
     @classmethod
-    def found(cls) -> Backend:
-        """Return the backend."""
+    def found(cls) -> type[Backend]:
+        """Return the backend's class."""
         return plugin_manager().backend(cls.backend)
 
     @classmethod
@@ -91,8 +91,8 @@ class BackendSuite(Suite):
     @classmethod
     def make(cls) -> Executor:
         """Return an executor of the backend, without looking whether it is one."""
-        backend = cls.found()
-        return within(cls.seconds, f"create of {cls.backend}", lambda: backend.create(**cls.options))
+        backend = cls.found()(**cls.options)
+        return within(cls.seconds, f"open of {cls.backend}", backend.open)
 
     @contextlib.contextmanager
     def executor(self) -> Iterator[Executor]:
@@ -178,13 +178,13 @@ def check_loads(cls: type[BackendSuite]) -> None:
         fail(f"{type(error).__name__}: {error}")
 
 
-def check_creates(cls: type[BackendSuite]) -> None:
-    """Check that `create` makes an executor."""
+def check_opens(cls: type[BackendSuite]) -> None:
+    """Check that `open` returns an executor."""
     executor: object = cls.make()
     if not isinstance(executor, Executor):
         fail(
-            f"create(**{dict(cls.options)!r}) returned {executor!r} of type {type(executor).__name__}, which is no "
-            "concurrent.futures.Executor: subclass that, and implement submit and shutdown"
+            f"open() with the options {dict(cls.options)!r} returned {executor!r} of type {type(executor).__name__}, "
+            "which is no concurrent.futures.Executor: subclass that, and implement submit and shutdown"
         )
     within(cls.seconds, "shutdown()", executor.shutdown)
 
@@ -228,8 +228,8 @@ def check_background(cls: type[BackendSuite]) -> bool:
 
 STAGES: tuple[tuple[str, Callable[[type[BackendSuite]], object]], ...] = (
     ("test_the_plugin_loads", check_loads),
-    ("test_check_accepts_the_options", check_options),
-    ("test_create_makes_an_executor", check_creates),
+    ("test_the_options_are_accepted", check_options),
+    ("test_open_returns_an_executor", check_opens),
     ("test_a_call_returns_its_result", check_calls),
     ("test_submit_comes_back_before_the_call_has_ended", check_background),
 )

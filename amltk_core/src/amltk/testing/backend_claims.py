@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from amltk.backend import AcceptsOptions, CallOptions
+from amltk.backend import AcceptsOptions, CallOptions, overrides
 from amltk.exceptions import CallTimeoutError, NotSupportedError
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite, Claim
@@ -253,7 +253,7 @@ class Claims(Stopping):
 
     def _needs_stopping(self) -> None:
         self.needs_background()
-        if self.found().kill is None:
+        if not overrides(self.found(), "kill"):
             self.needs("stops_running_work")
 
     def _judge(self, claim: Claim, problem: str) -> None:

@@ -9,13 +9,13 @@ import sys
 from importlib.metadata import entry_points
 from typing import ClassVar
 
-from amltk.checks import signature_of
+from amltk.installed import BACKENDS
 from amltk.testing.backend_base import (
     BackendSuite,
     check_background,
     check_calls,
-    check_creates,
     check_loads,
+    check_opens,
     check_options,
 )
 from amltk.testing.suite import fail, not_applicable
@@ -30,21 +30,21 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 class Plugin(BackendSuite):
-    """The plugin, and what it registers. The first five are what all other tests rest on."""
+    """The class of the backend. The first five are what all other tests rest on."""
 
     group: ClassVar[str] = "plugin"
 
     def test_the_plugin_loads(self) -> None:
-        """The entry point is found, its module is imported and registers the backend."""
+        """The entry point is found, its module is imported and has the class of the backend."""
         check_loads(type(self))
 
-    def test_check_accepts_the_options(self) -> None:
+    def test_the_options_are_accepted(self) -> None:
         """What the tests make executors with is accepted when a scheduler is made."""
         check_options(type(self))
 
-    def test_create_makes_an_executor(self) -> None:
-        """`create` makes a `concurrent.futures.Executor` of the options."""
-        check_creates(type(self))
+    def test_open_returns_an_executor(self) -> None:
+        """`open` returns a `concurrent.futures.Executor`."""
+        check_opens(type(self))
 
     def test_a_call_returns_its_result(self) -> None:
         """`submit` returns a future, which is resolved with what the function returns."""
@@ -57,7 +57,7 @@ class Plugin(BackendSuite):
 
     def test_importing_the_plugin_is_light(self) -> None:
         """The module of the entry point imports no other distribution: listing backends must stay cheap and safe."""
-        found = list(entry_points(group="amltk", name=self.backend))
+        found = list(entry_points(group=BACKENDS, name=self.backend))
         if not found:
             not_applicable("the backend was registered by the program, no entry point leads to it")
         module = found[0].module
@@ -73,15 +73,4 @@ class Plugin(BackendSuite):
             fail(f"{module} can't be imported in a fresh process:\n{done.stderr}")
         heavy = set(json.loads(done.stdout.splitlines()[-1])) - {module.partition(".")[0], "amltk", *self.shares}
         if heavy:
-            fail(f"importing {module} also imports {', '.join(sorted(heavy))}; import that in create instead")
-
-    def test_create_and_check_take_the_same_options(self) -> None:
-        """`check` takes exactly what `create` takes, for it is called with the same."""
-        backend = self.found()
-        if backend.check is None:
-            not_applicable("the backend has no check")
-        create, check = (signature_of(each).parameters for each in (backend.create, backend.check))
-        if [(each.name, each.kind, each.default) for each in create.values()] != [
-            (each.name, each.kind, each.default) for each in check.values()
-        ]:
-            fail(f"create takes ({', '.join(create)}), check takes ({', '.join(check)}), or with other defaults")
+            fail(f"importing {module} also imports {', '.join(sorted(heavy))}; import that in open instead")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from amltk.testing.backend_calls import Arguments, Exceptions, Results
 from amltk.testing.backend_claims import Claims, DeadWorkers, Functions, Pickling
 from amltk.testing.backend_ends import Cancelling, Shutdown
-from amltk.testing.backend_examinations import Examinations
 from amltk.testing.backend_execution import Executions
+from amltk.testing.backend_health_checks import HealthChecks
 from amltk.testing.backend_leftovers import Leftovers
 from amltk.testing.backend_plugin import Plugin
 from amltk.testing.backend_runs import Runs, StopNow
@@ -16,7 +16,7 @@ from amltk.testing.machine import AnyOrder
 # pytest collects the last base first.
 class BackendTests(
     Leftovers,
-    Examinations,
+    HealthChecks,
     Claims,
     Executions,
     DeadWorkers,

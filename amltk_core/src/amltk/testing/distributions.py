@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from amltk import events
+from amltk.events import emitter
+from amltk.installed import BACKENDS, COMMANDS, OBSERVERS, SCHEDULER_PLUGINS, TASK_PLUGINS
 from amltk.plugins import plugin_manager
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class FakeSite:
     def __enter__(self) -> Self:
         sys.path.insert(0, str(self.folder))
         importlib.invalidate_caches()
-        self._observer, events.observer = events.observer, None
+        self._observer, emitter.observer = emitter.observer, None
         plugin_manager.cache_clear()
         return self
 
@@ -42,7 +43,7 @@ class FakeSite:
         sys.path.remove(str(self.folder))
         importlib.invalidate_caches()
         plugin_manager.cache_clear()
-        events.observer = self._observer
+        emitter.observer = self._observer
         for name, module in list(sys.modules.items()):
             if (getattr(module, "__file__", None) or "").startswith(f"{self.folder}{os.sep}"):
                 del sys.modules[name]
@@ -53,7 +54,10 @@ class FakeSite:
         code: str | None,
         *,
         backends: str = "",
+        task_plugins: str = "",
+        scheduler_plugins: str = "",
         observers: str = "",
+        commands: str = "",
         module: str = "",
         metadata: bool = True,
     ) -> str:
@@ -62,9 +66,12 @@ class FakeSite:
         Args:
             distribution: Its name; its version is 1.0.
             code: The module's text; None leaves the module out.
-            backends: The lines below `[amltk]` of its entry points, task plugins included, in which `@` stands
-                for the module; a line without `=` is a name for the module itself.
+            backends: The lines below `[amltk.backends]` of its entry points, in which `@` stands for the module;
+                a line without `=` is a name for the module itself.
+            task_plugins: Likewise, below `[amltk.task_plugins]`, as in `tidy = @:Tidy`.
+            scheduler_plugins: Likewise, below `[amltk.scheduler_plugins]`.
             observers: Likewise, below `[amltk.observers]`.
+            commands: Likewise, below `[amltk.commands]`.
             module: The module's name; by default that of the distribution, with `_`.
             metadata: Whether it tells its name and version; a folder that an uninstallation left behind doesn't.
         """
@@ -77,7 +84,14 @@ class FakeSite:
             text = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n"
             (info / "METADATA").write_text(text, encoding="utf-8")
         lines: list[str] = []
-        for group, names in (("amltk", backends), ("amltk.observers", observers)):
+        groups = {
+            BACKENDS: backends,
+            TASK_PLUGINS: task_plugins,
+            SCHEDULER_PLUGINS: scheduler_plugins,
+            OBSERVERS: observers,
+            COMMANDS: commands,
+        }
+        for group, names in groups.items():
             entries = [line if "=" in line else f"{line} = @" for line in names.split("\n") if line]
             lines += [f"[{group}]", *entries] if entries else []
         (info / "entry_points.txt").write_text("\n".join(lines).replace("@", module) + "\n", encoding="utf-8")
@@ -108,7 +122,16 @@ class FakeSite:
 
 
 @contextlib.contextmanager
-def fake_distribution(distribution: str, code: str, *, backends: str = "", observers: str = "") -> Iterator[str]:
+def fake_distribution(
+    distribution: str,
+    code: str,
+    *,
+    backends: str = "",
+    task_plugins: str = "",
+    scheduler_plugins: str = "",
+    observers: str = "",
+    commands: str = "",
+) -> Iterator[str]:
     """Have a distribution as if it were installed, in a `with` block, which gets its module's name.
 
     Example:
@@ -120,8 +143,19 @@ def fake_distribution(distribution: str, code: str, *, backends: str = "", obser
     Args:
         distribution: Its name; its module's name is that with `_`.
         code: The module's text.
-        backends: The names below `[amltk]` of its entry points, one a line, task plugins included.
+        backends: The lines below `[amltk.backends]` of its entry points, in which `@` stands for the module.
+        task_plugins: Likewise, below `[amltk.task_plugins]`, as in `tidy = @:Tidy`.
+        scheduler_plugins: Likewise, below `[amltk.scheduler_plugins]`.
         observers: Likewise, below `[amltk.observers]`.
+        commands: Likewise, below `[amltk.commands]`.
     """
     with tempfile.TemporaryDirectory() as folder, FakeSite(Path(folder)) as site:
-        yield site.add(distribution, code, backends=backends, observers=observers)
+        yield site.add(
+            distribution,
+            code,
+            backends=backends,
+            task_plugins=task_plugins,
+            scheduler_plugins=scheduler_plugins,
+            observers=observers,
+            commands=commands,
+        )

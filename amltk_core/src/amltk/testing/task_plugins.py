@@ -2,98 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
-
-import pytest
 
 from amltk.events import Emitter, Event
 from amltk.exceptions import PluginAttachedError
 from amltk.plugins import plugin_manager
-from amltk.scheduling import ExitState, Scheduler, Task, TaskPlugin
+from amltk.scheduling import TaskPlugin
 from amltk.scheduling.task_plugin import Submission
-from amltk.testing import calls
-from amltk.testing.manual import ManualExecutor
 from amltk.testing.recorder import EventRecorder
-from amltk.testing.suite import Suite, fail, not_applicable, within
-
-
-class TaskPluginSuite(Suite):
-    """Attributes that the author of a plugin sets, and what the tests use."""
-
-    plugin: ClassVar[Callable[[], TaskPlugin]]
-    function: ClassVar[Callable[..., Any]] = calls.add
-    args: ClassVar[tuple[Any, ...]] = (1,)
-    kwargs: ClassVar[Mapping[str, Any]] = {}
-    refuses_after: ClassVar[int | None] = None
-
-    @classmethod
-    def subject(cls) -> str:
-        """Return the plugin's name."""
-        plugin = _given(cls, "plugin")
-        if plugin is None:
-            return cls.__name__
-        return getattr(plugin, "name", "") or (type(cls.make()).name if has_plugins(cls) else cls.__name__)
-
-    @classmethod
-    def make(cls) -> TaskPlugin:
-        """Return a fresh plugin."""
-        plugin = _given(cls, "plugin")
-        if not callable(plugin):
-            fail(f"{cls.__name__}.plugin must be a class or a function, as in plugin = MyPlugin, got {plugin!r}")
-        return plugin()  # type: ignore[no-any-return]
-
-    @classmethod
-    def blocked(cls, name: str) -> str | None:
-        """Return the test that all others rest on, if it fails."""
-        first = "test_the_factory_makes_fresh_plugins"
-        return None if name == first or has_plugins(cls) else first
-
-    def task(self, *plugins: TaskPlugin) -> tuple[Task[..., Any], ManualExecutor]:
-        """Return a task with these plugins, and the executor of its scheduler."""
-        executor = ManualExecutor()
-        return Scheduler(executor).task(_given(type(self), "function"), plugins=plugins), executor
-
-    def call(self, task: Task[..., Any]) -> Any:
-        """Submit a call."""
-        return task(*self.args, **self.kwargs)
-
-    def run(self, task: Task[..., Any], begin: Callable[[], Any], **options: Any) -> ExitState:
-        """Run the task's scheduler: `begin`, and stop, which cancels what is left; what goes wrong is raised."""
-        scheduler = task.scheduler
-        scheduler.on_start(begin, limit=1)
-        scheduler.on_start(lambda: scheduler.call_later(0, scheduler.stop), limit=1)
-        return within(self.seconds, "run()", lambda: scheduler.run(wait=False, **options))
-
-
-def _given(cls: type, name: str) -> Any:
-    """Return an attribute as it was written: a function is not to become a method."""
-    value = inspect.getattr_static(cls, name, None)
-    return value.__func__ if isinstance(value, staticmethod) else value
-
-
-def has_plugins(cls: type[TaskPluginSuite]) -> bool:
-    """Say whether fresh plugins can be had."""
-    try:
-        check_factory(cls)
-    except (Exception, pytest.fail.Exception):  # told by the test of it
-        return False
-    return True
-
-
-def check_factory(cls: type[TaskPluginSuite]) -> None:
-    """Check that fresh plugins can be had."""
-    one, other = cls.make(), cls.make()
-    for each in (one, other):
-        if not isinstance(each, TaskPlugin):
-            fail(f"plugin() returned {each!r} of type {type(each).__name__}, which is no amltk.TaskPlugin")
-    if one is other:
-        fail("plugin() returned the same object twice; it has to make a new one each time")
-    if one.task is not None:
-        fail("plugin() returned an object that is attached already")
+from amltk.testing.suite import fail, not_applicable
+from amltk.testing.task_plugin_base import TaskPluginSuite, check_factory, given
 
 
 class Attaching(TaskPluginSuite):
@@ -135,7 +56,7 @@ class Attaching(TaskPluginSuite):
     def test_two_tasks_with_a_plugin_each_do_not_disturb_each_other(self) -> None:
         """What one counts is nothing to the other."""
         first, executor = self.task(self.make())
-        second = first.scheduler.task(_given(type(self), "function"), plugins=self.make())
+        second = first.scheduler.task(given(type(self), "function"), plugins=self.make())
         self.run(first, lambda: [self.call(first), self.call(second)])
         if len(executor.calls) != 2:
             fail(f"of a first call to each of two tasks, {len(executor.calls)} were submitted")
@@ -159,7 +80,7 @@ class Calls(TaskPluginSuite):
 
         self.run(task, begin)
         if not executor.calls:
-            fail("the first call was refused; give other `args` and `kwargs`, or a plugin that lets one pass")
+            fail("the first call was refused or answered; give other `args`, or a plugin that lets one pass")
         assert futures[0].result() == "the result"
         recorder.assert_order("on_submitted", "on_done", "on_result")
 
@@ -182,7 +103,7 @@ class Calls(TaskPluginSuite):
         task, executor = self.task(_Watch("before", seen), self.make(), _Watch("after", seen))
         self.run(task, lambda: self.call(task))
         assert [name for name, _ in seen] == ["before", "after"]
-        assert seen[0][1] == (_given(type(self), "function"), self.args, dict(self.kwargs))
+        assert seen[0][1] == (given(type(self), "function"), self.args, dict(self.kwargs))
         submitted = executor.calls[0]
         if (submitted.function, submitted.args, submitted.kwargs) != seen[1][1]:
             fail(f"the plugin after it saw {seen[1][1]}, and {submitted[1:4]} was submitted")
@@ -231,8 +152,8 @@ class Refusing(TaskPluginSuite):
         if len(executor.calls) != number:
             fail(f"{len(executor.calls)} of {number} calls were submitted; if that is meant, set refuses_after to it")
 
-    def test_a_refused_call_is_none_and_an_event(self) -> None:
-        """The caller gets None, an event of the plugin's own says why, and no later plugin is asked."""
+    def test_a_refused_call_is_none_and_says_why(self) -> None:
+        """The caller gets None, a `Refusal` or an event of the plugin's own says why, no later plugin is asked."""
         if self.refuses_after is None:
             not_applicable("refuses_after is not set: the plugin refuses nothing")
         seen: list[tuple[str, Any]] = []
@@ -246,8 +167,39 @@ class Refusing(TaskPluginSuite):
             fail(f"call {number} was not refused; refuses_after says that it is")
         assert len(seen) == number - 1
         own = {str(event) for event in plugin.events()}
-        if not own & set(recorder.names):
-            fail("a call was refused, and no event of the plugin's own said so: self.task.emit(...) in pre_submit")
+        if task.refusal is None and not own & set(recorder.names):
+            fail('a call was refused, and nothing said why: return Refusal("why") in pre_submit')
+
+
+class Answering(TaskPluginSuite):
+    """Calls that the plugin answers, so that no worker is needed."""
+
+    group: ClassVar[str] = "answers"
+
+    def test_it_answers_only_when_it_says_so(self) -> None:
+        """`answers_after` equal calls, one after the other, go to a worker; three if that is not set."""
+        number = 3 if self.answers_after is None else self.answers_after
+        if self.refuses_after is not None:
+            number = min(number, self.refuses_after)
+        futures, executor, _ = self.calls_in_turn(number)
+        if None in futures:
+            not_applicable("a call was refused, which other tests look at")
+        if len(executor.calls) != number:
+            fail(
+                f"{len(executor.calls)} of {number} equal calls, one after the other, were submitted; if the others "
+                "are answered, set answers_after"
+            )
+
+    def test_an_answered_call_is_told_as_any(self) -> None:
+        """Its future gets the value or exception, and the task's events come, though no worker has run it."""
+        if self.answers_after is None:
+            not_applicable("answers_after is not set: the plugin answers nothing")
+        number = self.answers_after + 1
+        futures, executor, recorder = self.calls_in_turn(number)
+        if len(executor.calls) == number or futures[-1] is None:
+            fail(f"call {number} was not answered; answers_after says that it is")
+        assert futures[-1].done()
+        recorder.assert_calls_ended_once()
 
 
 class Sending(TaskPluginSuite):
@@ -324,7 +276,7 @@ class Events(TaskPluginSuite):
 
 
 # pytest collects the last base first.
-class TaskPluginTests(Events, Sending, Refusing, Calls, Attaching):
+class TaskPluginTests(Events, Sending, Answering, Refusing, Calls, Attaching):
     """Tests what amltk and its users expect of a task plugin. Subclass it in a test file of yours.
 
     Example:
@@ -342,6 +294,7 @@ class TaskPluginTests(Events, Sending, Refusing, Calls, Attaching):
         args: What it is called with.
         kwargs: Likewise.
         refuses_after: So many calls under way are let pass, the next one is refused; None if none ever is.
+        answers_after: So many equal calls, one after the other, go to a worker, the next is answered; None if none is.
         seconds: How long a run of a test may take.
     """
 

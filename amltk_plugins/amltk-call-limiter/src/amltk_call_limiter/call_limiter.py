@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from amltk import Event, Task, TaskPlugin
+from amltk import Event, Refusal, Task, TaskPlugin
+from amltk.calls import describe_value
 from amltk.checks import check_int
+
+AMLTK_CONTRACT = 1
 
 
 class CallLimiter(TaskPlugin):
     """Refuses calls of its task that would exceed a limit.
 
-    A refused call returns None, and one event says why: that of the first limit in the way, in the
-    order `max_calls`, `max_concurrent`, `not_while_running`. Callbacks receive the task that
-    refused, and what it was called with.
+    A refused call returns None, `task.refusal` has the reason, and one event says why: that of the first
+    limit in the way, in the order `max_calls`, `max_concurrent`, `not_while_running`. Callbacks receive
+    the task that refused, and what it was called with.
 
     Only calls that were really submitted count. One that another plugin of the task refuses
     doesn't, nor one that the executor did not take.
@@ -82,20 +85,20 @@ class CallLimiter(TaskPlugin):
 
     def pre_submit(
         self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | Refusal:
         """Let the call pass unchanged, or refuse it."""
         task = self.task
         assert task is not None, "only an attached plugin is asked"
         if self.max_calls is not None and self.calls >= self.max_calls:
-            reached = self.CALL_LIMIT_REACHED
+            reached, reason = self.CALL_LIMIT_REACHED, f"max_calls={self.max_calls} calls were accepted"
         elif self.max_concurrent is not None and task.n_running >= self.max_concurrent:
-            reached = self.CONCURRENT_LIMIT_REACHED
-        elif any(other.running() for other in self.not_while_running):
-            reached = self.DISABLED_DUE_TO_RUNNING_TASK
+            reached, reason = self.CONCURRENT_LIMIT_REACHED, f"max_concurrent={self.max_concurrent} calls are under way"
+        elif (other := next((other for other in self.not_while_running if other.running()), None)) is not None:
+            reached, reason = self.DISABLED_DUE_TO_RUNNING_TASK, f"not_while_running: {other.name} is under way"
         else:
             return function, args, kwargs
         task.emit(reached, task, *args, **kwargs)
-        return None
+        return Refusal(reason)
 
     def __repr__(self) -> str:
         limits = []
@@ -110,11 +113,12 @@ class CallLimiter(TaskPlugin):
 
 def _checked(tasks: Task[..., Any] | Iterable[Task[..., Any]]) -> tuple[Task[..., Any], ...]:
     listed: tuple[object, ...] = (tasks,)
-    if not isinstance(tasks, (Task, str)) and isinstance(tasks, Iterable):
+    if not isinstance(tasks, (Task, str, Mapping)) and isinstance(tasks, Iterable):
         listed = tuple(tasks)
     for task in listed:
         if not isinstance(task, Task):
             hint = " Pass what scheduler.task(function) returned." if callable(task) else ""
-            msg = f"not_while_running must be a Task or several, got {task!r} of type {type(task).__name__}.{hint}"
+            got = f"{describe_value(task)} of type {type(task).__name__}"
+            msg = f"not_while_running must be a Task or several, got {got}.{hint}"
             raise TypeError(msg)
     return tuple(task for task in listed if isinstance(task, Task))

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
+from amltk.calls import describe_value
+from amltk.checks import MOST_INT, MOST_SECONDS
 from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
 
@@ -30,10 +32,12 @@ def checked(memory_limit: object, cputime_limit: object, walltime_limit: object)
     wall_time = _amount("walltime_limit", walltime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
     is_fraction = isinstance(memory_limit, Real) and not isinstance(memory_limit, Integral)
     if memory is not None and (memory < 1 or (is_fraction and not float(memory_limit).is_integer())):  # type: ignore[arg-type] # it is a number
-        msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {memory_limit!r}."
+        got = describe_value(memory_limit)
+        msg = f"memory_limit must be a whole number of bytes, 1 or more, or a number with a unit; got {got}."
         raise ValueError(msg)
     if cpu_time is not None and cpu_time < 1:
-        msg = f"cputime_limit must be at least 1 second, since the system counts whole ones; got {cputime_limit!r}."
+        got = describe_value(cputime_limit)
+        msg = f"cputime_limit must be at least 1 second, since the system counts whole ones; got {got}."
         raise ValueError(msg)
     given = {"memory_limit": memory, "cputime_limit": cpu_time, "walltime_limit": wall_time}
     for name, value in given.items():
@@ -54,16 +58,20 @@ def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert
     number, unit = value if isinstance(value, tuple) and len(value) == 2 else (value, units[0])
     allowed = f"a number of {base}, (number, unit) with a unit of {', '.join(units)}, or None"
     if isinstance(number, bool) or not isinstance(number, Real) or not isinstance(unit, str):
-        msg = f"{name} must be {allowed}; got {value!r} of type {type(value).__name__}."
+        msg = f"{name} must be {allowed}; got {describe_value(value)} of type {type(value).__name__}."
         raise TypeError(msg)
     if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:  # type: ignore[operator] # it is a number
-        msg = f"{name} must be {allowed}, and the number above 0; got {value!r}."
+        msg = f"{name} must be {allowed}, and the number above 0; got {describe_value(value)}."
         raise ValueError(msg)
+    most = MOST_INT if base == "bytes" else MOST_SECONDS  # what the system's calls and clocks take
     try:
-        return convert(int(number) if isinstance(number, Integral) else float(number), frm=unit)
+        amount = convert(int(number) if isinstance(number, Integral) else float(number), frm=unit)
     except OverflowError:
-        msg = f"{name} must be {allowed}; the number is too large."
-        raise ValueError(msg) from None
+        amount = math.inf
+    if amount > most:
+        msg = f"{name} must be {allowed}, and at most {most:g} {base}; got {describe_value(value)}."
+        raise ValueError(msg)
+    return amount
 
 
 def _supported(name: str) -> bool:

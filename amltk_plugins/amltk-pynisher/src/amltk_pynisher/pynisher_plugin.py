@@ -12,6 +12,8 @@ from amltk_pynisher._call import LimitedFunction, allow_calls, stop_calls
 from amltk_pynisher._checks import Amount, checked
 from amltk_pynisher._library import pynisher
 
+AMLTK_CONTRACT = 1
+
 
 class PynisherPlugin(TaskPlugin):
     """Limits the memory, the cpu time and the wall time of each call of its task.

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from amltk import Event, Task, TaskPlugin
+from amltk.calls import describe_value
 from amltk.checks import check_int, check_seconds
 from amltk.exceptions import WorkerDied, part_of
 from amltk_retry.history import Attempt, History
 
 if TYPE_CHECKING:
     from amltk.scheduling import CallFuture
+
+AMLTK_CONTRACT = 1
 
 logger = logging.getLogger("amltk")
 
@@ -103,7 +106,7 @@ class Retry(TaskPlugin):
         if not callable(wait) or isinstance(wait, type):
             msg = (
                 f"wait must be a wait strategy of tenacity, such as tenacity.wait_fixed(5), or a function that returns "
-                f"seconds; got {wait!r} of type {type(wait).__name__}."
+                f"seconds; got {describe_value(wait)} of type {type(wait).__name__}."
             )
             raise TypeError(msg)
         self.max_attempts = max_attempts
@@ -171,12 +174,12 @@ def _predicate(on: Causes) -> Callable[[BaseException], object]:
     causes: tuple[object, ...] = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str) else (on,)
     allowed = "an exception class, several, or a function that takes an exception"
     if not causes:
-        msg = f"on must be {allowed}; got {on!r}, so that nothing would be run again."
+        msg = f"on must be {allowed}; got {describe_value(on)}, so that nothing would be run again."
         raise ValueError(msg)
     for cause in causes:
         if not (isinstance(cause, type) and issubclass(cause, BaseException)):
             hint = f" Pass its class, {type(cause).__name__}." if isinstance(cause, BaseException) else ""
-            msg = f"on must be {allowed}; got {cause!r} of type {type(cause).__name__}.{hint}"
+            msg = f"on must be {allowed}; got {describe_value(cause)} of type {type(cause).__name__}.{hint}"
             raise TypeError(msg)
     classes = tuple(cause for cause in causes if isinstance(cause, type))
 

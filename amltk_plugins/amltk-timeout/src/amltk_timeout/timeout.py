@@ -9,6 +9,8 @@ from amltk import Event, Task, TaskPlugin
 from amltk.checks import check_seconds
 from amltk.exceptions import CallTimeoutError
 
+AMLTK_CONTRACT = 1
+
 
 class Timeout(TaskPlugin):
     """Limits how long each call of its task may take.

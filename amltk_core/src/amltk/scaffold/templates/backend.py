@@ -1,40 +1,32 @@
-"""Registers the backend `newname`."""
+"""The backend `newname`."""
 
-from collections.abc import Callable
 from concurrent.futures import Executor
+from typing import ClassVar
 
 from amltk.backend import Backend, Capabilities
 from amltk.checks import check_int
-from amltk.hookspecs import hookimpl
 
 AMLTK_CONTRACT = 1
 
 
-def create(max_workers: int = 1) -> Executor:
-    """Run calls in threads: a start, to be replaced by an executor of yours.
+class Newname(Backend):
+    """Threads: a start, to be replaced."""
 
-    Args:
-        max_workers: How many calls run at a time.
-    """
-    from concurrent.futures import ThreadPoolExecutor  # what a backend wraps is imported here, when it is used
+    name: ClassVar[str] = "newname"
+    summary: ClassVar[str] = "Threads: a start, to be replaced."
+    capabilities: ClassVar[Capabilities] = Capabilities(takes_any_function=True, carries_any_exception=True)
 
-    return ThreadPoolExecutor(max_workers)
+    def __init__(self, max_workers: int = 1) -> None:
+        """Run calls in threads: a start, to be replaced by an executor of yours.
 
+        Args:
+            max_workers: How many calls run at a time.
+        """
+        check_int("max_workers", max_workers, at_least=1)  # refuse here what open() could not use
+        self.max_workers = max_workers
 
-def check(max_workers: int = 1) -> None:
-    """Refuse what `create` could not use."""
-    check_int("max_workers", max_workers, at_least=1)
+    def open(self) -> Executor:
+        """Return the executor of a run."""
+        from concurrent.futures import ThreadPoolExecutor  # what a backend wraps is imported here, when it is used
 
-
-@hookimpl
-def amltk_register_backends(register: Callable[[Backend], None]) -> None:
-    """Register the backend `newname`."""
-    register(
-        Backend(
-            name="newname",
-            summary="Threads: a start, to be replaced.",
-            create=create,
-            check=check,
-            capabilities=Capabilities(takes_any_function=True, carries_any_exception=True),
-        )
-    )
+        return ThreadPoolExecutor(self.max_workers)

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from amltk import Event, Task, TaskPlugin
+from amltk import Event, Refusal, Task, TaskPlugin
 from amltk.checks import check_int
-from amltk.hookspecs import hookimpl
 
 AMLTK_CONTRACT = 1
 
@@ -27,16 +26,10 @@ class NewnamePlugin(TaskPlugin):
 
     def pre_submit(
         self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | None:
-        """Let a call pass, as it is or changed; or refuse it: emit an event that says why, and return None."""
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | Refusal:
+        """Let a call pass, as it is or changed; or refuse it."""
         assert self.task is not None, "only an attached plugin is asked"
         if self.task.event_counts[Task.SUBMITTED] >= self.max_calls:
             self.task.emit(self.REFUSED, self.task, *args, **kwargs)
-            return None
+            return Refusal(f"max_calls={self.max_calls} calls were accepted")
         return function, args, kwargs
-
-
-@hookimpl
-def amltk_register_task_plugins(register: Callable[[type[TaskPlugin]], None]) -> None:
-    """Register the task plugin `newname`."""
-    register(NewnamePlugin)

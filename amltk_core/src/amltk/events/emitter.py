@@ -1,154 +1,35 @@
-"""Events, those who emit them, and the callbacks that are called.
-
-    Emitter ── has ──> Event            a name, and what its callbacks receive
-       │                 │
-       │ subscriber()    │ on()         Subscriber: the decorator that registers a callback
-       v                 v
-    emit(event, ...) ──> Handler ──> callback(...)
-                         when, every, limit, repeat
-
-Callbacks are called in the order of their registration. One that raises keeps nobody else from
-being called; what becomes of its error is for the emitter's `Supervisor` to say, and without one
-it leaves `emit()`.
-"""
+"""Those who emit events, and how callbacks are registered and removed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from amltk.calls import describe_value
-from amltk.checks import check_callable, check_callback, check_int, check_type, did_you_mean
+from amltk.checks import check_callable, did_you_mean
+from amltk.events import handler as _handler
+from amltk.events.event import Event, events_of
+from amltk.events.handler import Handler, Supervisor, Unsupervised, name_of_callback
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, Unpack
+
+    from amltk.events.handler import CallbackOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _ONCE = (0,)
 
-BLOCKING_SECONDS = 1.0
-"""A callback that takes longer is reported: while it runs, no other is called and no result delivered."""
-
 Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
 
 observer: Observer | None = None
 """Told of every event, of whatever emitter. Set by `amltk.plugins` when a plugin listens, so that
 nobody pays for it otherwise."""
-
-
-class Event(str, Generic[P]):
-    """The name of something that happens, with what callbacks receive as its type.
-
-    An event is a string: it equals its name, and either can be used where an event is asked for.
-
-    Example:
-        >>> HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
-        >>> HOT == "hot"
-        True
-    """
-
-    __slots__ = ("description",)
-
-    description: str
-
-    def __new__(cls, name: str, description: str = "") -> Self:
-        """Name an event; say in `description` when it is emitted and what callbacks receive."""
-        check_type("name", name, str)
-        if not name:
-            msg = "name must not be empty: it is what the event is registered for and counted by."
-            raise ValueError(msg)
-        event = super().__new__(cls, name)
-        event.description = description
-        return event
-
-    @property
-    def name(self) -> str:
-        """The name, as an ordinary string."""
-        return str(self)
-
-    def __repr__(self) -> str:
-        return f"Event({str(self)!r})"
-
-
-def events_of(cls: type) -> tuple[Event[...], ...]:
-    """Return the events among the attributes of a class, inherited ones first; what is overridden does not count."""
-    attributes: dict[str, object] = {}
-    for base in reversed(cls.__mro__):
-        attributes |= vars(base)
-    # Two names for one object are one event; two objects of one name are left for `add_event` to refuse.
-    return tuple({id(value): value for value in attributes.values() if isinstance(value, Event)}.values())
-
-
-class Supervisor(Protocol):
-    """Answers for callbacks: for what they raise, and for those that have to be awaited."""
-
-    def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
-        """Deal with the `error` that the callback of `handler` raised."""
-
-    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """See that the `coroutine` of an `async def` callback is awaited."""
-
-    def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
-        """Hear of a callback that took so long that nothing else could happen meanwhile."""
-
-
-class Handler:
-    """A callback registered for an event, and when it is to be called.
-
-    Attributes:
-        callback: What is called.
-        calls: How often it was.
-        always: Whether it is called once for every emission, so that `due` need not be asked.
-    """
-
-    __slots__ = ("_emissions", "always", "callback", "calls", "every", "limit", "repeat", "when")
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        *,
-        when: Callable[[], bool] | None = None,
-        limit: int | None = None,
-        repeat: int = 1,
-        every: int = 1,
-    ) -> None:
-        """Check and keep what `Emitter.on` was given."""
-        check_callback("callback", callback)
-        if when is not None:
-            check_callable("when", when)
-        check_int("limit", limit, at_least=1, or_none=True)
-        check_int("repeat", repeat, at_least=1)
-        check_int("every", every, at_least=1)
-        self.callback = callback
-        self.when = when
-        self.limit = limit
-        self.repeat = repeat
-        self.every = every
-        self.calls = 0
-        self._emissions = 0
-        self.always = when is None and limit is None and repeat == 1 and every == 1
-
-    @property
-    def name(self) -> str:
-        """The callback's name."""
-        return getattr(self.callback, "__qualname__", None) or describe_value(self.callback)
-
-    @calls_user_code
-    def due(self) -> int:
-        """Count an emission, and return how often the callback is to be called for it."""
-        if self.when is not None and not self.when():
-            return 0
-        self._emissions += 1
-        if (self._emissions - 1) % self.every:
-            return 0
-        return self.repeat
 
 
 def _nothing() -> None:
@@ -169,6 +50,7 @@ class Subscriber(Generic[P]):
 
 
         scheduler.on_start(begin)
+        scheduler.on_start.remove(begin)
         ```
     """
 
@@ -187,34 +69,77 @@ class Subscriber(Generic[P]):
         return f"<Subscriber of {str(self.event)!r} of {self.emitter!r}>"
 
     @overload
-    def __call__(
-        self,
-        callback: Callable[P, R],
-        /,
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
-    ) -> Callable[..., R]: ...
+    def __call__(self, callback: Callable[P, R], /, **options: Unpack[CallbackOptions]) -> Callable[..., R]: ...
 
     @overload
-    def __call__(
-        self,
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
-    ) -> Callable[[Callable[P, R]], Callable[..., R]]: ...
+    def __call__(self, **options: Unpack[CallbackOptions]) -> Callable[[Callable[P, R]], Callable[..., R]]: ...
 
     def __call__(self, *callback: Callable[P, Any], **options: Any) -> Any:
         """Register a callback, as a decorator or by a plain call; see `Emitter.on` for the options."""
         return self.emitter.on(self.event, *callback, **options)
 
+    def remove(self, callback: Callable[..., object]) -> None:
+        """Unregister a callback, however often it is registered for this event.
+
+        It is not called again, not even in an emission that is under way. An `async def` callback that has
+        started goes on.
+
+        Raises:
+            ValueError: It is not registered for this event; what is registered is listed.
+            TypeError: It cannot be called.
+        """
+        check_callable("callback", callback)
+        handlers = self.emitter.handlers[self.event]
+        removed = [handler for handler in handlers if handler.calls_what(callback)]
+        if not removed:
+            raise ValueError(self._not_registered(callback, [handler.name for handler in handlers]))
+        self.emitter._drop(self.event, removed)
+
+    def clear(self) -> None:
+        """Unregister all callbacks of this event but those of plugins; does nothing if there are none.
+
+        For the first line of a notebook's cell: run again, a cell makes new functions, which `remove` does not know.
+        """
+        self.emitter._drop(self.event, [each for each in self.emitter.handlers[self.event] if not each.of_plugin])
+
+    def _not_registered(self, callback: Callable[..., object], registered: list[str]) -> str:
+        name, event = name_of_callback(callback), str(self.event)
+        msg = (
+            f"{name} is not registered for {event!r} of {self.emitter!r}. "
+            f"Registered callbacks: {', '.join(registered) or 'none'}."
+        )
+        if name in registered:
+            msg += (
+                f" That {name} is another object: a definition that is run again makes a new one. Remove the object "
+                "that was registered, or all callbacks of the event by clear()."
+            )
+        return msg
+
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Emit the event."""
         self.emitter.emit(self.event, *args, **kwargs)
+
+
+class Subscribes(Generic[P]):
+    """Gives each object of an `Emitter` class the `Subscriber` of an event, as `on_hot = Subscribes(HOT)`."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event[P]) -> None:
+        """Be for `event`, an attribute of the same class."""
+        self.event = event
+
+    def __repr__(self) -> str:
+        return f"Subscribes({self.event!r})"
+
+    @overload
+    def __get__(self, emitter: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, emitter: Emitter, owner: type) -> Subscriber[P]: ...
+
+    def __get__(self, emitter: Emitter | None, owner: type) -> Self | Subscriber[P]:
+        return self if emitter is None else emitter.subscriber(self.event)
 
 
 class Emitter:
@@ -226,10 +151,7 @@ class Emitter:
         ```python
         class Kettle(Emitter):
             HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.on_hot = self.subscriber(self.HOT)
+            on_hot = Subscribes(HOT)
 
 
         kettle = Kettle()
@@ -272,24 +194,32 @@ class Emitter:
         return MappingProxyType(self._handlers)
 
     def add_event(self, *events: Event[...]) -> None:
-        """Add events to this one object.
+        """Add events to this one object: all of them, or none.
 
         Raises:
             DuplicateEventError: It has an event of that name already.
             TypeError: One is not an `Event`.
         """
+        names = set(self._handlers)
         for event in events:
             if not isinstance(event, Event):
                 msg = f"{self!r} takes objects of class Event, got {event!r} of type {type(event).__name__}."
                 raise TypeError(msg)
-            if event in self._handlers:
+            if event in names:
                 msg = f"{self!r} has an event {str(event)!r} already; give the new one another name."
                 raise DuplicateEventError(msg)
-            self._handlers[event] = ()
-            self._counts[event] = 0
+            names.add(event)
+        self._handlers |= dict.fromkeys(events, ())
+        self._counts |= dict.fromkeys(events, 0)
 
-    def subscriber(self, event: Event[P]) -> Subscriber[P]:
-        """Return what registers callbacks for `event`, to be kept as an attribute such as `on_hot`.
+    @overload
+    def subscriber(self, event: Event[P]) -> Subscriber[P]: ...  # type: ignore[overload-overlap] # an event is a string
+
+    @overload
+    def subscriber(self, event: str) -> Subscriber[...]: ...
+
+    def subscriber(self, event: str) -> Subscriber[...]:
+        """Return the `Subscriber` of `event`, which may be given by its name.
 
         Raises:
             UnknownEventError: The emitter has no such event.
@@ -297,50 +227,18 @@ class Emitter:
         return Subscriber(self, self._known(event))
 
     @overload
-    def on(
-        self,
-        event: Event[P],
-        callback: Callable[P, R],
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
-    ) -> Callable[..., R]: ...
+    def on(self, event: Event[P], callback: Callable[P, R], **options: Unpack[CallbackOptions]) -> Callable[..., R]: ...
 
     @overload
     def on(
-        self,
-        event: Event[P],
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
+        self, event: Event[P], **options: Unpack[CallbackOptions]
     ) -> Callable[[Callable[P, R]], Callable[..., R]]: ...
 
     @overload
-    def on(
-        self,
-        event: str,
-        callback: Callable[..., R],
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
-    ) -> Callable[..., R]: ...
+    def on(self, event: str, callback: Callable[..., R], **options: Unpack[CallbackOptions]) -> Callable[..., R]: ...
 
     @overload
-    def on(
-        self,
-        event: str,
-        *,
-        when: Callable[[], bool] | None = ...,
-        limit: int | None = ...,
-        repeat: int = ...,
-        every: int = ...,
-    ) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
+    def on(self, event: str, **options: Unpack[CallbackOptions]) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 
     def on(
         self,
@@ -378,11 +276,16 @@ class Emitter:
         self._handlers[known] = (*self._handlers[known], handler)
         return callback
 
+    def _drop(self, event: Event[...], handlers: list[Handler]) -> None:
+        self._handlers[event] = tuple(each for each in self._handlers[event] if each not in handlers)
+        for handler in handlers:
+            handler.retire()
+
     def emit(self, event: Event[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Emit an event: call its callbacks with the arguments, in the order of their registration.
 
         All callbacks are called, also when some of them raise. A callback that is registered
-        meanwhile is called from the next emission on.
+        meanwhile is called from the next emission on; one that is removed meanwhile is not called any more.
 
         Raises:
             UnknownEventError: The emitter has no such event.
@@ -408,7 +311,7 @@ class Emitter:
     def _call(
         self, event: Event[...], handlers: Iterable[Handler], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        supervisor = self._supervisor() or _Unsupervised(self)
+        supervisor = self._supervisor() or Unsupervised(self)
         begun = monotonic()
         for handler in handlers:
             try:
@@ -422,10 +325,10 @@ class Emitter:
             except BaseException as error:
                 supervisor.callback_failed(event, handler, error)
             ended = monotonic()
-            if ended - begun > BLOCKING_SECONDS:
+            if ended - begun > _handler.BLOCKING_SECONDS:
                 supervisor.callback_blocked(event, handler, ended - begun)
             begun = ended
-        if isinstance(supervisor, _Unsupervised):
+        if isinstance(supervisor, Unsupervised):
             supervisor.raise_errors(event)
 
     def _supervisor(self) -> Supervisor | None:
@@ -441,35 +344,3 @@ class Emitter:
             f"{self!r} has no event {str(event)!r}.{did_you_mean(str(event), self._handlers)} Its events are: {listed}."
         )
         raise UnknownEventError(msg)
-
-
-class _Unsupervised:
-    """Lets the errors of callbacks leave `emit()`, once all callbacks have been called."""
-
-    def __init__(self, emitter: Emitter) -> None:
-        self._emitter = emitter
-        self._errors: list[Exception] = []
-
-    def callback_failed(self, _event: Event[...], _handler: Handler, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            raise error  # an interrupt, or sys.exit(): nothing more is done
-        self._errors.append(error)
-
-    def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
-        coroutine.close()
-        msg = (
-            f"The callback {handler.name} of {str(event)!r} of {self._emitter!r} is an 'async def' function, but there "
-            "is no run to await it. Make it an ordinary function, or emit the event of a scheduler or task while that "
-            "runs."
-        )
-        raise TypeError(msg)
-
-    def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
-        """Nobody waits meanwhile who could not see it."""
-
-    def raise_errors(self, event: Event[...]) -> None:
-        if len(self._errors) == 1:
-            raise self._errors[0]
-        if self._errors:
-            msg = f"{len(self._errors)} callbacks of {str(event)!r} of {self._emitter!r} raised"
-            raise ExceptionGroup(msg, self._errors)
