@@ -57,6 +57,7 @@ FLOORS = [
         "amltk.scheduling.submission",
         "amltk.scheduling.supply",
         "amltk.scheduling.task_plugin",
+        "amltk.scheduling.view",
     },
     {
         "amltk.scheduling.callbacks",

@@ -14,11 +14,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, _base
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
-from amltk.exceptions import WorkerDied, add_note, notes_of, part_of
+from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
 from amltk.scheduling.answered import AnsweredSource
 from amltk.scheduling.call import CallFuture
 from amltk.scheduling.call_plugin import Answer
@@ -159,6 +159,22 @@ class PendingCalls:
             self._supplies.append(supply)
             if not self.waiting:
                 self._take_turn()
+
+    def refuse(self) -> NoReturn:
+        """Say why no call can be submitted now, or here.
+
+        Raises:
+            SchedulerNotRunningError: The run is ending.
+            WrongThreadError: This is not the thread of the run.
+        """
+        if not self.accepting:
+            msg = "The scheduler is ending this run and takes no new calls; submit them in the next run()."
+            raise SchedulerNotRunningError(msg)
+        msg = (
+            "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
+            "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
+        )
+        raise WrongThreadError(msg)
 
     # What comes after a call has ended
 

@@ -1,13 +1,8 @@
 """One run of a scheduler, from start to exit. What becomes of its calls is in `pending`.
 
-    worker's thread             |  thread of the loop
-                                |
-    source is done ──> inbox ───┼──> _ended: off `waiting`, the future's result is set,
-                 (wakes it once)|       the scheduler's events, the task's events, the policy
-                                |
-                                |  accepting ── nothing left / stop() / timeout / error / interrupt ──┐
-                                |     ^ calls are accepted                                            v
-                                |                 waits for what runs, or stops it ── on_finishing ── on_finished
+    on_start ──> accepting ── nothing left / stop() / timeout / error / interrupt ──┐
+                    ^ calls are accepted                                            v
+                                    waits for what runs, or stops it ── on_finishing ── on_finished
 
 A run is one object and is used once; the scheduler makes a new one each time.
 """
@@ -18,18 +13,18 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor
 from time import sleep
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any
 
 from amltk.events import Event
-from amltk.exceptions import SchedulerNotRunningError, WrongThreadError, part_of
-from amltk.scheduling.blocking import in_thread
+from amltk.scheduling.blocking import bring_about
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
+from amltk.scheduling.failures import as_one, same_breakdown
 from amltk.scheduling.main_thread import check_main_thread
 from amltk.scheduling.pending import PendingCalls
 from amltk.scheduling.policy import Action, Policy
+from amltk.scheduling.view import View, keep_up_to_date
 
 if TYPE_CHECKING:
     from amltk.scheduling.provider import Provider
@@ -44,23 +39,7 @@ TAKE_UP_SECONDS = 0.02
 GRACE_SECONDS = 2.0
 """How long cancelled `async def` callbacks may take to end before the run ends without them."""
 
-REFRESH_SECONDS = 0.1
-"""How often a live view is refreshed."""
-
 _WEIGHT = {Code.EXCEPTION: 1, Code.CANCELLED: 2}
-
-
-class View(Protocol):
-    """What shows a run while it goes on."""
-
-    def start(self) -> None:
-        """Begin to show it."""
-
-    def refresh(self) -> None:
-        """Show how things stand now."""
-
-    def stop(self) -> None:
-        """Show how things stand at the end, and leave that on the screen."""
 
 
 class Run(PendingCalls):
@@ -101,22 +80,6 @@ class Run(PendingCalls):
 
     # What the scheduler and its tasks call
 
-    def refuse(self) -> NoReturn:
-        """Say why no call can be submitted now, or here.
-
-        Raises:
-            SchedulerNotRunningError: The run is ending.
-            WrongThreadError: This is not the thread of the run.
-        """
-        if not self.accepting:
-            msg = "The scheduler is ending this run and takes no new calls; submit them in the next run()."
-            raise SchedulerNotRunningError(msg)
-        msg = (
-            "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
-            "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
-        )
-        raise WrongThreadError(msg)
-
     def stop(self, message: str, exception: BaseException | None) -> None:
         """End the run because the user says so; from whatever thread."""
         self.inbox.do(self._stop, message, exception)
@@ -152,7 +115,7 @@ class Run(PendingCalls):
         view = self._view
         if view is not None:
             view.start()  # before the first event, so that it sees them all
-        refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
+        refreshing = None if view is None else self._loop.create_task(keep_up_to_date(view))
         course = self._course_task = self._loop.create_task(self._course())
         try:
             while not course.done():
@@ -192,7 +155,7 @@ class Run(PendingCalls):
 
         Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
         """
-        errors = _as_one(self._errors) if self._errors else None
+        errors = as_one(self._errors) if self._errors else None
         if (interrupt := self._interrupt or self._asked_to_raise) is not None:  # that may have come too late
             raise interrupt from errors
         if errors is not None:
@@ -290,7 +253,9 @@ class Run(PendingCalls):
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
-            await self._bring_about("killed", functools.partial(self._provider.kill, self._executor))
+            await bring_about(
+                self._provider.label, "killed", functools.partial(self._provider.kill, self._executor), CLOSE_SECONDS
+            )
         await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
@@ -317,18 +282,12 @@ class Run(PendingCalls):
         executor, self._executor = self._executor, None
         if self._provider.owned and executor is not None:
             wait = not self._leaving_work_behind
-            await self._bring_about("closed", functools.partial(executor.shutdown, wait, cancel_futures=True))
-
-    async def _bring_about(self, what: str, function: Callable[[], object]) -> None:
-        """Do something to the executor; what goes wrong there must not keep the run from its end."""
-        label = self._provider.label
-        try:
-            await in_thread(function, CLOSE_SECONDS, f"amltk: {label} is being {what}")
-        except TimeoutError:
-            msg = "%s could not be %s within %g s; the run ends without waiting longer."
-            logger.warning(msg, label, what, CLOSE_SECONDS)
-        except Exception:
-            logger.exception("%s could not be %s in good order.", label, what)
+            await bring_about(
+                self._provider.label,
+                "closed",
+                functools.partial(executor.shutdown, wait, cancel_futures=True),
+                CLOSE_SECONDS,
+            )
 
     # What happens to it
 
@@ -400,26 +359,6 @@ class Run(PendingCalls):
 
     def fail(self, error: BaseException) -> None:
         """End the run, which will raise the error."""
-        if not any(error is known or _same_breakdown(error, known) for known in self._errors):
+        if not any(error is known or same_breakdown(error, known) for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)
-
-
-async def _keep_up_to_date(view: View) -> None:
-    while True:
-        await asyncio.sleep(REFRESH_SECONDS)
-        view.refresh()
-
-
-def _same_breakdown(error: BaseException, known: BaseException) -> bool:
-    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
-    if not isinstance(error, BrokenExecutor):
-        return False
-    cause = part_of(error, "__cause__")
-    return cause is not None and cause is part_of(known, "__cause__")
-
-
-def _as_one(errors: list[BaseException]) -> BaseException:
-    if len(errors) == 1:
-        return errors[0]
-    return BaseExceptionGroup(f"{len(errors)} errors in one run of the scheduler", errors)
