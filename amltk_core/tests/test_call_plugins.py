@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from amltk import Answer, CallLimiter, Event, Refusal, Retry, Scheduler, SchedulerPlugin, TaskPlugin
-from amltk.exceptions import DuplicateEventError, PluginAttachedError, SchedulerAlreadyRunningError
+from amltk.backend import CallOptions
+from amltk.exceptions import (
+    DuplicateEventError,
+    NotSupportedError,
+    PluginAttachedError,
+    SchedulerAlreadyRunningError,
+)
 from amltk.testing import EventRecorder
 
 
@@ -488,6 +494,83 @@ def test_a_scheduler_plugin_that_cannot_be_added_leaves_nothing(scheduler):
             scheduler.add_plugin(plugin)
         assert (plugin.scheduler, scheduler.plugins, scheduler.events) == (None, (), events)
     scheduler.run()
+
+
+# Options of a call
+
+
+class Options(TaskPlugin):
+    def __init__(self, given):
+        self.given = given
+
+    def call_options(self, function, /, *args, **kwargs):
+        return self.given
+
+
+class SchedulerOptions(SchedulerPlugin):
+    def call_options(self, function, /, *args, **kwargs):
+        return CallOptions(priority=args[0], timeout=9) if args[0] else None
+
+
+def test_options_of_plugins_are_merged_in_their_order(scheduler, manual):
+    scheduler.add_plugin(SchedulerOptions())
+    plugins = [Options(CallOptions(timeout=5, resources={"GPU": 1})), Options(None), Options(CallOptions(timeout=3))]
+    task = scheduler.task(double, plugins=plugins)
+    plain = scheduler.task(double)
+    plain.timeout = 7
+    futures = []
+    run_with(
+        scheduler,
+        lambda: [futures.extend([task(1), plain(2), plain(0), scheduler.submit(double, 3)]), scheduler.stop()],
+        wait=False,
+    )
+    expected = [
+        CallOptions(priority=1, timeout=3, resources={"GPU": 1}),
+        CallOptions(priority=2, timeout=9),
+        CallOptions(timeout=7),
+        CallOptions(priority=3, timeout=9),
+    ]
+    assert [call.options for call in manual.calls] == expected
+    assert [future.options for future in futures] == expected
+
+
+def test_a_call_that_runs_again_keeps_its_options(scheduler, manual):
+    class Again(Options):
+        def retry_after(self, future, error):
+            return 0
+
+    task = scheduler.task(double, plugins=Again(CallOptions(priority=4)))
+
+    @scheduler.on_start
+    async def begin():
+        task(1)
+        manual.fail(0, KeyError())
+        while len(manual.calls) < 2:  # noqa: ASYNC110 - nothing tells of that
+            await asyncio.sleep(0)
+        manual.resolve(1)
+
+    scheduler.run()
+    assert [call.options.priority for call in manual.calls] == [4, 4]
+
+
+def test_an_option_that_the_executor_does_not_accept_is_refused():
+    scheduler = Scheduler.with_sequential()
+    task = scheduler.task(double, plugins=Options(CallOptions(resources={"GPU": 1})))
+    with pytest.raises(NotSupportedError, match=r"with_sequential\(\) does not accept the option resources="):
+        run_with(scheduler, lambda: task(1))
+    assert task.n_submitted == 0
+
+
+def test_what_call_options_may_not_return_names_the_plugin(scheduler):
+    task = scheduler.task(double, plugins=Options({"timeout": 3}))
+    with pytest.raises(TypeError, match="call_options of Options must return CallOptions or None, got"):
+        run_with(scheduler, lambda: task(1))
+
+
+def test_no_options_are_asked_for_an_answered_call(scheduler):
+    task = scheduler.task(double, plugins=[Options("asked"), AnswerAll(Answer(1))])
+    run_with(scheduler, lambda: task(1))
+    assert task.event_counts["on_result"] == 1
 
 
 # Before delivery

@@ -33,6 +33,14 @@ BACKEND = """
             return ThreadPoolExecutor()
 """
 
+JOURNAL = """
+    from amltk import SchedulerPlugin
+
+    class Journal(SchedulerPlugin):
+        '''Remembers.'''
+        name = "journal"
+"""
+
 OBSERVER = """
     from amltk.hookspecs import hookimpl
 
@@ -43,6 +51,7 @@ OBSERVER = """
 
 BACKEND_LINE = '[project.entry-points."amltk.backends"] good = "their_good:Good"'
 TASK_PLUGIN_LINE = '[project.entry-points."amltk.task_plugins"] progress = "their_progress:Progress"'
+JOURNAL_LINE = '[project.entry-points."amltk.scheduler_plugins"] journal = "their_journal:Journal"'
 OBSERVER_LINE = '[project.entry-points."amltk.observers"] eye = "their_eye"'
 
 
@@ -102,12 +111,20 @@ def test_one_name_may_stand_for_one_thing_of_each_kind(site):
 
 
 def test_a_scheduler_plugin_is_found_and_listed(site, capsys):
-    code = "class Journal:\n    'Remembers.'\n    name = 'journal'\n"
-    site.add("their-journal", code, scheduler_plugins="journal = @:Journal\nlost = @:Nothing")
+    code = (
+        "from amltk import SchedulerPlugin, TaskPlugin\n"
+        "class Journal(SchedulerPlugin):\n    'Remembers.'\n    name = 'journal'\n"
+        "class Plain:\n    name = 'plain'\n"
+        "class OfTask(TaskPlugin):\n    name = 'of-task'\n"
+    )
+    groups = {"scheduler_plugins": "journal = @:Journal\nlost = @:Nothing\nplain = @:Plain\nof-task = @:OfTask"}
+    site.add("their-journal", code, **groups)
     assert plugin_manager().scheduler_plugin("journal").__name__ == "Journal"
     rows = listed(capsys)
     assert (rows["journal"]["status"], rows["journal"]["summary"]) == ("ready", "Remembers.")
     assert rows["lost"]["status"] == "broken"
+    assert "not a subclass of amltk.SchedulerPlugin" in rows["plain"]["reason"]
+    assert "it is a task plugin in the group 'amltk.scheduler_plugins'" in rows["of-task"]["reason"]
     with pytest.raises(PluginError, match=r"no scheduler plugin 'journl'\. Did you mean 'journal'"):
         plugin_manager().scheduler_plugin("journl")
 
@@ -117,13 +134,23 @@ def test_a_scheduler_plugin_is_found_and_listed(site, capsys):
     [
         (PROGRESS, "progress = their_x:Progress", TASK_PLUGIN_LINE.replace("their_progress", "their_x")),
         (PROGRESS, "progress = their_x", TASK_PLUGIN_LINE.replace("their_progress", "their_x")),
+        (JOURNAL, "journal = their_x:Journal", JOURNAL_LINE.replace("their_journal", "their_x")),
         (BACKEND, "good = their_x:Good", BACKEND_LINE.replace("their_good", "their_x")),
         (OBSERVER, "eye = their_x", OBSERVER_LINE.replace("their_eye", "their_x")),
         ("x = 1", "odd = their_x", "the groups are 'amltk.backends' for a backend, 'amltk.task_plugins' for a task"),
         ("1 / 0", "odd = their_x", "'amltk.observers' for an observer, 'amltk.commands' for a command; ZeroDivision"),
         (None, "odd = their x", "for a command; its entry point 'odd = their x' in ["),
     ],
-    ids=["task plugin", "module of a task plugin", "backend", "observer", "nothing of ours", "broken", "malformed"],
+    ids=[
+        "task plugin",
+        "module of a task plugin",
+        "scheduler plugin",
+        "backend",
+        "observer",
+        "nothing of ours",
+        "broken",
+        "malformed",
+    ],
 )
 @pytest.mark.parametrize(
     "group",
@@ -185,6 +212,19 @@ def test_a_task_plugin_in_any_other_group_is_not_used(site, capsys, caplog, grou
     if group == "observers":
         Scheduler.with_threads()
         assert TASK_PLUGIN_LINE in caplog.text
+
+
+def test_a_scheduler_plugin_among_the_task_plugins_is_reported(site, capsys):
+    site.add("their-journal", JOURNAL, task_plugins="journal = @:Journal")
+    assert JOURNAL_LINE in listed(capsys)["journal"]["reason"]
+    with pytest.raises(BrokenPluginError, match=r"it is a scheduler plugin in the group 'amltk\.task_plugins'"):
+        plugin_manager().task_plugin("journal")
+
+
+def test_what_is_no_scheduler_plugin_is_refused(site):
+    site.add("their-journal", "class Journal: name = 'journal'", scheduler_plugins="journal = @:Journal")
+    with pytest.raises(BrokenPluginError, match=r"of type type, which is not a subclass of amltk\.SchedulerPlugin"):
+        plugin_manager().scheduler_plugin("journal")
 
 
 def test_an_observer_among_the_backends_is_reported(site, capsys):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from amltk.cli import main
-from amltk.plugins import plugin_manager
 
 SECRET = "hunter2"
 
@@ -87,11 +86,9 @@ def test_a_job_has_what_is_not_shown(tmp_path: Path) -> None:
     pytest.importorskip("amltk_slurm")
     from amltk_dask_jobqueue import cluster
     from amltk_dask_jobqueue.system import Commands
-    from amltk_slurm.plugin import SYSTEM
+    from amltk_slurm.plugin import Slurm
 
     options = {"cores": 1, "memory": "1 GB", "job_script_prologue": [f"export TOKEN={SECRET}"]}
-    kind, prepared = cluster._prepared(SYSTEM, Commands(SYSTEM), options, tmp_path, tmp_path)
+    kind, prepared = cluster._prepared(Slurm.system, Commands(Slurm.system), options, tmp_path, tmp_path)
     assert f"export TOKEN={SECRET}\n" in cluster._job(kind, prepared).job_script()
-    shown = plugin_manager().backend("slurm").job_script
-    assert shown is not None
-    assert SECRET not in shown(n_workers=1, **options)
+    assert SECRET not in Slurm(n_workers=1, **options).job_script()

@@ -12,9 +12,9 @@ from amltk import Scheduler
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk_dask_jobqueue import cancelled, guard, supervisor
 from amltk_dask_jobqueue.system import Commands
-from amltk_slurm.plugin import Slurm as Backend
+from amltk_slurm.plugin import Slurm
 
-SYSTEM = Backend.system
+SYSTEM = Slurm.system
 
 pytestmark = pytest.mark.thorough
 

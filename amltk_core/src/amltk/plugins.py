@@ -46,6 +46,7 @@ from amltk.installed import (
     origin,
 )
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
+from amltk.scheduling.scheduler_plugin import SchedulerPlugin
 from amltk.scheduling.task_plugin import TaskPlugin
 
 T = TypeVar("T")
@@ -136,11 +137,11 @@ class Plugins:
             missing=PluginNotInstalledError,
             broken=BrokenPluginError,
         )
-        self._scheduler_plugins: _Shelf[type] = _Shelf(
+        self._scheduler_plugins: _Shelf[type[SchedulerPlugin]] = _Shelf(
             noun="scheduler plugin",
             group=SCHEDULER_PLUGINS,
-            what="a class of scheduler plugins",
-            fits=lambda value: isinstance(value, type) and _group_of(value) in {None, SCHEDULER_PLUGINS},
+            what="a subclass of amltk.SchedulerPlugin",
+            fits=lambda value: isinstance(value, type) and issubclass(value, SchedulerPlugin),
             command="amltk plugins",
             known={},
             error=PluginError,
@@ -178,7 +179,7 @@ class Plugins:
         """
         return self._find(self._task_plugins, name)
 
-    def scheduler_plugin(self, name: str) -> type:
+    def scheduler_plugin(self, name: str) -> type[SchedulerPlugin]:
         """Return the class of the scheduler plugin of that name, which loads its module.
 
         Raises:
@@ -188,7 +189,7 @@ class Plugins:
         return self._find(self._scheduler_plugins, name)
 
     def register(self, plugin: object, name: str | None = None) -> None:
-        """Take a plugin that is not installed: a class of backends or task plugins, or a module or object with hooks.
+        """Take a plugin that is not installed: a class of backends or plugins, or a module or object with hooks.
 
         Raises:
             BrokenPluginError: It has no hook, one that is misspelled, or one with arguments that the
@@ -471,8 +472,11 @@ def _group_of(value: object) -> str | None:
     return OBSERVERS if hooks else None
 
 
-# A base class of scheduler plugins belongs here.
-_GROUP_OF_BASE: Mapping[type, str] = {Backend: BACKENDS, TaskPlugin: TASK_PLUGINS}
+_GROUP_OF_BASE: Mapping[type, str] = {
+    Backend: BACKENDS,
+    TaskPlugin: TASK_PLUGINS,
+    SchedulerPlugin: SCHEDULER_PLUGINS,
+}
 
 
 def _misplaced(entry: EntryPoint, value: object) -> _Misplaced | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
+
+logger = logging.getLogger("amltk")
 
 
 async def in_thread(function: Callable[[], object], seconds: float, name: str) -> None:
@@ -46,3 +49,14 @@ async def in_thread(function: Callable[[], object], seconds: float, name: str) -
     thread.start()
     await asyncio.wait_for(asyncio.shield(done), seconds)
     thread.join()
+
+
+async def bring_about(label: str, what: str, function: Callable[[], object], seconds: float) -> None:
+    """Do something to the executor; what goes wrong there must not keep the run from its end."""
+    try:
+        await in_thread(function, seconds, f"amltk: {label} is being {what}")
+    except TimeoutError:
+        msg = "%s could not be %s within %g s; the run ends without waiting longer."
+        logger.warning(msg, label, what, seconds)
+    except Exception:
+        logger.exception("%s could not be %s in good order.", label, what)

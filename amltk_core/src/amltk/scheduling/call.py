@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from amltk.calls import describe_call, name_of
 
 if TYPE_CHECKING:
-    from amltk.backend import Execution
+    from amltk.backend import CallOptions, Execution
     from amltk.scheduling.task import Task
 
 R = TypeVar("R")
@@ -27,13 +27,20 @@ class CallFuture(asyncio.Future[R]):
         kwargs: Its keyword arguments.
     """
 
-    __slots__ = ("args", "function", "kwargs", "source", "task")
+    __slots__ = ("args", "function", "kwargs", "own_options", "source", "task")
 
     source: Future[R]
     task: Task[..., R] | None
     function: Callable[..., R]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    own_options: CallOptions  # set only if plugins gave some: most calls have none
+
+    @property
+    def options(self) -> CallOptions | None:
+        """The options with which the call is submitted: those of the task, as plugins changed them for this call."""
+        own: CallOptions | None = getattr(self, "own_options", None)
+        return own if own is not None or self.task is None else self.task._options
 
     @property
     def execution(self) -> Execution | None:

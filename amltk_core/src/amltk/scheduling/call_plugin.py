@@ -3,6 +3,7 @@
 task(...)            pre_submit ──tuple──> next plugin, in the end a worker
                         ├── Refusal, None: no call
                         └── Answer: a call without a worker
+it is submitted      call_options: timeout, priority, resources
 the call has failed  retry_after ──seconds──> it runs again
 it has ended         before_delivery, then everybody is told
 """
@@ -18,6 +19,7 @@ from amltk.checks import check_type
 from amltk.events import Event, events_of
 
 if TYPE_CHECKING:
+    from amltk.backend import CallOptions
     from amltk.scheduling.call import CallFuture
 
 Submission = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
@@ -118,6 +120,18 @@ class CallPlugin:
             no other plugin is asked.
         """
         return function, args, kwargs
+
+    def call_options(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallOptions | None:  # noqa: ARG002
+        """Return the timeout, priority or resources of a call, which all plugins have let pass.
+
+        Asked with what goes to the worker, in the order of `pre_submit`. An option that a later plugin gives takes
+        the place of one from a plugin before it, or of `task.timeout`.
+
+        Returns:
+            The options; None, as by default, to give none. An option that the executor does not accept raises
+            `NotSupportedError` where the call is submitted.
+        """
+        return None
 
     def retry_after(self, future: CallFuture[Any], error: BaseException) -> float | None:  # noqa: ARG002
         """Say whether a call that failed is to be run again.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from time import monotonic
@@ -23,7 +24,7 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call import CallFuture
-    from amltk.scheduling.run import Run
+    from amltk.scheduling.pending import PendingCalls
 
 logger = logging.getLogger("amltk")
 
@@ -44,10 +45,11 @@ class _Held:
 class Deliveries:
     """The ended calls of a run that are held back."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PendingCalls) -> None:
         """Hold back those of `run`."""
         self._run = run
-        self._held: dict[Future[Any], _Held] = {}  # in the order in which they ended
+        self._held: dict[Future[Any], _Held] = {}
+        self._order: deque[_Held] = deque()  # in which they ended; a dictionary's first is dear to find
         self._due: CallFuture[Any] | None = None
 
     def take(self, source: Future[Any]) -> CallFuture[Any] | None:
@@ -55,9 +57,8 @@ class Deliveries:
         held = self._held.get(source)
         if held is None:
             return self._run.waiting.get(source)
-        if held.is_ready and held is next(iter(self._held.values())):
-            del self._held[source]
-            self._tell(source, held)
+        if held.is_ready and held is self._order[0]:
+            self._tell(self._order.popleft())
             self._release()
         return None
 
@@ -75,6 +76,7 @@ class Deliveries:
             self._run.waiting.pop(source, None)
             return False
         held = self._held[source] = _Held(future, tell, told)
+        self._order.append(held)
         self._ask(held, plugins, outcome)
         return True
 
@@ -98,19 +100,20 @@ class Deliveries:
     def give_up(self) -> None:
         """Tell of all that are held: as cancelled, where plugins are not done. Nothing is held back afterwards."""
         self._run.deliveries = None
-        while self._held:
-            source = next(iter(self._held))
-            held = self._held.pop(source)
+        while self._order:
+            held = self._order.popleft()
             if not held.is_ready:
                 held.tell, held.told = self._run.tell_cancelled, ()
                 if held.work is not None:
                     held.work.cancel()
-            self._tell(source, held)
+            self._tell(held)
 
     def _works(self) -> list[asyncio.Task[None]]:
         return [held.work for held in self._held.values() if held.work is not None and not held.work.done()]
 
-    def _tell(self, source: Future[Any], held: _Held) -> None:
+    def _tell(self, held: _Held) -> None:
+        source = held.future.source
+        del self._held[source]
         self._run.waiting.pop(source, None)
         self._due = held.future
         try:
@@ -120,9 +123,8 @@ class Deliveries:
 
     def _release(self) -> None:
         """Have the first call told, if it is ready: by way of the inbox, which gives the loop its turns."""
-        source, held = next(iter(self._held.items()), (None, None))
-        if source is not None and held is not None and held.is_ready:
-            self._run.inbox.arrived(source)
+        if self._order and self._order[0].is_ready:
+            self._run.inbox.arrived(self._order[0].future.source)
 
     def _plugins_of(self, future: CallFuture[Any]) -> list[CallPlugin]:
         plugins = [*self._run.scheduler.plugins, *(() if future.task is None else future.task.plugins)]
@@ -148,7 +150,7 @@ class Deliveries:
                     type(plugin).__name__, seconds,
                 )  # fmt: skip
         held.is_ready = True
-        if held is next(iter(self._held.values()), None):
+        if self._order and held is self._order[0]:
             self._release()
 
     def _begin(

@@ -1,8 +1,11 @@
-"""What failed in a run that went on: one line at its end."""
+"""What failed in a run: one line at the end of one that went on, one exception of one that did not."""
 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import BrokenExecutor
+
+from amltk.exceptions import part_of
 
 logger = logging.getLogger("amltk")
 
@@ -50,3 +53,18 @@ def _first_line(error: BaseException) -> str:
     except Exception:  # an exception whose own __str__ raises
         return ""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def same_breakdown(error: BaseException, known: BaseException) -> bool:
+    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
+    if not isinstance(error, BrokenExecutor):
+        return False
+    cause = part_of(error, "__cause__")
+    return cause is not None and cause is part_of(known, "__cause__")
+
+
+def as_one(errors: list[BaseException]) -> BaseException:
+    """Return the error, or a group of several."""
+    if len(errors) == 1:
+        return errors[0]
+    return BaseExceptionGroup(f"{len(errors)} errors in one run of the scheduler", errors)

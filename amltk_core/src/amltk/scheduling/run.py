@@ -1,15 +1,8 @@
-"""One run of a scheduler, from start to exit.
+"""One run of a scheduler, from start to exit. What becomes of its calls is in `pending`.
 
-    submit() ──> executor.submit ──> waiting[source] = future ──> on_future_submitted, on_submitted
-
-    worker's thread             |  thread of the loop
-                                |
-    source is done ──> inbox ───┼──> _ended: off `waiting`, the future's result is set,
-                 (wakes it once)|       the scheduler's events, the task's events, the policy
-                                |
-                                |  accepting ── nothing left / stop() / timeout / error / interrupt ──┐
-                                |     ^ calls are accepted                                            v
-                                |                 waits for what runs, or stops it ── on_finishing ── on_finished
+    on_start ──> accepting ── nothing left / stop() / timeout / error / interrupt ──┐
+                    ^ calls are accepted                                            v
+                                    waits for what runs, or stops it ── on_finishing ── on_finished
 
 A run is one object and is used once; the scheduler makes a new one each time.
 """
@@ -20,41 +13,24 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, _base
 from time import sleep
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from amltk.calls import describe_value, name_of
-from amltk.checks import is_unawaited, unawaited_result
 from amltk.events import Event
-from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
-from amltk.scheduling.answered import AnsweredSource
-from amltk.scheduling.blocking import in_thread
-from amltk.scheduling.call import CallFuture
-from amltk.scheduling.call_plugin import Answer
+from amltk.scheduling.blocking import bring_about
 from amltk.scheduling.callbacks import Callbacks, Timer
-from amltk.scheduling.deliveries import Deliveries
 from amltk.scheduling.exit_state import Code, ExitState
-from amltk.scheduling.failures import Failures
-from amltk.scheduling.inbox import Inbox
-from amltk.scheduling.main_thread import check_main_thread, explain
+from amltk.scheduling.failures import as_one, same_breakdown
+from amltk.scheduling.main_thread import check_main_thread
+from amltk.scheduling.pending import PendingCalls
 from amltk.scheduling.policy import Action, Policy
-from amltk.scheduling.retry import runs_again
-from amltk.scheduling.supply import Supply
+from amltk.scheduling.view import View, keep_up_to_date
 
 if TYPE_CHECKING:
-    from amltk.backend import AcceptsOptions
     from amltk.scheduling.provider import Provider
     from amltk.scheduling.scheduler import Scheduler
-    from amltk.scheduling.task import Task
-
-R = TypeVar("R")
 
 logger = logging.getLogger("amltk")
-
-_NONE: Mapping[str, Any] = MappingProxyType({})
-"""What calls without keyword arguments share, instead of each keeping an empty dictionary."""
 
 CLOSE_SECONDS = 30.0
 """How long the executor may take to be killed or closed before the run ends without it."""
@@ -63,36 +39,11 @@ TAKE_UP_SECONDS = 0.02
 GRACE_SECONDS = 2.0
 """How long cancelled `async def` callbacks may take to end before the run ends without them."""
 
-REFRESH_SECONDS = 0.1
-"""How often a live view is refreshed."""
-
 _WEIGHT = {Code.EXCEPTION: 1, Code.CANCELLED: 2}
 
 
-class View(Protocol):
-    """What shows a run while it goes on."""
-
-    def start(self) -> None:
-        """Begin to show it."""
-
-    def refresh(self) -> None:
-        """Show how things stand now."""
-
-    def stop(self) -> None:
-        """Show how things stand at the end, and leave that on the screen."""
-
-
-class Run:
-    """One run: accepts calls, delivers what comes of them, and comes to an end in good order.
-
-    Attributes:
-        scheduler: Whose run it is.
-        waiting: The accepted calls that have not ended, by the executor's futures.
-        accepting: Whether calls are accepted.
-        inbox: By which other threads reach it.
-        callbacks: The supervisor of the scheduler and its tasks.
-        deliveries: The ended calls that are held back; None unless a plugin has `before_delivery`.
-    """
+class Run(PendingCalls):
+    """One run: it starts, accepts calls and delivers how they end, and ends in good order."""
 
     def __init__(
         self,
@@ -106,15 +57,7 @@ class Run:
         view: View | None,
     ) -> None:
         """Prepare a run; `execute` does it. The `view` is kept up to date, if given."""
-        self.scheduler = scheduler
-        self.waiting: dict[Future[Any], CallFuture[Any]] = {}
-        self.accepting = False
-        self.inbox = Inbox(self.waiting, self._ended)
-        self.deliveries: Deliveries | None = None
-        self._supplies: list[Supply] = []
-        self._turn_comes = False
-        self._ignored = Failures()
-        self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
+        super().__init__(scheduler)
         self.callbacks = Callbacks(self)
         self._provider = provider
         self._policy = policy
@@ -122,9 +65,6 @@ class Run:
         self._wait = wait
         self._end_on_empty = end_on_empty
         self._view = view
-        self._executor: Executor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._killing = False
         self._dropped = False
         self._leaving_work_behind = False
         self._code: Code | None = None
@@ -139,99 +79,6 @@ class Run:
         self._idle = asyncio.Event()
 
     # What the scheduler and its tasks call
-
-    def submit(
-        self,
-        task: Task[..., R] | None,
-        function: Callable[..., R],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        told_args: tuple[Any, ...] = (),
-        told_kwargs: Mapping[str, Any] | None = None,
-        answer: Answer | None = None,
-    ) -> CallFuture[R]:
-        """Hand a call to the executor; the task's `on_submitted` is told of `told_args` and `told_kwargs`.
-
-        A call with an `answer` goes to no worker: it ends so in a later turn of the loop.
-
-        Raises:
-            Exception: What the executor's `submit` raises; the call was not accepted then.
-        """
-        future: CallFuture[R] = CallFuture(loop=self._loop)
-        future.task = task
-        future.function = function
-        future.args = args
-        future.kwargs = kwargs or _NONE
-        try:
-            if answer is None:
-                source = self._hand_over(task, function, args, kwargs)
-            else:
-                source = AnsweredSource(answer, future.get_loop())
-        except RuntimeError as error:
-            explain(error)
-            raise
-        future.source = source
-        self.waiting[source] = future
-        if task is not None:
-            task.n_submitted += 1
-            task.n_running += 1
-        self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
-        if task is not None:
-            task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
-        source.add_done_callback(self._arrived)
-        return future
-
-    def send_again(self, future: CallFuture[Any]) -> None:
-        """Hand a call that was accepted before to the executor once more."""
-        try:
-            source = self._hand_over(future.task, future.function, future.args, future.kwargs)
-        except Exception as error:  # this time, that is what came of it
-            source = Future()
-            source.set_exception(error)
-        future.source = source
-        self.waiting[source] = future
-        source.add_done_callback(self._arrived)
-
-    def _hand_over(
-        self, task: Task[..., R] | None, function: Callable[..., R], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Future[R]:
-        executor = self._executor
-        assert executor is not None  # calls are accepted, so it is there
-        if task is None or (options := task._options) is None:
-            return executor.submit(function, *args, **kwargs)
-        return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)  # checked by the task
-
-    def expect_deliveries(self) -> None:
-        """Have ended calls go by way of `before_delivery` from now on."""
-        if self.deliveries is None:
-            self.deliveries = Deliveries(self)
-
-    def supply(self, supply: Supply) -> None:
-        """Submit calls of `task.map`: as many as there may be now, the others as calls end.
-
-        Raises:
-            Exception: What an iterable raises, or what submitting does.
-        """
-        if supply.submit(self):
-            self._supplies.append(supply)
-            if not self.waiting:
-                self._take_turn()
-
-    def refuse(self) -> NoReturn:
-        """Say why no call can be submitted now, or here.
-
-        Raises:
-            SchedulerNotRunningError: The run is ending.
-            WrongThreadError: This is not the thread of the run.
-        """
-        if not self.accepting:
-            msg = "The scheduler is ending this run and takes no new calls; submit them in the next run()."
-            raise SchedulerNotRunningError(msg)
-        msg = (
-            "Calls are submitted in the thread in which the scheduler runs, where its callbacks are called. "
-            "From another thread: scheduler.call_later(0, task, *args, **kwargs)."
-        )
-        raise WrongThreadError(msg)
 
     def stop(self, message: str, exception: BaseException | None) -> None:
         """End the run because the user says so; from whatever thread."""
@@ -268,7 +115,7 @@ class Run:
         view = self._view
         if view is not None:
             view.start()  # before the first event, so that it sees them all
-        refreshing = None if view is None else self._loop.create_task(_keep_up_to_date(view))
+        refreshing = None if view is None else self._loop.create_task(keep_up_to_date(view))
         course = self._course_task = self._loop.create_task(self._course())
         try:
             while not course.done():
@@ -308,7 +155,7 @@ class Run:
 
         Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
         """
-        errors = _as_one(self._errors) if self._errors else None
+        errors = as_one(self._errors) if self._errors else None
         if (interrupt := self._interrupt or self._asked_to_raise) is not None:  # that may have come too late
             raise interrupt from errors
         if errors is not None:
@@ -406,7 +253,9 @@ class Run:
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
             self._killing = True
-            await self._bring_about("killed", functools.partial(self._provider.kill, self._executor))
+            await bring_about(
+                self._provider.label, "killed", functools.partial(self._provider.kill, self._executor), CLOSE_SECONDS
+            )
         await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
@@ -433,18 +282,12 @@ class Run:
         executor, self._executor = self._executor, None
         if self._provider.owned and executor is not None:
             wait = not self._leaving_work_behind
-            await self._bring_about("closed", functools.partial(executor.shutdown, wait, cancel_futures=True))
-
-    async def _bring_about(self, what: str, function: Callable[[], object]) -> None:
-        """Do something to the executor; what goes wrong there must not keep the run from its end."""
-        label = self._provider.label
-        try:
-            await in_thread(function, CLOSE_SECONDS, f"amltk: {label} is being {what}")
-        except TimeoutError:
-            msg = "%s could not be %s within %g s; the run ends without waiting longer."
-            logger.warning(msg, label, what, CLOSE_SECONDS)
-        except Exception:
-            logger.exception("%s could not be %s in good order.", label, what)
+            await bring_about(
+                self._provider.label,
+                "closed",
+                functools.partial(executor.shutdown, wait, cancel_futures=True),
+                CLOSE_SECONDS,
+            )
 
     # What happens to it
 
@@ -491,127 +334,6 @@ class Run:
         self._end(Code.CANCELLED, error)
         self._at_once.set()
 
-    def _ended(self, source: Future[Any]) -> None:
-        self._deliver(source)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Submit what maps have to submit next; without any call left, the run may be at its end."""
-        if self._supplies:
-            self._resupply()
-        if self.waiting:
-            return
-        if self._supplies:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
-            self._take_turn()
-        else:
-            self._ran_empty()
-
-    def _take_turn(self) -> None:
-        if not self._turn_comes:
-            assert self._loop is not None
-            self._turn_comes = True
-            self._loop.call_soon(self._turn_came)
-
-    def _turn_came(self) -> None:
-        self._turn_comes = False
-        if self._supplies:
-            self._go_on()
-
-    def _resupply(self) -> None:
-        for supply in list(self._supplies):
-            try:
-                more = supply.submit(self)
-            except BaseException as error:
-                self.callbacks.failed(f"The map of {supply.task!r}", error)
-                more = False
-            if not more and supply in self._supplies:
-                self._supplies.remove(supply)
-
-    def _deliver(self, source: Future[Any], *, abandoned: bool = False) -> None:
-        """End a call: the queues first, then the scheduler's events, then the task's, then the policy."""
-        future = self.waiting.pop(source, None) if self.deliveries is None else self.deliveries.take(source)
-        if future is None:
-            return  # abandoned, or resolved a second time
-        if abandoned:
-            self.tell_cancelled(future)
-            return
-        try:
-            result = source.result()
-        except BaseException as raised:
-            if source.cancelled():
-                self.tell_cancelled(future)
-                return
-            error = source.exception()
-            if error is None or (raised is not error and isinstance(raised, KeyboardInterrupt)):
-                raise  # not what the call raised, but a second Ctrl-C just now
-            _forget_us(error)
-            self._deliver_exception(future, error)
-        else:
-            if result is None and (error := source.exception()) is not None:
-                self._deliver_exception(future, error)  # one that is false, which `result()` overlooks
-            elif is_unawaited(result):
-                self._deliver_unawaited(future, result)
-            else:
-                self._tell_result(future, result)
-
-    def _deliver_exception(self, future: CallFuture[Any], error: BaseException) -> None:
-        if self._killing and isinstance(error, (BrokenExecutor, WorkerDied)):
-            self.tell_cancelled(future)
-        elif not runs_again(self, future, error):
-            self._tell_exception(future, error)
-
-    def _deliver_unawaited(self, future: CallFuture[Any], result: object) -> None:
-        error = unawaited_result(name_of(future.function), result)
-        if not runs_again(self, future, error):
-            self._tell_exception(future, error)
-
-    def tell_cancelled(self, future: CallFuture[Any]) -> None:
-        """End a call that was cancelled, with its events."""
-        if self.deliveries is not None and self.deliveries.hold(future, self.tell_cancelled, outcome=None):
-            return
-        if (task := future.task) is not None:
-            task.n_running -= 1
-        future.mark_cancelled()
-        self.scheduler.emit(self.scheduler.FUTURE_CANCELLED, future)
-        if task is not None:
-            task.emit(task.CANCELLED, future)
-
-    def _tell_result(self, future: CallFuture[Any], result: Any) -> None:
-        if self.deliveries is not None and self.deliveries.hold(
-            future, self._tell_result, result, outcome=Answer(result)
-        ):
-            return
-        if (task := future.task) is not None:
-            task.n_running -= 1
-        if not future.done():
-            future.set_result(result)
-        scheduler = self.scheduler
-        scheduler.emit(scheduler.FUTURE_DONE, future)
-        scheduler.emit(scheduler.FUTURE_RESULT, future, result)
-        if task is not None:
-            task.emit(task.DONE, future)
-            task.emit(task.RESULT, future, result)
-
-    def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
-        if self.deliveries is not None and self.deliveries.hold(
-            future, self._tell_exception, error, outcome=Answer(exception=error)
-        ):
-            return
-        if (task := future.task) is not None:
-            task.n_running -= 1
-        explain(error)
-        _add_note(error, f"The call: {future.describe()}")
-        if not future.done():
-            _set_exception(future, error)
-        scheduler = self.scheduler
-        scheduler.emit(scheduler.FUTURE_DONE, future)
-        scheduler.emit(scheduler.FUTURE_EXCEPTION, future, error)
-        if task is not None:
-            task.emit(task.DONE, future)
-            task.emit(task.EXCEPTION, future, error)
-        if self.apply_policy(error) is Action.IGNORE:
-            self._ignored.add(error)
-
     def _ran_empty(self) -> None:
         if self.accepting:
             self.scheduler.emit(self.scheduler.EMPTY)
@@ -637,49 +359,6 @@ class Run:
 
     def fail(self, error: BaseException) -> None:
         """End the run, which will raise the error."""
-        if not any(error is known or _same_breakdown(error, known) for known in self._errors):
+        if not any(error is known or same_breakdown(error, known) for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)
-
-
-async def _keep_up_to_date(view: View) -> None:
-    while True:
-        await asyncio.sleep(REFRESH_SECONDS)
-        view.refresh()
-
-
-def _forget_us(error: BaseException) -> None:
-    """Cut off what raising it here has added to its traceback: frames of ours would keep the call alive."""
-    added = part_of(error, "__traceback__")
-    while added is not None and added.tb_frame.f_code.co_filename in (__file__, _base.__file__):
-        added = added.tb_next
-    BaseException.with_traceback(error, added)  # an exception that is a frozen dataclass lets nothing be assigned
-
-
-def _add_note(error: BaseException, note: str) -> None:
-    if note not in notes_of(error):  # one exception may end several calls
-        add_note(error, note)
-
-
-def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
-    if isinstance(error, StopIteration):  # a future refuses it, since awaiting the future could not raise it
-        replacement = RuntimeError(f"the call raised {describe_value(error)}")
-        replacement.__cause__ = error
-        future.set_exception(replacement)
-    else:
-        future.set_exception(error)
-    future.exception()  # seen: the event tells of it, so the future must not complain that nobody looked
-
-
-def _same_breakdown(error: BaseException, known: BaseException) -> bool:
-    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
-    if not isinstance(error, BrokenExecutor):
-        return False
-    cause = part_of(error, "__cause__")
-    return cause is not None and cause is part_of(known, "__cause__")
-
-
-def _as_one(errors: list[BaseException]) -> BaseException:
-    if len(errors) == 1:
-        return errors[0]
-    return BaseExceptionGroup(f"{len(errors)} errors in one run of the scheduler", errors)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from amltk.backend import CallOptions
 from amltk.calls import describe_value
 from amltk.scheduling.call_plugin import Answer, CallPlugin, Refusal
 from amltk.user_code import calls_user_code
@@ -26,7 +28,8 @@ def submit_by_plugins(
     """Submit a call as the plugins of scheduler and task have it; return None if one refuses it.
 
     Raises:
-        TypeError: A plugin's `pre_submit` returned something else than it may.
+        TypeError: A plugin's `pre_submit` or `call_options` returned something else than it may.
+        NotSupportedError: A plugin gives an option that the executor does not accept.
         Exception: What a plugin raises, or what the executor's `submit` does.
     """
     plugins: tuple[CallPlugin, ...] = run.scheduler.plugins
@@ -47,7 +50,37 @@ def submit_by_plugins(
             break
         else:
             raise TypeError(_wrong(plugin, submission))
-    return run.submit(task, function, to_send, to_send_by_name, args, kwargs, answer)
+    options = None if answer is not None else _options(run, task, plugins, function, to_send, to_send_by_name)
+    return run.submit(task, function, to_send, to_send_by_name, args, kwargs, answer, options)
+
+
+def _options(
+    run: Run,
+    task: Task[..., Any] | None,
+    plugins: tuple[CallPlugin, ...],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> CallOptions | None:
+    """Return the options of a call for which plugins give some; else None."""
+    options = None
+    for plugin in plugins:
+        if type(plugin).call_options is CallPlugin.call_options:
+            continue
+        given = plugin.call_options(function, *args, **kwargs)
+        if given is None:
+            continue
+        if not isinstance(given, CallOptions):
+            msg = (
+                f"call_options of {type(plugin).__name__} must return CallOptions or None, got {describe_value(given)}."
+            )
+            raise TypeError(msg)
+        if options is None:
+            options = (task._options if task is not None else None) or CallOptions()
+        options = replace(options, **{name: getattr(given, name) for name in given.given})
+    if options is not None:
+        options.check_accepted(run.scheduler.accepts_options, run.scheduler.executor_label)
+    return options if options is not None and options.given else None
 
 
 def _wrong(plugin: CallPlugin, submission: object) -> str:

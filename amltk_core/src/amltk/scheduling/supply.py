@@ -10,7 +10,7 @@ from amltk.calls import describe_call
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.run import Run
+    from amltk.scheduling.pending import PendingCalls
     from amltk.scheduling.task import Task
 
 logger = logging.getLogger("amltk")
@@ -34,7 +34,7 @@ class Supply:
         self._in_a_row = 0
 
     @calls_user_code
-    def submit(self, run: Run) -> bool:
+    def submit(self, run: PendingCalls) -> bool:
         """Submit as many calls as there is room for, up to one that is refused.
 
         A refused call is kept and offered again next time, while anything is under way. Otherwise a warning

@@ -66,9 +66,9 @@ class FakeSite:
         Args:
             distribution: Its name; its version is 1.0.
             code: The module's text; None leaves the module out.
-            backends: The lines below `[amltk.backends]` of its entry points, in which `@` stands for the module;
-                a line without `=` is a name for the module itself.
-            task_plugins: Likewise, below `[amltk.task_plugins]`, as in `tidy = @:Tidy`.
+            backends: The lines below `[amltk.backends]` of its entry points, as in `mine = @:Mine`. `@` stands for
+                the module; a line without `=` is a name for the module itself, as observers have it.
+            task_plugins: Likewise, below `[amltk.task_plugins]`.
             scheduler_plugins: Likewise, below `[amltk.scheduler_plugins]`.
             observers: Likewise, below `[amltk.observers]`.
             commands: Likewise, below `[amltk.commands]`.
@@ -136,15 +136,16 @@ def fake_distribution(
 
     Example:
         ```python
-        with fake_distribution("amltk-mine", CODE, backends="mine"):
+        with fake_distribution("amltk-mine", CODE, backends="mine = @:Mine"):
             Scheduler.with_mine()
         ```
 
     Args:
         distribution: Its name; its module's name is that with `_`.
         code: The module's text.
-        backends: The lines below `[amltk.backends]` of its entry points, in which `@` stands for the module.
-        task_plugins: Likewise, below `[amltk.task_plugins]`, as in `tidy = @:Tidy`.
+        backends: The lines below `[amltk.backends]` of its entry points, as in `mine = @:Mine`. `@` stands for the
+            module; a line without `=` is a name for the module itself, as observers have it.
+        task_plugins: Likewise, below `[amltk.task_plugins]`.
         scheduler_plugins: Likewise, below `[amltk.scheduler_plugins]`.
         observers: Likewise, below `[amltk.observers]`.
         commands: Likewise, below `[amltk.commands]`.
