@@ -35,7 +35,7 @@ FLOORS = [
         "amltk.types",
         "amltk.user_code",
     },
-    {"amltk.backend", "amltk.events", "amltk.hookspecs", "amltk.remote"},
+    {"amltk.backend", "amltk.executors", "amltk.events", "amltk.hookspecs", "amltk.remote"},
     {
         "amltk.plugins",
         "amltk.scheduling.answered",

@@ -64,6 +64,31 @@ class CallsInAnotherWay(Wrong):
         return self.submit(fn, *args, options=options, **{key: kwargs[key] for key in kwargs if key != "options"})
 
 
+class Shares(Wrong):
+    def share(self, obj):
+        return Stand(obj)
+
+    def release(self, shared):
+        pass
+
+    def submit(self, fn, /, *args, **kwargs):
+        def open_it(value):
+            return value.obj if isinstance(value, Stand) else value
+
+        named = {name: open_it(value) for name, value in kwargs.items()}
+        return super().submit(fn, *map(open_it, args), **named)
+
+
+class Stand:
+    def __init__(self, obj):
+        self.obj = obj
+
+
+class SharesWhatStandsForIt(Shares):
+    def submit(self, fn, /, *args, **kwargs):
+        return Wrong.submit(self, fn, *args, **kwargs)
+
+
 class WithExecution(Wrong):
     """Its futures have an `execution`, which is right so far."""
 
@@ -476,6 +501,10 @@ backend(
     EnforcesNothing,
     Capabilities(takes_any_function=True, carries_any_exception=True, accepts_options=("timeout",)),
 )
+backend("lies_carries_messages", Wrong, dataclasses.replace(ALL, carries_messages=True))
+backend("lies_shares_objects", Wrong, dataclasses.replace(ALL, shares_objects=True))
+backend("shares_objects", Shares, dataclasses.replace(ALL, shares_objects=True))
+backend("shares_what_stands_for_it", SharesWhatStandsForIt, dataclasses.replace(ALL, shares_objects=True))
 backend("lies_reports_execution", Wrong, EXECUTION)
 backend("reports_execution", WithExecution, EXECUTION)
 backend("knows_nothing", KnowsNothing, EXECUTION)

@@ -124,6 +124,8 @@ def test_json_is_for_programs(amltk, tmp_path):
             "blocks_the_run": False,
             "accepts_options": [],
             "reports_execution": False,
+            "carries_messages": False,
+            "shares_objects": False,
         },
     }
     assert (backends["bad"]["reason"], backends["bad"]["capabilities"]) == ("ZeroDivisionError: division by zero", None)

@@ -26,6 +26,8 @@ Claim = Literal[
     "carries_any_exception",
     "accepts_options",
     "reports_execution",
+    "carries_messages",
+    "shares_objects",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from amltk.backend import AcceptsOptions, CallOptions, overrides
+from amltk.backend import AcceptsOptions, CallOptions, CarriesMessages, SharesObjects, overrides
 from amltk.exceptions import CallTimeoutError, NotSupportedError
 from amltk.testing import calls
 from amltk.testing.backend_base import BackendSuite, Claim
@@ -221,6 +221,27 @@ class Claims(Stopping):
                 fail("the call ran on after its timeout")
             quick = executor.submit_call(calls.add, (1,), {}, CallOptions(timeout=float(self.seconds)))
             assert self.result(quick) == 2
+
+    def test_messages_can_be_sent(self) -> None:
+        """`carries_messages`: the executor has what it takes."""
+        self.needs("carries_messages")
+        with self.executor() as executor:
+            if not isinstance(executor, CarriesMessages):
+                fail("carries_messages is claimed, but the executor lacks send or on_message")
+
+    def test_a_shared_object_reaches_calls(self) -> None:
+        """`shares_objects`: a call gets the object, and not what stands for it."""
+        self.needs("shares_objects")
+        with self.executor() as executor:
+            if not isinstance(executor, SharesObjects):
+                fail("shares_objects is claimed, but the executor lacks share or release")
+            shared = executor.share(["shared"])
+            for _ in range(2):
+                echoed = self.result(executor.submit(calls.echo, shared, key=shared))
+                if echoed != ((["shared"],), {"key": ["shared"]}):
+                    fail(f"a shared list reached the function as {echoed!r}")
+            executor.release(shared)
+            assert self.result(executor.submit(calls.add, 1)) == 2
 
     def test_needs_pickling_is_true(self) -> None:
         """`needs_pickling`: not claimed, objects of any kind reach the function as they are."""
