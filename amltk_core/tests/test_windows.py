@@ -20,10 +20,12 @@ lacking = "waitid register_at_fork fork forkpty killpg getpgid setsid sched_geta
 lacking += " pread preadv wait4"
 for name in lacking.split():
     delattr(os, name)
+os.process_cpu_count = os.cpu_count  # it looks for what is deleted
 for name in "SIGKILL SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGXCPU SIGCHLD SIGSTOP SIGALRM alarm setitimer".split():
     delattr(signal, name)
 for name in "poll epoll".split():
     delattr(select, name)
+sys.modules["subprocess"]._CAN_USE_PIDFD_OPEN = False  # Python 3.15 has found out that it can
 for name in "fcntl resource pwd grp termios tty".split():
     sys.modules[name] = None
 """

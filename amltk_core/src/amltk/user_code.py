@@ -30,7 +30,8 @@ def is_user_code(frame: FrameType | None) -> bool:
         if package in _OURS and not module.startswith("testing"):
             return False
         if package == "asyncio":
-            return foreign  # a coroutine of the user's, or the loop's own work
+            # A coroutine or callback of the user's; or the loop's own work, in which the collector may call somebody.
+            return foreign and frame.f_code.co_name == "_run"
         # By name, not by file: methods of a named tuple have none. Its class has a module that is called after it.
         foreign = foreign or not (package in sys.stdlib_module_names or package.startswith("namedtuple_"))
         inner, frame = frame, frame.f_back

@@ -23,6 +23,8 @@ import psutil
 from dask.utils import parse_timedelta
 from distributed.comm import connect
 
+from amltk_dask._openssl import isolate_tls_errors
+
 _watching: set[asyncio.Task[None]] = set()
 _scratch: list[str] = []
 
@@ -33,6 +35,7 @@ def dask_setup(server: Any) -> None:
     Args:
         server: dask's nanny, or a worker that has none.
     """
+    isolate_tls_errors()
     if getattr(server, "nanny", None):
         return  # that one watches
     _scratch.append(server.local_directory)

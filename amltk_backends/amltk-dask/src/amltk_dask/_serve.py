@@ -18,6 +18,7 @@ import dask
 from distributed import Worker
 
 from amltk_dask._guard import END_OF_REASON, GRACE
+from amltk_dask._openssl import isolate_tls_errors
 
 
 def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:
@@ -29,6 +30,7 @@ def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[
         notes: For what faulthandler writes, and why the worker killed itself.
         connected: Called when it is known to the scheduler.
     """
+    isolate_tls_errors()
     os.set_inheritable(notes, False)
     os.set_inheritable(asked, False)
     faulthandler.enable(notes)

@@ -21,6 +21,7 @@ from amltk.remote import dump_call
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
 from amltk_dask._errors import Death, Worker
+from amltk_dask._openssl import isolate_tls_errors
 from amltk_dask._versions import check_fit, what_to_install
 
 __all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
@@ -40,6 +41,8 @@ _LOOK_AGAIN = 0.5
 REMOTE_SECONDS = 10.0
 """How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or the network."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
+
+isolate_tls_errors()  # here, since whatever opens a cluster imports this before
 
 
 class DaskExecutor(Executor):
