@@ -29,7 +29,7 @@ def isolate_tls_errors() -> None:
             clear_errors()
         close(self, exc_info)
 
-    SSLIOStream.close = close_and_clear
+    SSLIOStream.close = close_and_clear  # type: ignore[method-assign, assignment]
 
 
 def clear_errors() -> None:
