@@ -23,7 +23,7 @@ import psutil
 from dask.utils import parse_timedelta
 from distributed.comm import connect
 
-from amltk_dask._openssl import isolate_tls_errors
+from amltk_dask.tls_errors import isolate_tls_errors
 
 _watching: set[asyncio.Task[None]] = set()
 _scratch: list[str] = []

@@ -18,7 +18,7 @@ import dask
 from distributed import Worker
 
 from amltk_dask._guard import END_OF_REASON, GRACE
-from amltk_dask._openssl import isolate_tls_errors
+from amltk_dask.tls_errors import isolate_tls_errors
 
 
 def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[], object]) -> None:

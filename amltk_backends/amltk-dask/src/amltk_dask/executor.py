@@ -21,8 +21,8 @@ from amltk.remote import dump_call
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
 from amltk_dask._errors import Death, Worker
-from amltk_dask._openssl import isolate_tls_errors
 from amltk_dask._versions import check_fit, what_to_install
+from amltk_dask.tls_errors import isolate_tls_errors
 
 __all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tornado.iostream import SSLIOStream
 
-from amltk_dask import _openssl
+from amltk_dask import tls_errors
 from amltk_dask.tls import make_security
 
 WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -43,20 +43,20 @@ def test_what_is_left_of_a_broken_connection_is_cleared(tmp_path: Path) -> None:
             try:
                 operation()
             except OSError:
-                _openssl.clear_errors()
+                tls_errors.clear_errors()
             with pytest.raises(ssl.SSLWantReadError):
                 sound[1].read(9)
 
 
 def test_a_stream_that_is_closed_for_an_error_clears_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_openssl, "_FIRST_AFFECTED", (0,))
+    monkeypatch.setattr(tls_errors, "_FIRST_AFFECTED", (0,))
     monkeypatch.setattr(SSLIOStream, "close", getattr(SSLIOStream.close, "__wrapped__", SSLIOStream.close))
-    _openssl.isolate_tls_errors()
+    tls_errors.isolate_tls_errors()
     close = SSLIOStream.close
-    _openssl.isolate_tls_errors()
+    tls_errors.isolate_tls_errors()
     assert SSLIOStream.close is close
     cleared: list[int] = []
-    monkeypatch.setattr(_openssl, "clear_errors", lambda: cleared.append(1))
+    monkeypatch.setattr(tls_errors, "clear_errors", lambda: cleared.append(1))
 
     async def main() -> None:
         for error, times in ((False, 0), (OSError(), 1)):
