@@ -86,7 +86,7 @@ def test_each_run_counts_its_own_calls(threads, caplog):
     scheduler.run(on_exception="ignore")
     scheduler.run(on_exception="ignore")
     (line,) = told(caplog)
-    assert re.fullmatch(r"2 of 2 calls failed\. Commonest error \(2 times\): ValueError: no [12]", line)  # which was first
+    assert re.fullmatch(r"2 of 2 calls failed\. Commonest error \(2 times\): ValueError: no [12]", line)
 
 
 def test_an_error_that_cannot_be_shown_is_named(threads, caplog):
