@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import multiprocessing
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -24,6 +26,7 @@ from loky.backend.process import LokyProcess
 
 from amltk import ExitState, Scheduler
 from amltk.exceptions import WorkerDied
+from amltk_loky import _pool
 from amltk_loky.executor import LokyExecutor
 
 Code = ExitState.Code
@@ -131,6 +134,29 @@ def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(call, make,
     first = executor.submit(call).result()
     until(lambda: not psutil.pid_exists(first))
     assert executor.submit(os.getpid).result(30) != first
+
+
+@pytest.mark.parametrize("opened", ["own", "shared"])
+@pytest.mark.parametrize(
+    "text", ["A worker stopped while some jobs", "A worker was restarted while some jobs"]
+)
+def test_a_worker_is_replaced_where_warnings_are_errors(opened, text, monkeypatch):
+    """They would end loky's thread, and calls would be waited for without end."""
+    monkeypatch.setattr(loky, "get_reusable_executor", lambda _: None)
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", lambda *_, **__: None)
+    loky_warns = functools.partial(
+        warnings.warn_explicit, category=UserWarning, filename="loky", lineno=1, module="loky.process_executor"
+    )
+    with pytest.raises(UserWarning, match=text):
+        loky_warns(text)
+    pool = _pool.own(None) if opened == "own" else _pool.shared(1)
+    with warnings.catch_warnings(record=True) as shown:
+        loky_warns(text)
+    assert [str(each.message) for each in shown] == [text]
+    with pytest.raises(UserWarning, match="something else"):
+        loky_warns("something else")
+    for end in pool._ends:
+        end.close()
 
 
 def test_what_calls_print_is_there_when_they_have_ended(tmp_path):

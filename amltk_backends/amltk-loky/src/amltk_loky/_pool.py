@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import threading
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
 from multiprocessing import Pipe, active_children, get_start_method
@@ -203,6 +204,7 @@ def own(initializer: bytes | None, **options: Any) -> Pool:
         initializer: The user's, with its arguments, pickled.
         options: As loky's pools take them.
     """
+    _allow_replacements()
     with contextlib.ExitStack() as unless_made:
         ends = []
         for _ in range(2):
@@ -220,4 +222,14 @@ def own(initializer: bytes | None, **options: Any) -> Pool:
 
 def shared(max_workers: int, **options: Any) -> Pool:
     """Take the pool that loky keeps: for this thread, or before 3.7 for the whole program."""
+    _allow_replacements()
     return Pool(loky.get_reusable_executor(max_workers, **options), max_workers, shared=True)
+
+
+def _allow_replacements() -> None:
+    """Have loky's warnings that it replaces a worker shown, also where warnings are errors.
+
+    It warns in the thread that looks after the workers, which an exception ends: before loky 3.7, calls are then waited
+    for without end, and since then the pool breaks.
+    """
+    warnings.filterwarnings("default", "A worker (stopped|was restarted) while", UserWarning, r"loky\.")
