@@ -137,9 +137,7 @@ def test_an_idle_worker_ends_after_the_timeout_and_another_one_comes(call, make,
 
 
 @pytest.mark.parametrize("opened", ["own", "shared"])
-@pytest.mark.parametrize(
-    "text", ["A worker stopped while some jobs", "A worker was restarted while some jobs"]
-)
+@pytest.mark.parametrize("text", ["A worker stopped while some jobs", "A worker was restarted while some jobs"])
 def test_a_worker_is_replaced_where_warnings_are_errors(opened, text, monkeypatch):
     """They would end loky's thread, and calls would be waited for without end."""
     monkeypatch.setattr(loky, "get_reusable_executor", lambda _: None)
