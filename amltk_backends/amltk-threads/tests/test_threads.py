@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
@@ -139,3 +140,18 @@ def test_a_thread_that_cannot_be_stopped_is_named_and_the_run_returns(caplog):
 def test_the_plugin_does_not_load_what_it_wraps():
     code = "import sys, amltk_threads.plugin; sys.exit('concurrent.futures.thread' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_the_time_of_the_initializer_is_none_of_the_calls():
+    ended = []
+
+    def prepare() -> None:
+        time.sleep(0.05)
+        ended.append(time.time())
+
+    scheduler = Scheduler.with_threads(1, initializer=prepare)
+    began = []
+    scheduler.on_start(lambda: scheduler.submit(abs, -1))
+    scheduler.on_future_result(lambda future, _: began.append(future.execution.started))
+    scheduler.run(timeout=60)
+    assert began[0] >= ended[0]

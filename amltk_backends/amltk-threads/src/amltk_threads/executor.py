@@ -47,14 +47,17 @@ class TimedThreads(ThreadPoolExecutor):
             RuntimeError: The executor was shut down.
         """
         timer = _TimedCall()
-        future = super().submit(timer, fn, *args, **kwargs)
-        # The standard executor makes its futures itself. This class adds a property, and changes no other behaviour.
-        future.__class__ = ThreadFuture
-        future._timer = timer  # type: ignore[attr-defined] # it is a `ThreadFuture` now
-        return future
+        return _reporting(super().submit(timer, fn, *args, **kwargs), timer)
 
 
-class PreparedThreads(TimedThreads):
+def _reporting(future: Future[T], timer: ExecutionTimer) -> Future[T]:
+    # The standard executor makes its futures itself. This class adds a property, and changes no other behaviour.
+    future.__class__ = ThreadFuture
+    future._timer = timer  # type: ignore[attr-defined] # it is a `ThreadFuture` now
+    return future
+
+
+class PreparedThreads(ThreadPoolExecutor):
     """Threads whose errors tell why their initializer failed; the standard executor only logs it."""
 
     def __init__(
@@ -75,9 +78,10 @@ class PreparedThreads(TimedThreads):
             RuntimeError: The executor was shut down.
         """
         self._check()
-        return super().submit(self._call, fn, args, kwargs)
+        timer = _TimedCall()
+        return _reporting(super().submit(self._call, timer, fn, args, kwargs), timer)
 
-    def _call(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def _call(self, timer: _TimedCall, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         if not hasattr(self._of_this_thread, "prepared"):
             self._of_this_thread.prepared = True
             try:
@@ -85,7 +89,7 @@ class PreparedThreads(TimedThreads):
             except BaseException as error:  # whatever it is, no call can begin
                 self._failures.append(error)
         self._check()
-        return fn(*args, **kwargs)
+        return timer(fn, *args, **kwargs)  # the time of the initializer is none of the call's
 
     def _check(self) -> None:
         if self._failures:
