@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import calls_for_dask as calls
 import psutil
@@ -178,6 +179,43 @@ def test_one_worker_that_does_not_start_ends_no_calls_of_others(clean, caplog, u
     with make(n_workers=2) as executor:
         until(lambda: "The other workers go on" in caplog.text, 30)
         assert executor.submit(abs, -1).result(50) == 1
+
+
+def test_a_worker_that_starts_while_all_are_killed_is_killed_too(clean, monkeypatch):
+    executor = make()
+    killer = threading.Thread(target=executor.kill_workers)
+    told, followed = threading.Event(), threading.Event()
+    kill, join, follow = _local.Process.kill, _local.Process.join, _local.Process._follow
+
+    def kill_and_start(*args, **options):
+        killer.start()
+        told.wait(0.5)  # no longer: the one that starts may make the killer wait
+        return subprocess.Popen(*args, **options)
+
+    def kill_and_tell(self):
+        kill(self)
+        told.set()
+
+    def join_late(self):
+        followed.wait(10)
+        join(self)
+
+    def follow_and_tell(*args):
+        followed.set()
+        follow(*args)
+
+    future = executor.submit(os._exit, 3)
+    with pytest.raises(WorkerDied):
+        future.result(50)
+    monkeypatch.setattr(_local, "subprocess", SimpleNamespace(Popen=kill_and_start, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(_local.Process, "kill", kill_and_tell)
+    monkeypatch.setattr(_local.Process, "join", join_late)
+    monkeypatch.setattr(_local.Process, "_follow", follow_and_tell)
+    executor.submit(os._exit, 3)
+    assert followed.wait(20)
+    killer.join(20)
+    assert not killer.is_alive()
+    executor.shutdown()
 
 
 def test_nothing_stays_open_where_the_executor_fails_to_begin(clean, monkeypatch, tmp_path):

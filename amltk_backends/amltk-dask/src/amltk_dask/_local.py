@@ -117,7 +117,7 @@ class Home:
         family: list[psutil.Process] = []
         processes = list(self.processes)
         for process in processes:
-            process.closing = True
+            process.end()
             with contextlib.suppress(psutil.Error):  # it is gone
                 if process.pid is not None:
                     family += psutil.Process(process.pid).children(recursive=True)
@@ -155,6 +155,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             **options, "scheduler_ip": scheduler, "name": name, "local_directory": home.scratch,
             "config": config, "log_level": home.log_level,
         }  # fmt: skip
+        self._starting = threading.Lock()  # workers are killed from other threads than the one that starts them
         self._life: BinaryIO | None = None
         self._thread: threading.Thread | None = None
         self._failures = self._kills = 0
@@ -168,7 +169,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
 
     async def close(self) -> None:
         """End the process, with all that it has started; comes back when it is gone."""
-        self.closing = True
+        self.end()
         with contextlib.suppress(OSError, ValueError):  # it is gone already
             if self._life is not None:
                 self._life.write(b"\n")
@@ -177,6 +178,11 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         if not self._home.processes:  # the loop may be there for other clusters, too
             asyncio.get_running_loop().remove_reader(self._home.service)
         await super().close()
+
+    def end(self) -> None:
+        """Have no other process follow the one that there is."""
+        with self._starting:
+            self.closing = True
 
     def kill(self) -> None:
         """End the process now, with all that it has started; its guard does it."""
@@ -189,6 +195,11 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             self._thread.join()
 
     def _start(self) -> None:
+        with self._starting:
+            if not self.closing:
+                self._start_guard()
+
+    def _start_guard(self) -> None:
         service = self._home.service
         asyncio.get_running_loop().add_reader(service, service.answer)
         life, report, notes = os.pipe(), os.pipe(), os.pipe()
@@ -251,11 +262,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         else:
             pause = min(_LONGEST_PAUSE, 2.0 ** (self._kills - _TRIES))
             _log.warning("A worker of dask's was killed %d times while it started; tried again.", self._kills)
-            asyncio.get_running_loop().call_later(pause, self._start_again)
-
-    def _start_again(self) -> None:
-        if not self.closing:
-            self._start()
+            asyncio.get_running_loop().call_later(pause, self._start)
 
     def _give_up(self, exit_code: int | None) -> None:
         """Start no more; the others go on, if there are any."""
