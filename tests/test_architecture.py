@@ -21,10 +21,9 @@ OTHERS = sorted(p.parent for p in ROOT.glob("amltk_[bp]*/*/pyproject.toml"))
 # Imports go down or, without going in circles, sideways. The packages that only offer names stand with the scheduler.
 FLOORS = [
     {
-        "amltk.calls",
+        "amltk.describe",
         "amltk.checks",
         "amltk.cpus",
-        "amltk.deaths",
         "amltk.descriptors",
         "amltk.exceptions",
         "amltk.forks",
@@ -32,7 +31,7 @@ FLOORS = [
         "amltk.known",
         "amltk.preparation",
         "amltk.program_service",
-        "amltk.types",
+        "amltk.requeue",
         "amltk.user_code",
     },
     {"amltk.backend", "amltk.executors", "amltk.events", "amltk.hookspecs", "amltk.remote"},
@@ -43,7 +42,7 @@ FLOORS = [
         "amltk.scheduling.blocking",
         "amltk.scheduling.loop",
         "amltk.scheduling.main_thread",
-        "amltk.scheduling.call",
+        "amltk.scheduling.call_future",
         "amltk.scheduling.call_plugin",
         "amltk.scheduling.deliveries",
         "amltk.scheduling.exit_state",
@@ -55,14 +54,14 @@ FLOORS = [
         "amltk.scheduling.retry",
         "amltk.scheduling.scheduler_plugin",
         "amltk.scheduling.submission",
-        "amltk.scheduling.supply",
+        "amltk.scheduling.map_feeder",
         "amltk.scheduling.task_plugin",
         "amltk.scheduling.view",
     },
     {
         "amltk.scheduling.callbacks",
         "amltk.scheduling.constructors",
-        "amltk.scheduling.provider",
+        "amltk.scheduling.executor_source",
         "amltk.scheduling.run",
         "amltk.scheduling.task",
     },
@@ -97,10 +96,10 @@ ELSEWHERE = {
 PUBLIC = {
     "amltk",
     "amltk.backend",
-    "amltk.calls",
+    "amltk.describe",
     "amltk.checks",
     "amltk.cpus",
-    "amltk.deaths",
+    "amltk.remote.worker_exit",
     "amltk.events",
     "amltk.exceptions",
     "amltk.descriptors",
@@ -112,7 +111,7 @@ PUBLIC = {
     "amltk.remote",
     "amltk.scheduling",
     "amltk.testing",
-    "amltk.types",
+    "amltk.requeue",
     "amltk.user_code",
 }
 

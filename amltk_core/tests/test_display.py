@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.text import Text
 
 from amltk import Event, Scheduler, TaskPlugin
-from amltk.display import LiveView, live, render_scheduler, render_task, to_html, words
-from amltk.display.picture import RunPicture
-from amltk.display.portrait import SEEN_CALLS
+from amltk.display import LiveView, formatting, live, render_scheduler, render_task, to_html
+from amltk.display.panels import SEEN_CALLS
+from amltk.display.run_panel import RunPanel
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_workers_are_shown_where_the_executor_tells():
     seen = []
     with Crew(1) as executor:
         scheduler = Scheduler(executor=executor)
-        picture = RunPicture(scheduler)
+        picture = RunPanel(scheduler)
         scheduler.on_start(
             lambda: seen.extend([shown(scheduler), shown(picture.render()), shown(picture.render(lines=9))])
         )
@@ -270,11 +270,11 @@ class Hostile(dict):
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
 def test_values_are_shown_in_a_few_characters(value, text):
-    assert words.short(value) == text
+    assert formatting.short(value) == text
 
 
 def test_a_value_that_can_not_be_looked_at_is_shown_by_its_type():
-    assert words.short([Hostile()]) == "[Hostile]"
+    assert formatting.short([Hostile()]) == "[Hostile]"
 
 
 # Live, where output is no terminal
@@ -315,7 +315,7 @@ def test_an_error_in_showing_does_not_end_the_run(scheduler, monkeypatch, caplog
         pictures.append(self)
         raise OSError(5, "the terminal is gone")
 
-    monkeypatch.setattr(RunPicture, "render", render)
+    monkeypatch.setattr(RunPanel, "render", render)
     scheduler.on_start(lambda: scheduler.submit(double, 1))
     results = []
     scheduler.on_future_result(lambda _, result: results.append(result))
@@ -535,14 +535,14 @@ def test_the_terminal_is_given_back_after_ctrl_c():
 def test_the_terminal_is_given_back_after_an_error(where):
     code = PREAMBLE + textwrap.dedent(f"""
         import logging
-        from amltk.display import picture
+        from amltk.display import run_panel
         logging.basicConfig(format="logged: %(message)s")
         def fail(*_, **__):
             raise ValueError("for the test")
         if {where == "a callback"}:
             scheduler.on_future_result(fail)
         else:
-            scheduler.on_future_result(lambda *_: setattr(picture.RunPicture, "render", fail))
+            scheduler.on_future_result(lambda *_: setattr(run_panel.RunPanel, "render", fail))
         scheduler.on_start(lambda: scheduler.submit(wait, 0.1))
         try:
             scheduler.run(display=True)

@@ -179,10 +179,10 @@ def test_who_settles_the_future_behind_our_back_is_told_of(caplog):
 def test_a_process_dies_with_who_holds_the_other_end_of_its_pipe():
     code = """
 import os, sys
-from amltk.deaths import die_with
+from amltk.remote.worker_exit import kill_on_pipe_close
 os.setsid()
 child = os.fork()
-die_with(0)
+kill_on_pipe_close(0)
 if child:
     os.write(1, b"ready")
 while True:

@@ -392,7 +392,7 @@ def test_stop_in_a_signal_handler_wakes_the_loop(manual):
 
 
 def test_stop_before_the_loop_has_started_is_not_lost(scheduler, monkeypatch):
-    original = scheduler._provider.open
+    original = scheduler._source.open
 
     def open_after_a_stop():
         thread = threading.Thread(target=scheduler.stop)
@@ -400,7 +400,7 @@ def test_stop_before_the_loop_has_started_is_not_lost(scheduler, monkeypatch):
         thread.join()
         return original()
 
-    object.__setattr__(scheduler._provider, "open", open_after_a_stop)
+    object.__setattr__(scheduler._source, "open", open_after_a_stop)
     assert scheduler.run(end_on_empty=False, timeout=30).code is Code.STOPPED
 
 
@@ -467,7 +467,7 @@ def test_a_call_that_stop_now_kills_is_cancelled_and_not_failed(manual):
     scheduler = Scheduler(executor=manual)
     seen = record(scheduler)
     manual.kill_workers = lambda: manual.calls[0][0].set_exception(WorkerDied("killed"))
-    scheduler._provider = Scheduler(executor=manual)._provider  # made anew, since it looks for kill_workers at once
+    scheduler._source = Scheduler(executor=manual)._source  # made anew, since it looks for kill_workers at once
 
     @scheduler.on_start
     def begin():
@@ -882,12 +882,12 @@ def test_sys_exit_in_a_callback_ends_the_run_in_order(scheduler):
 
 def test_an_executor_that_can_not_be_opened_fails_the_run_and_not_the_next():
     scheduler = Scheduler.with_threads(1)
-    provider = scheduler._provider
-    original = provider.open
-    object.__setattr__(provider, "open", lambda: fail("no workers"))
+    source = scheduler._source
+    original = source.open
+    object.__setattr__(source, "open", lambda: fail("no workers"))
     with pytest.raises(ValueError, match="no workers"):
         scheduler.run()
-    object.__setattr__(provider, "open", original)
+    object.__setattr__(source, "open", original)
     assert scheduler.run().code is Code.EXHAUSTED
 
 
@@ -1035,8 +1035,8 @@ def test_results_that_arrive_while_the_run_ends_come_before_on_finished(manual):
         manual.start()
         scheduler.stop()
 
-    provider = Scheduler(executor=manual)._provider
-    scheduler._provider = provider
+    source = Scheduler(executor=manual)._source
+    scheduler._source = source
     scheduler.run(wait=False)
     assert seen[-4:] == ["on_future_done", "on_future_result", "on_finishing", "on_finished"]
 

@@ -12,9 +12,9 @@ import pytest
 
 from amltk import Scheduler
 from amltk.backend import Backend
-from amltk.calls import describe_call, describe_option, describe_value, without_credentials
+from amltk.describe import describe_call, describe_option, describe_value, without_credentials
 from amltk.doctor import process
-from amltk.scheduling.provider import from_backend
+from amltk.scheduling.executor_source import from_backend
 
 SECRET = "hunter2"
 
@@ -50,10 +50,10 @@ class _Open(Backend):
 )
 def test_a_label_does_not_show_it(options: dict[str, object]) -> None:
     scheduler = Scheduler.with_threads()
-    provider = from_backend(_Open, (), options)
-    assert SECRET not in provider.label
-    assert "..." in provider.label or "initializer" in options
-    object.__setattr__(scheduler, "_provider", provider)
+    source = from_backend(_Open, (), options)
+    assert SECRET not in source.label
+    assert "..." in source.label or "initializer" in options
+    object.__setattr__(scheduler, "_source", source)
     assert SECRET not in scheduler._repr_html_()
     assert SECRET not in repr(scheduler)
 

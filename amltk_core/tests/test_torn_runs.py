@@ -294,12 +294,12 @@ def test_an_executor_that_ends_later_than_its_limit(
             raise RuntimeError
 
     scheduler = Scheduler.with_threads(1)
-    provider = scheduler._provider
+    source = scheduler._source
     if what == "closed":
         monkeypatch.setattr(ThreadPoolExecutor, "shutdown", take_long)
         scheduler.run()
     else:
-        object.__setattr__(provider, "kill", take_long)
+        object.__setattr__(source, "kill", take_long)
         scheduler.on_start(lambda: scheduler.submit(may_end.wait, 60))
         scheduler.on_start(scheduler.stop)
         scheduler.run(wait=False)

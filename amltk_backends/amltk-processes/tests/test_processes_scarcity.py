@@ -132,7 +132,7 @@ def sleep_with(_: object) -> None:
     time.sleep(600)
 
 
-def die_with(_: object) -> None:
+def kill_on_pipe_close(_: object) -> None:
     os._exit(3)
 
 
@@ -157,7 +157,7 @@ def test_calls_end_that_nobody_can_describe() -> None:
     with ProcessPoolExecutor(1) as executor:
         overdue = executor.submit_call(sleep_with, (Trouble(),), {}, CallOptions(timeout=0.1))
         assert isinstance(overdue.exception(timeout=30), CallTimeoutError)
-        assert isinstance(executor.submit(die_with, Trouble()).exception(timeout=30), WorkerDied)
+        assert isinstance(executor.submit(kill_on_pipe_close, Trouble()).exception(timeout=30), WorkerDied)
         killed = executor.submit(sleep_with, Trouble())
         while not killed.running():
             time.sleep(0.002)
@@ -178,7 +178,7 @@ def test_calls_end_whose_error_cannot_be_made(monkeypatch, which: str) -> None:
         if which == "timed_out":
             call = executor.submit_call(time.sleep, (600,), {}, CallOptions(timeout=0.1))
         else:
-            call = executor.submit(die_with, 1)
+            call = executor.submit(kill_on_pipe_close, 1)
         assert isinstance(call.exception(timeout=30), LookupError)
         assert executor.submit(add, 1).result() == 2
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from amltk.events import Emitter, Event, Subscriber, Subscribes
+    from amltk.requeue import Requeue
     from amltk.scheduling import (
         Answer,
         ExitState,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Task,
         TaskPlugin,
     )
-    from amltk.types import Requeue
     from amltk_call_limiter import CallLimiter as CallLimiter  # comes with the distribution amltk-call-limiter
     from amltk_pynisher import PynisherPlugin as PynisherPlugin  # comes with the distribution amltk-pynisher
     from amltk_retry import Retry as Retry  # comes with the distribution amltk-retry
@@ -41,7 +41,7 @@ _HOME = {
     "Event": "amltk.events",
     "ExitState": "amltk.scheduling",
     "Refusal": "amltk.scheduling",
-    "Requeue": "amltk.types",
+    "Requeue": "amltk.requeue",
     "Scheduler": "amltk.scheduling",
     "SchedulerPlugin": "amltk.scheduling",
     "Subscriber": "amltk.events",

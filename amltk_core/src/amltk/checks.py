@@ -12,7 +12,7 @@ from numbers import Integral, Real  # those of numpy are such numbers, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
-from amltk.calls import describe_option
+from amltk.describe import describe_option
 from amltk.exceptions import NotSupportedError
 
 _CACHE = type(functools.lru_cache(len))

@@ -136,7 +136,7 @@ def _option(text: str) -> tuple[str, Any]:
     import ast
     import warnings
 
-    from amltk.calls import without_secrets
+    from amltk.describe import without_secrets
 
     name, is_there, value = text.partition("=")
     if not is_there or not name.isidentifier():
@@ -235,10 +235,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _job_script(name: str, options: dict[str, Any]) -> int:
     from amltk.backend import overrides
-    from amltk.calls import HIDDEN
+    from amltk.describe import HIDDEN
     from amltk.exceptions import BackendError
     from amltk.plugins import plugin_manager
-    from amltk.scheduling.provider import from_backend
+    from amltk.scheduling.executor_source import from_backend
 
     try:
         with contextlib.redirect_stdout(sys.stderr):

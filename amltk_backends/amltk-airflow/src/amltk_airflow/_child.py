@@ -15,8 +15,8 @@ import os
 import sys
 from pathlib import Path
 
-from amltk.deaths import die_with
 from amltk.remote import run_call
+from amltk.remote.worker_exit import kill_on_pipe_close
 
 
 def main(call: str, outcome: str, ready: str, path: str) -> None:
@@ -30,7 +30,7 @@ def main(call: str, outcome: str, ready: str, path: str) -> None:
     os.set_inheritable(life, False)
     with open(os.devnull) as nothing:  # noqa: PTH123 - its descriptor is all that is wanted
         os.dup2(nothing.fileno(), 0)
-    die_with(life)
+    kill_on_pipe_close(life)
     faulthandler.enable()
     came = run_call(Path(call).read_bytes())
     part = Path(f"{outcome}.part")

@@ -6,8 +6,8 @@ import textwrap
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
-from amltk.deaths import how_it_died
 from amltk.exceptions import BackendError, BatchSystemError, WorkerDied, WorkerLost, text_of
+from amltk.remote.worker_exit import describe_exit
 from amltk_airflow._call import Call
 from amltk_airflow._messages import Outcome
 
@@ -28,7 +28,7 @@ def died(call: Call, outcome: Outcome) -> WorkerDied:
     """Return the error of a call whose process died; that of the task has seen how."""
     message = (
         f"{call.describe()} ended with its worker, {outcome}, which "
-        f"{how_it_died(outcome.exit_code, outcome.out_of_memory)}. {_OTHERS} {_AGAIN}"
+        f"{describe_exit(outcome.exit_code, outcome.out_of_memory)}. {_OTHERS} {_AGAIN}"
     )
     if outcome.stderr:
         message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(outcome.stderr, '    ')}"

@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from amltk.calls import describe_option
+from amltk.describe import describe_option
 from amltk.exceptions import NotSupportedError
 
 _PART = ".part"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amltk.calls import without_credentials
+from amltk.describe import without_credentials
 
 
 def check_no_credentials(name: str, url: str, instead: str) -> None:

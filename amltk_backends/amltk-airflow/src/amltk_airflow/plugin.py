@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities, HealthCheck
-from amltk.calls import describe_option
 from amltk.checks import check_heartbeat, check_int, check_seconds, check_text
+from amltk.describe import describe_option
 
 if TYPE_CHECKING:
     from amltk_airflow.executor import AirflowExecutor

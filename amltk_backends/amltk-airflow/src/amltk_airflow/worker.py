@@ -27,9 +27,9 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
-from amltk.deaths import MemoryKills, how_it_died
 from amltk.preparation import child_path
 from amltk.remote import read_outcome
+from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_airflow import _messages
 from amltk_airflow._messages import LEASE, Begun, Order, Outcome
 from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, read_key
@@ -130,7 +130,7 @@ class Task:
         return None
 
     def _make(self, data: bytes) -> tuple[Outcome, bytes]:
-        memory = MemoryKills()
+        memory = OomKills()
         with tempfile.TemporaryDirectory(prefix="amltk-airflow-") as folder:
             call, outcome = Path(folder, "call"), Path(folder, "outcome")
             call.write_bytes(data)
@@ -148,8 +148,8 @@ class Task:
         if answer:
             kind = _messages.RESULT if read_outcome(answer).returned else _messages.ERROR
             return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer
-        lack = memory.lately() if child.returncode == -signal.SIGKILL else False
-        how = f"process {child.pid} {how_it_died(child.returncode, lack)}"
+        lack = memory.recent() if child.returncode == -signal.SIGKILL else False
+        how = f"process {child.pid} {describe_exit(child.returncode, lack)}"
         return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""
 
     def _start(self, call: Path, outcome: Path) -> subprocess.Popen[bytes]:

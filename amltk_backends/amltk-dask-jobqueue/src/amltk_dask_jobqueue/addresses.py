@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from amltk.calls import describe_value
+from amltk.describe import describe_value
 
 
 def check_interface(interface: str, what: str) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from amltk.calls import describe_value
 from amltk.checks import did_you_mean
+from amltk.describe import describe_value
 from amltk.preparation import child_path
 from amltk_dask.tls import check_security, in_files, security_from, write_certificate
 from amltk_dask_jobqueue.addresses import check_interface

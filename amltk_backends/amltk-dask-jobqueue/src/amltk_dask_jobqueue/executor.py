@@ -100,7 +100,7 @@ def open_executor(
             close=opened.close,
             kill=kill,
             heartbeat_timeout=heartbeat_timeout,
-            autopsy=supervisor.autopsy,
+            exit_info=supervisor.exit_info,
             autopsy_within=2 * AUTOPSY_SECONDS,  # it has an end of its own, with what is known by then
             lose=supervisor.lose,
         )

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from amltk.calls import HIDDEN, describe_option, describe_value, without_secrets
 from amltk.checks import check_int, check_mapping, check_text, check_type
+from amltk.describe import HIDDEN, describe_option, describe_value, without_secrets
 from amltk_dask.option_checks import check_duration, check_log_level, check_memory, check_page, check_texts_of
 
 _NAMES = {"queue", "account", "project", "walltime", "job_name"}

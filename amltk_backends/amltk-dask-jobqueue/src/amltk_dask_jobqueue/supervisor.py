@@ -22,7 +22,7 @@ from typing import Any
 from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import Death, Worker, what_to_install
+from amltk_dask.executor import Worker, WorkerExit, what_to_install
 from amltk_dask_jobqueue.addresses import doubt, hint, missing_interface
 from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.cancelled import CancelledJobs
@@ -431,7 +431,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         _log.info("%s", job.ending.words)
         self._changed.set()
 
-    async def autopsy(self, worker: Worker) -> Death:
+    async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""
         job = self._by_address.get(worker.address)
         deadline = time.monotonic() + AUTOPSY_SECONDS
@@ -441,7 +441,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             code = exit_code_in(log, worker.pid)
             if code is not None:
                 memory = f"pid={worker.pid}) exceeded" in log or None
-                return Death(code, memory, without_chatter(log), "")
+                return WorkerExit(code, memory, without_chatter(log), "")
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError, asyncio.TimeoutError):
                     await asyncio.wait_for(
@@ -450,13 +450,13 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             if job.waiting or worker.nanny not in job.nannies:
                 now = f"it is {job.words}" if job.waiting else "it has been started again"
                 words = f"{self.title} has put its job {job.id} back into the queue: {now}."
-                return Death(None, None, without_chatter(log), words)
+                return WorkerExit(None, None, without_chatter(log), words)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:
             words = "" if job is None or not job.words else f"{self.title}'s job {job.id} is {job.words}."
-            return Death(wrote=without_chatter(log), words=words)
+            return WorkerExit(wrote=without_chatter(log), words=words)
         words, log = job.ending
-        return Death(None, "MEMORY" in words.upper() or None, log, words)
+        return WorkerExit(None, "MEMORY" in words.upper() or None, log, words)
 
     async def _states(self, jobs: Iterable[Job]) -> Any:
         return await in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])

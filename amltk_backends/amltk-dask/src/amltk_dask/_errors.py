@@ -6,8 +6,8 @@ import textwrap
 from concurrent.futures import BrokenExecutor
 from typing import NamedTuple
 
-from amltk.deaths import how_it_died
 from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost, text_of
+from amltk.remote.worker_exit import describe_exit
 from amltk_dask._call import Call
 
 _OTHERS = "All other calls go on."
@@ -35,7 +35,7 @@ class Worker(NamedTuple):
         return f"process {self.pid} on {self.host}"
 
 
-class Death(NamedTuple):
+class WorkerExit(NamedTuple):
     """What is known of a worker that died.
 
     Attributes:
@@ -60,12 +60,12 @@ def broken(cause: BaseException) -> BaseException:
     return error
 
 
-def died(call: Call, worker: Worker, death: Death) -> WorkerDied:
+def died(call: Call, worker: Worker, death: WorkerExit) -> WorkerDied:
     """Return the error of a call whose worker is gone."""
     times = f" (for the {call.deaths}. time)" if call.deaths > 1 else ""
     message = (
         f"{call.describe()} ended with its worker{times}, {worker}, which "
-        f"{how_it_died(death.exit_code, death.out_of_memory)}. {_OTHERS} {_AGAIN}"
+        f"{describe_exit(death.exit_code, death.out_of_memory)}. {_OTHERS} {_AGAIN}"
     )
     if death.words:
         message += f" {death.words}"

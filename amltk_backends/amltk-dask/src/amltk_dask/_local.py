@@ -25,11 +25,11 @@ from distributed import Client, LocalCluster
 from distributed.deploy.spec import ProcessInterface
 
 from amltk.cpus import cpu_count
-from amltk.deaths import MemoryKills, how_it_died
 from amltk.preparation import child_command, preparation, python_executable
 from amltk.program_service import ProgramService
+from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_dask import _guard
-from amltk_dask._errors import Death, Worker
+from amltk_dask._errors import Worker, WorkerExit
 from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
 from amltk_dask.tls import security_of
 
@@ -63,8 +63,8 @@ class Home:
         self._failure: BaseException | None = None
         self._on_failure: Callable[[BaseException], object] | None = None
         self.processes: set[Process] = set()
-        self._memory_kills = MemoryKills()
-        self._deaths: dict[int, asyncio.Future[Death]] = {}
+        self._memory_kills = OomKills()
+        self._deaths: dict[int, asyncio.Future[WorkerExit]] = {}
 
     def clear(self) -> None:
         """Remove the folder, and undo what has become of this process."""
@@ -89,7 +89,7 @@ class Home:
         if self._failure is not None:
             callback(self._failure)
 
-    async def autopsy(self, worker: Worker) -> Death:
+    async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return how a worker died, when it is dead."""
         death = await asyncio.shield(self._death(worker.pid))
         del self._deaths[worker.pid]
@@ -99,11 +99,11 @@ class Home:
         """Take note of how a worker ended."""
         words, _, wrote = wrote.rpartition(_guard.END_OF_REASON)
         killed = exit_code == -signal.SIGKILL
-        memory = bool(words) or (self._memory_kills.lately() if killed else False)
+        memory = bool(words) or (self._memory_kills.recent() if killed else False)
         if not (found := self._death(pid)).done():
-            found.set_result(Death(exit_code, memory, wrote.strip(), words))
+            found.set_result(WorkerExit(exit_code, memory, wrote.strip(), words))
 
-    def _death(self, pid: int) -> asyncio.Future[Death]:
+    def _death(self, pid: int) -> asyncio.Future[WorkerExit]:
         return self._deaths.setdefault(pid, asyncio.get_running_loop().create_future())
 
     def lose(self, worker: Worker) -> None:
@@ -267,7 +267,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
     def _give_up(self, exit_code: int | None) -> None:
         """Start no more; the others go on, if there are any."""
         self.given_up = True
-        text = f"dask's workers do not start: {_TRIES} of them ended at once, the last one {how_it_died(exit_code)}."
+        text = f"dask's workers do not start: {_TRIES} of them ended at once, the last one {describe_exit(exit_code)}."
         if all(each.given_up for each in self._home.processes):
             self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
         else:
@@ -334,7 +334,7 @@ def open_local(
             kill=home.kill,
             allowed_failures=allowed_failures,
             heartbeat_timeout=heartbeat_timeout,
-            autopsy=home.autopsy,
+            exit_info=home.exit_info,
             lose=home.lose,
         )
         on_error.pop_all()

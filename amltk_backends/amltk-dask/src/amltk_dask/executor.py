@@ -20,11 +20,11 @@ from amltk.backend import ExecutionFuture
 from amltk.remote import dump_call
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
-from amltk_dask._errors import Death, Worker
+from amltk_dask._errors import Worker, WorkerExit
 from amltk_dask._versions import check_fit, what_to_install
 from amltk_dask.tls_errors import isolate_tls_errors
 
-__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Death", "Worker", "what_to_install"]
+__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "WorkerExit", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class DaskExecutor(Executor):
         kill: Callable[[], Collection[Worker]] = tuple,
         allowed_failures: int = 0,
         heartbeat_timeout: float | None = None,
-        autopsy: Callable[[Worker], Awaitable[Death]] | None = None,
+        exit_info: Callable[[Worker], Awaitable[WorkerExit]] | None = None,
         autopsy_within: float = 3.0,
         lose: Callable[[Worker], object] | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class DaskExecutor(Executor):
             allowed_failures: How often a call is run again whose worker died.
             heartbeat_timeout: After so many seconds without a sign of life from its worker a call fails with
                 `WorkerLost`. None: never.
-            autopsy: Tells how a worker died.
+            exit_info: Tells how a worker died.
             autopsy_within: How many seconds it is waited for.
             lose: Ends a worker that gives no sign of life.
         """
@@ -85,7 +85,7 @@ class DaskExecutor(Executor):
         self._kill = kill
         self._allowed_failures = allowed_failures
         self._heartbeat_timeout = heartbeat_timeout
-        self._autopsy = autopsy
+        self._autopsy = exit_info
         self._autopsy_within = autopsy_within
         self._lose = lose
         self._changed = threading.Condition()
@@ -358,7 +358,7 @@ class DaskExecutor(Executor):
         return list(running)
 
     async def _bury(self, worker: Worker, calls: list[Call]) -> None:
-        death = Death()
+        death = WorkerExit()
         if self._autopsy is not None and not self._killed:
             with contextlib.suppress(asyncio.TimeoutError):
                 death = await asyncio.wait_for(self._autopsy(worker), self._autopsy_within)

@@ -11,8 +11,8 @@ from concurrent.futures import Executor
 from numbers import Integral, Real
 from typing import Any
 
-from amltk.calls import describe_option
 from amltk.checks import MOST_INT, MOST_SECONDS, check_int, check_mapping, check_text, check_type
+from amltk.describe import describe_option
 
 _LARGEST_PORT = 65535
 _LEAST_DURATION = {

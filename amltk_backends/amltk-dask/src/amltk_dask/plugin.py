@@ -6,8 +6,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.calls import describe_option, describe_value
 from amltk.checks import check_heartbeat, check_int, check_not_patched, check_text, check_type, did_you_mean
+from amltk.describe import describe_option, describe_value
 from amltk_dask.option_checks import check_dask_options
 from amltk_dask.tls import check_security
 

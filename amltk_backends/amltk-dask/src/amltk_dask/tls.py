@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amltk.calls import describe_option
 from amltk.checks import check_text, check_type
+from amltk.describe import describe_option
 
 if TYPE_CHECKING:
     from distributed import Security

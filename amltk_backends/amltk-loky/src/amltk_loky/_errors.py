@@ -10,10 +10,10 @@ import textwrap
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from amltk.deaths import how_it_died
 from amltk.exceptions import WorkerDied, text_of
+from amltk.remote.worker_exit import describe_exit
 from amltk_loky._call import Call
-from amltk_loky._pool import Death
+from amltk_loky._pool import WorkerExit
 
 _OTHERS = "All other calls go on."
 _SHARED = (
@@ -41,9 +41,9 @@ def broken(cause: BaseException) -> BrokenProcessPool:
     return error
 
 
-def died(call: Call, death: Death, *, out_of_memory: bool | None, shared: bool) -> WorkerDied:
+def died(call: Call, death: WorkerExit, *, out_of_memory: bool | None, shared: bool) -> WorkerDied:
     """Return the error of a call whose worker is gone."""
-    how = how_it_died(death.exit_code, out_of_memory)
+    how = describe_exit(death.exit_code, out_of_memory)
     message = (
         f"{call.describe()} ended with its worker, process {death.pid} on {platform.node()}, which {how}. "
         f"{_SHARED if shared else _OTHERS} {_AGAIN}"

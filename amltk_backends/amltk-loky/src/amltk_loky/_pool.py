@@ -24,7 +24,7 @@ _PATIENCE = 2.0
 _SPARE = 4
 
 
-class Death(NamedTuple):
+class WorkerExit(NamedTuple):
     """What is known of a worker that died.
 
     Attributes:
@@ -90,7 +90,7 @@ class Pool:
         """Read the notes of a call that has ended."""
         self._read_notes()
 
-    def death(self) -> Death:
+    def death(self) -> WorkerExit:
         """Return what is known of a worker that has just died, and end what this one has left behind."""
         # loky takes them out when it has told all futures.
         dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
@@ -101,7 +101,7 @@ class Pool:
         began = _BEGAN.search(notes)
         started = float(began[1]) if began else None
         wrote = _BEGAN.sub(b"", notes).decode(errors="replace").strip()
-        return Death(pid, exit_code, self._notes is None or began is not None, started, wrote)
+        return WorkerExit(pid, exit_code, self._notes is None or began is not None, started, wrote)
 
     def close(self) -> None:
         """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""

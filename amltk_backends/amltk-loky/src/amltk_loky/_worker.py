@@ -23,8 +23,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
 
-from amltk.deaths import die_with
 from amltk.remote import dump_exception, loads, run_call
+from amltk.remote.worker_exit import kill_on_pipe_close
 
 BEGUN = b"\0"
 Outcome = tuple[bool, bytes]
@@ -62,7 +62,7 @@ def begin(life: Connection, notes: Connection, start_method: str | None, initial
     os.setsid()  # Ctrl-C is the main process's business, and all that calls start can be found
     for connection in (life, notes):
         os.set_inheritable(connection.fileno(), False)
-    die_with(life.fileno())
+    kill_on_pipe_close(life.fileno())
     faulthandler.enable(notes.fileno())
     multiprocessing.set_start_method(start_method, force=True)
     _State.life, _State.notes, _State.initializer = life, notes, initializer

@@ -29,9 +29,9 @@ from loky.process_executor import ShutdownExecutorError
 
 from amltk.backend import ExecutionFuture
 from amltk.cpus import cpu_count
-from amltk.deaths import MemoryKills
 from amltk.preparation import numerical_threads, python_executable
 from amltk.remote import dump_call, dumps, load_exception
+from amltk.remote.worker_exit import OomKills
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
 from amltk_loky._errors import broken, died, killed, no_worker
@@ -117,7 +117,7 @@ class LokyExecutor(Executor):
         self._crowded_until = 0.0
         self._told = False
         self._closer: threading.Thread | None = None
-        self._memory_kills = MemoryKills()
+        self._memory_kills = OomKills()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `fn(*args, **kwargs)` called in a worker.
@@ -300,7 +300,7 @@ class LokyExecutor(Executor):
         if self._killed:
             call.fail(killed(call))
             return
-        memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
+        memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
         error = died(call, death, out_of_memory=memory, shared=pool.shared)
         if death.pid is None:  # it was not a death, but loky itself that failed
             error.__cause__ = breakdown

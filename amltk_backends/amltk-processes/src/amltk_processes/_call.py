@@ -10,7 +10,7 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from amltk.calls import describe_call
+from amltk.describe import describe_call
 from amltk_processes._frames import CHUNK, Memory
 from amltk_processes._pickling import Function
 

@@ -36,10 +36,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amltk.calls import name_of
-from amltk.deaths import how_it_died
+from amltk.describe import name_of
 from amltk.descriptors import NO_SIGPIPE, socketpair
 from amltk.exceptions import add_note
+from amltk.remote.worker_exit import describe_exit
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import MakesError, broken, died, killed
@@ -445,7 +445,7 @@ class Dispatcher:
             if report.kind == DIED:
                 link = self._by_pid.pop(report.pid)
                 if link in self.links:
-                    self._bury(link, how_it_died(report.code, report.out_of_memory), report)
+                    self._bury(link, describe_exit(report.code, report.out_of_memory), report)
                     self._check_arrivals(link, report)
                 continue
             link = self._starting.popleft()
@@ -464,7 +464,9 @@ class Dispatcher:
         self._dead_on_arrival += not link.ready and not link.doomed
         if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
             msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
-            msg += f"{how_it_died(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
+            msg += (
+                f"{describe_exit(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
+            )
             raise RuntimeError(msg)
 
     def _on_server_lost(self) -> None:
@@ -490,7 +492,7 @@ class Dispatcher:
         self._by_pid.clear()
         self._starting.clear()
         for link in list(self.links):
-            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or how_it_died(code)}")
+            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or describe_exit(code)}")
         self._server_stopped = ""
 
     def look_after_server(self, timeout: float) -> None:

@@ -20,10 +20,10 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from amltk.deaths import MemoryKills
 from amltk.descriptors import NO_SIGPIPE
 from amltk.forks import fork
 from amltk.preparation import Preparation, become_child, prepare
+from amltk.remote.worker_exit import OomKills
 from amltk_processes._stderr import Outlet, Stream
 from amltk_processes._worker import work
 
@@ -148,7 +148,7 @@ class Server:
         # Those of workers, also of dead ones, as long as something that they started may write.
         self._streams: list[Stream] = []
         self._outlet = Outlet()
-        self._memory_kills = MemoryKills()
+        self._memory_kills = OomKills()
         # Dead workers by pid, which is their group's id too, and when force is due for what they left.
         self._orphaned: dict[int, float] = {}
         self._wake_read, self._wake_write = os.pipe()
@@ -273,7 +273,7 @@ class Server:
             stream = self._workers.pop(dead.si_pid)
             self._orphaned[dead.si_pid] = time.monotonic() + self._grace
             self._pass_on(stream)
-            memory = self._memory_kills.lately() if code == -signal.SIGKILL else False
+            memory = self._memory_kills.recent() if code == -signal.SIGKILL else False
             self._report(DIED, dead.si_pid, code, memory, stream.kept)
 
     def _pass_on(self, stream: Stream) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from amltk.deaths import peak_memory
+from amltk.remote.worker_exit import peak_memory
 from amltk_processes import _leftovers
 from amltk_processes._frames import (
     ALIVE,

@@ -6,15 +6,15 @@ import signal
 import textwrap
 from typing import NamedTuple
 
-from amltk.deaths import how_it_died
 from amltk.exceptions import WorkerDied
+from amltk.remote.worker_exit import describe_exit
 from amltk_ray._call import Call
 
 _OTHERS = "All other calls go on."
 _AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 
 
-class Death(NamedTuple):
+class WorkerExit(NamedTuple):
     """What is known of a worker that died.
 
     Attributes:
@@ -28,7 +28,7 @@ class Death(NamedTuple):
     wrote: str = ""
 
 
-def died(call: Call, death: Death, host: str, *, out_of_memory: bool | None, said: str) -> WorkerDied:
+def died(call: Call, death: WorkerExit, host: str, *, out_of_memory: bool | None, said: str) -> WorkerDied:
     """Return the error of a call whose worker is gone.
 
     Args:
@@ -39,7 +39,7 @@ def died(call: Call, death: Death, host: str, *, out_of_memory: bool | None, sai
         said: What Ray says of it.
     """
     where = f", process {death.pid}" if death.pid is not None else ""
-    how = how_it_died(death.exit_code, out_of_memory)
+    how = describe_exit(death.exit_code, out_of_memory)
     if out_of_memory and death.exit_code != -signal.SIGKILL:
         how = "was ended by Ray because memory ran out: have fewer workers or smaller calls, or ask for memory="
     message = f"{call.describe()} ended with its worker{where}{host and f' on {host}'}, which {how}. {_OTHERS} {_AGAIN}"

@@ -20,7 +20,7 @@ import psutil
 
 from amltk.preparation import python_executable
 from amltk_ray import _guard, _nanny, _worker
-from amltk_ray._errors import Death
+from amltk_ray._errors import WorkerExit
 
 # Ray's sockets lie in the folder, and their paths may have 107 characters.
 _LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
@@ -129,7 +129,7 @@ class LocalCluster:
         """Return how long ago a worker has begun its latest task."""
         return time.time() - (Path(self.home) / _worker.BEGUN / str(pid)).stat().st_mtime
 
-    def autopsy(self, pid: int) -> Death:
+    def exit_info(self, pid: int) -> WorkerExit:
         """Return what is known of a worker that has just died; waits for its nanny for a moment."""
         end = time.monotonic() + _BURIAL
         file = Path(self.home) / _nanny.ENDS / str(pid)
@@ -137,8 +137,8 @@ class LocalCluster:
             time.sleep(0.005)
         with contextlib.suppress(OSError):
             notes = (Path(self.home) / _worker.NOTES / str(pid)).read_text(encoding="utf-8", errors="replace").strip()
-            return Death(pid, int(file.read_text(encoding="ascii")) if file.exists() else None, notes)
-        return Death(pid)
+            return WorkerExit(pid, int(file.read_text(encoding="ascii")) if file.exists() else None, notes)
+        return WorkerExit(pid)
 
     def end_head(self) -> None:
         """End the process that holds the cluster together, before the program lets go of Ray.

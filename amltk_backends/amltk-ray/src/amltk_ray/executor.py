@@ -26,13 +26,13 @@ import ray
 from ray import exceptions
 
 from amltk.backend import ExecutionFuture
-from amltk.deaths import MemoryKills
 from amltk.exceptions import NotSupportedError, text_of
 from amltk.remote import dump_call, read_outcome
+from amltk.remote.worker_exit import OomKills
 from amltk_ray import _errors, _local, _worker
 from amltk_ray._call import Call
 from amltk_ray._connection import connect
-from amltk_ray._errors import Death
+from amltk_ray._errors import WorkerExit
 
 __all__ = ["RayExecutor"]
 
@@ -105,7 +105,7 @@ class RayExecutor(Executor):
         self._ahead = 0
         self._closing = self._killed = self._given_up = False
         self._told = False  # that calls wait
-        self._memory_kills = MemoryKills()
+        self._memory_kills = OomKills()
         self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
         # A daemon, for who forgets shutdown() shall have a program that ends, after its calls.
         self._thread = threading.Thread(target=self._serve, name="amltk-ray: gives calls to Ray", daemon=True)
@@ -272,13 +272,13 @@ class RayExecutor(Executor):
         return pid
 
     def _bury(self, call: Call, error: BaseException) -> None:
-        death, host, said = Death(), "", text_of(error)
+        death, host, said = WorkerExit(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
             pid = self._note_begun(call)
-            death, host = self._local.autopsy(pid) if pid is not None else death, platform.node()
+            death, host = self._local.exit_info(pid) if pid is not None else death, platform.node()
             if memory is None:
-                memory = self._memory_kills.lately() if death.exit_code == -signal.SIGKILL else False
+                memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
             if isinstance(error, exceptions.WorkerCrashedError):
                 said = ""  # only that it died, and where Ray's files are, which are gone
         if self._killed:

@@ -11,8 +11,8 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.calls import describe_option, describe_value
 from amltk.checks import check_current_directory, check_int, check_mapping, check_text
+from amltk.describe import describe_option, describe_value
 
 if TYPE_CHECKING:
     from amltk_ray.executor import RayExecutor

@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.segment import Segment, SegmentLines
 
-from amltk.display.picture import RunPicture
-from amltk.display.portrait import to_html
+from amltk.display.panels import to_html
+from amltk.display.run_panel import RunPanel
 
 if TYPE_CHECKING:
     from amltk.scheduling.scheduler import Scheduler
@@ -35,10 +35,10 @@ ECHO = len("^C^C")
 class Surface(Protocol):
     """An output for pictures of a run."""
 
-    def show(self, picture: RunPicture) -> None:
+    def show(self, picture: RunPanel) -> None:
         """Show a picture in place of the one before."""
 
-    def end(self, picture: RunPicture) -> None:
+    def end(self, picture: RunPanel) -> None:
         """Show the last picture, which stays."""
 
     def give_up(self) -> None:
@@ -54,7 +54,7 @@ class LiveView:
     def __init__(self, scheduler: Scheduler) -> None:
         """Prepare a view of the next run of `scheduler`."""
         self._scheduler = scheduler
-        self._picture: RunPicture | None = None
+        self._picture: RunPanel | None = None
         self._surface: Surface | None = None
         self._not_before = 0.0
 
@@ -72,7 +72,7 @@ class LiveView:
         self._guarded(self._stop)
 
     def _start(self) -> None:
-        self._picture = RunPicture(self._scheduler)
+        self._picture = RunPanel(self._scheduler)
         self._surface = _surface()
         self._show()
 
@@ -117,7 +117,7 @@ class _Terminal:
         self._live.start()
         _showing.add(self)
 
-    def show(self, picture: RunPicture) -> None:
+    def show(self, picture: RunPanel) -> None:
         room = self._console.size.height
         panel = picture.render(lines=room)
         lines = self._lines_of(panel)
@@ -129,7 +129,7 @@ class _Terminal:
             self._draw(lines)
             self._live.refresh()
 
-    def end(self, picture: RunPicture) -> None:
+    def end(self, picture: RunPanel) -> None:
         self._draw(self._lines_of(picture.render(final=True)))
         self.give_up()
 
@@ -153,10 +153,10 @@ class _Notebook:
         self._ipython = importlib.import_module("IPython.display")  # every notebook has it
         self._handle: Any = None
 
-    def show(self, picture: RunPicture) -> None:
+    def show(self, picture: RunPanel) -> None:
         self._draw(to_html(picture.render()))
 
-    def end(self, picture: RunPicture) -> None:
+    def end(self, picture: RunPanel) -> None:
         self._draw(to_html(picture.render(final=True)))
 
     def give_up(self) -> None:
@@ -175,10 +175,10 @@ class _Paper:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def show(self, picture: RunPicture) -> None:
+    def show(self, picture: RunPanel) -> None:
         pass
 
-    def end(self, picture: RunPicture) -> None:
+    def end(self, picture: RunPanel) -> None:
         self._console.print(picture.render(final=True))
 
     def give_up(self) -> None:

@@ -28,7 +28,7 @@ from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.installed import COMMANDS, KINDS
 from amltk.plugins import plugin_manager
-from amltk.scheduling.provider import from_backend
+from amltk.scheduling.executor_source import from_backend
 
 LISTING = "health checks"
 OURS = ("installed", "versions", "load", LISTING, CLEAN_UP, "start", "call", "stop")

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from types import BuiltinMethodType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from amltk.calls import describe_value
 from amltk.checks import check_callable, check_callback, check_int
+from amltk.describe import describe_value
 from amltk.events.event import Event
 from amltk.user_code import calls_user_code
 

@@ -1,21 +1,51 @@
-"""What authors of backends need to have calls run in other processes, and get what comes of them, whole.
+"""What authors of backends need to run calls in other processes and to get their outcomes back, whole.
 
 | | |
 |---|---|
-| `calls` | a call that crosses to another process, and what comes of it |
+| `calls` | a call that crosses to another process, and its outcome |
 | `exceptions` | exceptions that cross a process whole |
 | `rebuilding` | how an exception is made anew |
 | `pickling` | pickles by value |
 | `unpicklable` | finds the part that can't be pickled |
-| `by_value`, `rebuild` | the pickler, and what its pickles call when they are loaded |
+| `by_value`, `rebuild` | the pickler, and the functions that its pickles call when they are loaded |
 | `script` | the module `__main__` of a process that did not run the script |
 | `fingerprint`, `annotations` | whether a global has changed; what annotations name |
+| `worker_exit` | how a worker process ended |
+
+Names are imported when they are first asked for: a process that only needs `worker_exit` does not wait for pickling.
 """
 
-from amltk.remote.calls import Outcome, RemoteCall, dump_call, read_outcome, run_call
-from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
-from amltk.remote.pickling import Dumps, Loads, dumps, dumps_result, loads
-from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False  # `typing` takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from amltk.remote.calls import Outcome, RemoteCall, dump_call, read_outcome, run_call
+    from amltk.remote.exceptions import PackedException, dump_exception, load_exception, pack_exception
+    from amltk.remote.pickling import Dumps, Loads, dumps, dumps_result, loads
+    from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
+
+_HOME = {
+    "Dumps": "pickling",
+    "Loads": "pickling",
+    "Outcome": "calls",
+    "PackedException": "exceptions",
+    "RemoteCall": "calls",
+    "dump_call": "calls",
+    "dump_exception": "exceptions",
+    "dumps": "pickling",
+    "dumps_result": "pickling",
+    "load_exception": "exceptions",
+    "loads": "pickling",
+    "pack_exception": "exceptions",
+    "read_outcome": "calls",
+    "run_call": "calls",
+    "unpicklable_call": "unpicklable",
+    "unpicklable_result": "unpicklable",
+}
 
 __all__ = [
     "Dumps",
@@ -35,3 +65,11 @@ __all__ = [
     "unpicklable_call",
     "unpicklable_result",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(importlib.import_module(f"amltk.remote.{_HOME[name]}"), name)
+    return value

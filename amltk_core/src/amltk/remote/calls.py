@@ -24,12 +24,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from amltk.backend import Execution, ExecutionFuture
-from amltk.calls import describe_call, name_of
-from amltk.deaths import peak_memory
+from amltk.describe import describe_call, name_of
 from amltk.exceptions import add_note
 from amltk.remote.exceptions import dump_exception, load_exception
 from amltk.remote.pickling import Dumps, dumps, dumps_result, loads
 from amltk.remote.unpicklable import unpicklable_call, unpicklable_result
+from amltk.remote.worker_exit import peak_memory
 
 _log = logging.getLogger("amltk")
 

@@ -15,7 +15,7 @@ import platform
 import traceback
 from dataclasses import dataclass
 
-from amltk.calls import describe_value
+from amltk.describe import describe_value
 from amltk.exceptions import RemoteError, add_note, attributes_of, notes_of, part_of, text_of
 from amltk.remote import pickling
 from amltk.remote.pickling import Dumps, Loads

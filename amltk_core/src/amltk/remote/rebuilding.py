@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
-from amltk.calls import describe_value
+from amltk.describe import describe_value
 from amltk.exceptions import NO_TEXT, attributes_of, text_of
 from amltk.remote.pickling import Dumps, Loads
 

@@ -19,8 +19,8 @@ from itertools import islice
 from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any, NamedTuple
 
-from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
+from amltk.describe import describe_value, name_of
 from amltk.exceptions import add_note, text_of
 
 _MOST_SECONDS = 2.0

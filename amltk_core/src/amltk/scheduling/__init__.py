@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.call_plugin import Answer, Refusal
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler import Scheduler
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Answer": "amltk.scheduling.call_plugin",
-    "CallFuture": "amltk.scheduling.call",
+    "CallFuture": "amltk.scheduling.call_future",
     "ExitState": "amltk.scheduling.exit_state",
     "Refusal": "amltk.scheduling.call_plugin",
     "Scheduler": "amltk.scheduling.scheduler",

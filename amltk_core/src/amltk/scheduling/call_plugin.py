@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from amltk.calls import describe_value
 from amltk.checks import check_type
+from amltk.describe import describe_value
 from amltk.events import Event, events_of
 
 if TYPE_CHECKING:
     from amltk.backend import CallOptions
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
 
 Submission = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 """What goes to a worker: a function, its positional and its keyword arguments."""

@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from amltk.calls import describe_value
+from amltk.describe import describe_value
 from amltk.events import handler as _handler
 from amltk.scheduling.call_plugin import Answer, CallPlugin, hears_of_ends
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.pending import PendingCalls
 
 logger = logging.getLogger("amltk")

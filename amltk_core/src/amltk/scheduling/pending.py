@@ -16,19 +16,19 @@ from concurrent.futures import BrokenExecutor, Executor, Future, _base
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from amltk.calls import describe_value, name_of
 from amltk.checks import is_unawaited, unawaited_result
+from amltk.describe import describe_value, name_of
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
 from amltk.scheduling.answered import AnsweredSource
-from amltk.scheduling.call import CallFuture
+from amltk.scheduling.call_future import CallFuture
 from amltk.scheduling.call_plugin import Answer
 from amltk.scheduling.deliveries import Deliveries
 from amltk.scheduling.failures import Failures
 from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.main_thread import explain
+from amltk.scheduling.map_feeder import MapFeeder
 from amltk.scheduling.policy import Action
 from amltk.scheduling.retry import runs_again
-from amltk.scheduling.supply import Supply
 
 if TYPE_CHECKING:
     from amltk.backend import AcceptsOptions, CallOptions
@@ -63,7 +63,7 @@ class PendingCalls:
         self.accepting = False
         self.inbox = Inbox(self.waiting, self._ended)
         self.deliveries: Deliveries | None = None
-        self._supplies: list[Supply] = []
+        self._feeders: list[MapFeeder] = []
         self._turn_comes = False
         self._ignored = Failures()
         self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
@@ -79,12 +79,12 @@ class PendingCalls:
         function: Callable[..., R],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        told_args: tuple[Any, ...] = (),
+        event_args: tuple[Any, ...] = (),
         told_kwargs: Mapping[str, Any] | None = None,
         answer: Answer | None = None,
         options: CallOptions | None = None,
     ) -> CallFuture[R]:
-        """Hand a call to the executor; the task's `on_submitted` is told of `told_args` and `told_kwargs`.
+        """Hand a call to the executor; the task's `on_submitted` is told of `event_args` and `told_kwargs`.
 
         A call with an `answer` goes to no worker: it ends so in a later turn of the loop. The `options` take the place
         of the task's.
@@ -114,7 +114,7 @@ class PendingCalls:
             task.n_running += 1
         self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
         if task is not None:
-            task.emit(task.SUBMITTED, future, *told_args, **(told_kwargs or {}))
+            task.emit(task.SUBMITTED, future, *event_args, **(told_kwargs or {}))
         source.add_done_callback(self._arrived)
         return future
 
@@ -149,14 +149,14 @@ class PendingCalls:
         if self.deliveries is None:
             self.deliveries = Deliveries(self)
 
-    def supply(self, supply: Supply) -> None:
+    def feed(self, feeder: MapFeeder) -> None:
         """Submit calls of `task.map`: as many as there may be now, the others as calls end.
 
         Raises:
             Exception: What an iterable raises, or what submitting does.
         """
-        if supply.submit(self):
-            self._supplies.append(supply)
+        if feeder.submit(self):
+            self._feeders.append(feeder)
             if not self.waiting:
                 self._take_turn()
 
@@ -184,11 +184,11 @@ class PendingCalls:
 
     def _go_on(self) -> None:
         """Submit what maps have to submit next; without any call left, the run may be at its end."""
-        if self._supplies:
+        if self._feeders:
             self._resupply()
         if self.waiting:
             return
-        if self._supplies:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
+        if self._feeders:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
             self._take_turn()
         else:
             self._ran_empty()
@@ -201,18 +201,18 @@ class PendingCalls:
 
     def _turn_came(self) -> None:
         self._turn_comes = False
-        if self._supplies:
+        if self._feeders:
             self._go_on()
 
     def _resupply(self) -> None:
-        for supply in list(self._supplies):
+        for feeder in list(self._feeders):
             try:
-                more = supply.submit(self)
+                more = feeder.submit(self)
             except BaseException as error:
-                self.callbacks.failed(f"The map of {supply.task!r}", error)
+                self.callbacks.failed(f"The map of {feeder.task!r}", error)
                 more = False
-            if not more and supply in self._supplies:
-                self._supplies.remove(supply)
+            if not more and feeder in self._feeders:
+                self._feeders.remove(feeder)
 
     def _ran_empty(self) -> None:
         raise NotImplementedError

@@ -17,7 +17,7 @@ from amltk.scheduling.answered import AnsweredSource
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.pending import PendingCalls
 
 

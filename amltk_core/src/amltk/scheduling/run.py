@@ -27,7 +27,7 @@ from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.view import View, keep_up_to_date
 
 if TYPE_CHECKING:
-    from amltk.scheduling.provider import Provider
+    from amltk.scheduling.executor_source import ExecutorSource
     from amltk.scheduling.scheduler import Scheduler
 
 logger = logging.getLogger("amltk")
@@ -48,7 +48,7 @@ class Run(PendingCalls):
     def __init__(
         self,
         scheduler: Scheduler,
-        provider: Provider,
+        source: ExecutorSource,
         *,
         policy: Policy,
         timeout: float | None,
@@ -59,7 +59,7 @@ class Run(PendingCalls):
         """Prepare a run; `execute` does it. The `view` is kept up to date, if given."""
         super().__init__(scheduler)
         self.callbacks = Callbacks(self)
-        self._provider = provider
+        self._source = source
         self._policy = policy
         self._timeout = timeout
         self._wait = wait
@@ -134,18 +134,18 @@ class Run(PendingCalls):
                 view.stop()
 
     def _open(self) -> None:
-        provider = self._provider
-        if not provider.needs_main_thread:
-            self._executor = provider.open()
+        source = self._source
+        if not source.needs_main_thread:
+            self._executor = source.open()
             return
-        check_main_thread(provider.label)
+        check_main_thread(source.label)
         try:
-            self._executor = provider.open()
+            self._executor = source.open()
         except RuntimeError as error:
-            check_main_thread(provider.label, error)
+            check_main_thread(source.label, error)
             raise
         try:
-            check_main_thread(provider.label)  # it may have ended meanwhile
+            check_main_thread(source.label)  # it may have ended meanwhile
         except BaseException:
             self._abandon()
             raise
@@ -180,9 +180,9 @@ class Run(PendingCalls):
         if executor is not None:
             self.accepting = False
             self._killing = True
-            if self._provider.kill is not None:
-                self._provider.kill(executor)
-            if self._provider.owned:
+            if self._source.kill is not None:
+                self._source.kill(executor)
+            if self._source.owned:
                 executor.shutdown(wait=False, cancel_futures=True)
 
     def _settle(self) -> None:
@@ -190,7 +190,7 @@ class Run(PendingCalls):
         if not self._last_events:
             return
         self.accepting = False
-        self._supplies.clear()
+        self._feeders.clear()
         for timer in list(self.callbacks.timers):
             timer.cancel()
         for task in self.callbacks.coroutines:
@@ -213,7 +213,7 @@ class Run(PendingCalls):
         scheduler.notify("amltk_run_started")
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
-        if not self.waiting and not self._supplies:
+        if not self.waiting and not self._feeders:
             self._ran_empty()
         await self._ending.wait()
         for timer in list(self.callbacks.timers):
@@ -234,7 +234,7 @@ class Run(PendingCalls):
 
     def _may_be_busy(self) -> bool:
         """Whether workers of a run that ends at once may be preparing for calls that are cancelled by now."""
-        return self._dropped and self._provider.owned and (not self._wait or self._at_once.is_set())
+        return self._dropped and self._source.owned and (not self._wait or self._at_once.is_set())
 
     async def _until_idle(self) -> None:
         """Wait for calls and callbacks to end, unless the run is to end at once."""
@@ -251,10 +251,13 @@ class Run(PendingCalls):
         assert self._executor is not None
         self._cancel_what_waits()
         self.inbox.deliver()
-        if (self.waiting or self._may_be_busy()) and self._provider.kill is not None:
+        if (self.waiting or self._may_be_busy()) and self._source.kill is not None:
             self._killing = True
             await bring_about(
-                self._provider.label, "killed", functools.partial(self._provider.kill, self._executor), CLOSE_SECONDS
+                self._source.label,
+                "killed",
+                functools.partial(self._source.kill, self._executor),
+                CLOSE_SECONDS,
             )
         await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
@@ -262,7 +265,7 @@ class Run(PendingCalls):
             names = ", ".join(sorted({future.name for future in stuck}))
             logger.warning(
                 "The run ends while %d call(s) run on, which %s cannot stop: %s. What they return is dropped.",
-                len(stuck), self._provider.label, names,
+                len(stuck), self._source.label, names,
             )  # fmt: skip
         self._leaving_work_behind = bool(stuck)
         for source in list(self.waiting):
@@ -280,10 +283,10 @@ class Run(PendingCalls):
 
     async def _close(self) -> None:
         executor, self._executor = self._executor, None
-        if self._provider.owned and executor is not None:
+        if self._source.owned and executor is not None:
             wait = not self._leaving_work_behind
             await bring_about(
-                self._provider.label,
+                self._source.label,
                 "closed",
                 functools.partial(executor.shutdown, wait, cancel_futures=True),
                 CLOSE_SECONDS,
@@ -298,7 +301,7 @@ class Run(PendingCalls):
             self._exception = exception
         if self.accepting:
             self.accepting = False
-            self._supplies.clear()
+            self._feeders.clear()
             self._drop_what_waits()
             self._ending.set()
 
@@ -309,7 +312,7 @@ class Run(PendingCalls):
         """
         if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
-            if not self._provider.tells_running and not any(source.running() for source in self.waiting):
+            if not self._source.tells_running and not any(source.running() for source in self.waiting):
                 return  # any of them may run, and no future of this executor may ever say so
         self._cancel_what_waits()
 
@@ -345,7 +348,7 @@ class Run(PendingCalls):
             return
         if not self.accepting:
             self._idle.set()
-        elif self._end_on_empty and not self.callbacks.timers and not self._supplies:
+        elif self._end_on_empty and not self.callbacks.timers and not self._feeders:
             self._end(Code.EXHAUSTED)
 
     def apply_policy(self, error: BaseException) -> Action:

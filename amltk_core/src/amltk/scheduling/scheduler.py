@@ -16,10 +16,10 @@ from amltk.plugins import plugin_manager
 from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
+from amltk.scheduling.executor_source import ExecutorSource, from_backend, from_executor
 from amltk.scheduling.interrupt import interrupts
 from amltk.scheduling.loop import run_in_new_loop
 from amltk.scheduling.policy import OnException, Policy
-from amltk.scheduling.provider import Provider, from_backend, from_executor
 from amltk.scheduling.run import Run
 from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.task import Task
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from amltk.backend import OptionName
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.exit_state import ExitState
     from amltk.scheduling.scheduler_plugin import SchedulerPlugin
@@ -126,9 +126,9 @@ class Scheduler(Emitter, Constructors):
         scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))
         return scheduler
 
-    def _set_up(self, provider: Provider) -> None:
+    def _set_up(self, source: ExecutorSource) -> None:
         Emitter.__init__(self)
-        self._provider = provider
+        self._source = source
         self._tasks: list[Task[..., Any]] = []
         self._holds_deliveries = False
         self.plugins: tuple[SchedulerPlugin, ...] = ()
@@ -308,12 +308,12 @@ class Scheduler(Emitter, Constructors):
     @property
     def executor_label(self) -> str:
         """Where calls run, for people: `with_processes(max_workers=2)`, or the class of your executor."""
-        return self._provider.label
+        return self._source.label
 
     @property
     def accepts_options(self) -> tuple[OptionName, ...]:
         """The options of a call that the executor honours: with `"timeout"`, tasks can have a `timeout`."""
-        return self._provider.accepts_options
+        return self._source.accepts_options
 
     def accepting_run(self) -> Run:
         """Return the run under way, for a call that is about to be submitted.
@@ -359,7 +359,7 @@ class Scheduler(Emitter, Constructors):
             from amltk.display import LiveView  # rich is for those who look
 
             view = LiveView(self)
-        run = Run(self, self._provider, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
+        run = Run(self, self._source, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
         if self._holds_deliveries:
             run.expect_deliveries()
         return run

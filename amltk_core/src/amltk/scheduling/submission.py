@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from amltk.backend import CallOptions
-from amltk.calls import describe_value
+from amltk.describe import describe_value
 from amltk.scheduling.call_plugin import Answer, CallPlugin, Refusal
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.run import Run
     from amltk.scheduling.task import Task
 

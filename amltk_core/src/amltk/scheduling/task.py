@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from amltk.backend import CallOptions
-from amltk.calls import describe_value
 from amltk.checks import check_function, check_int
+from amltk.describe import describe_value
 from amltk.events import Emitter, Event, Subscribes, Supervisor
 from amltk.exceptions import NotSupportedError
 from amltk.scheduling.attaching import attach_to_task, task_plugins
+from amltk.scheduling.map_feeder import MapFeeder
 from amltk.scheduling.submission import submit_by_plugins
-from amltk.scheduling.supply import Supply
 from amltk.scheduling.task_plugin import TaskPlugin
 from amltk.user_code import calls_user_code
 
@@ -133,7 +133,7 @@ class Task(Emitter, Generic[P, R]):
         if not iterables:
             msg = f"map of {self!r} needs an iterable for each argument of the function; got none."
             raise TypeError(msg)
-        self.scheduler.accepting_run().supply(Supply(self, zip(*iterables, strict=False), buffersize))
+        self.scheduler.accepting_run().feed(MapFeeder(self, zip(*iterables, strict=False), buffersize))
 
     @property
     def timeout(self) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from amltk import Event, Refusal, Task, TaskPlugin
-from amltk.calls import describe_value
 from amltk.checks import check_int
+from amltk.describe import describe_value
 
 AMLTK_CONTRACT = 1
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from numbers import Integral, Real  # those of numpy are such numbers, too
 
-from amltk.calls import describe_value
 from amltk.checks import MOST_INT, MOST_SECONDS
+from amltk.describe import describe_value
 from amltk_pynisher._library import pynisher
 from amltk_pynisher._limits import Limits
 

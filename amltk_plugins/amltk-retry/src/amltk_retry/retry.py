@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 from amltk import Event, Task, TaskPlugin
-from amltk.calls import describe_value
 from amltk.checks import check_int, check_seconds
+from amltk.describe import describe_value
 from amltk.exceptions import WorkerDied, part_of
 from amltk_retry.history import Attempt, History
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amltk.backend import AcceptsOptions, Backend, OptionName, overrides
-from amltk.calls import describe_option, describe_value
 from amltk.checks import did_you_mean, signature_of
+from amltk.describe import describe_option, describe_value
 
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
@@ -26,7 +26,7 @@ _TELL = frozenset(
 
 
 @dataclass(frozen=True)
-class Provider:
+class ExecutorSource:
     """Opens an executor for a run.
 
     Attributes:
@@ -48,8 +48,8 @@ class Provider:
     tells_running: bool = True
 
 
-def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> Provider:
-    """Return a provider of executors of a backend with these options, which are checked here.
+def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> ExecutorSource:
+    """Return the source of a backend's executors, with these options, which are checked here.
 
     Raises:
         TypeError: An option that the backend doesn't have, or one of a wrong type.
@@ -73,7 +73,7 @@ def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str
     for name in rest:
         shown_options |= bound.arguments.get(name, {})
     shown = ", ".join(f"{name}={describe_option(name, value)}" for name, value in shown_options.items())
-    return Provider(
+    return ExecutorSource(
         label=f"{constructor}({shown})",
         open=functools.partial(_open, backend),
         owned=True,
@@ -94,8 +94,8 @@ def _open(backend: Backend) -> Executor:
     return executor
 
 
-def from_executor(executor: Executor) -> Provider:
-    """Return a provider of an executor that the user has made, and will close.
+def from_executor(executor: Executor) -> ExecutorSource:
+    """Return the source of an executor that the user has made, and will close.
 
     Raises:
         TypeError: It is none, but a class, say.
@@ -118,7 +118,7 @@ def from_executor(executor: Executor) -> Provider:
         kill = _end_processes
     elif callable(getattr(executor, "kill_workers", None)):  # a stranger's that has it, as the standard pool of 3.14
         kill = _kill_workers
-    return Provider(
+    return ExecutorSource(
         label=type(executor).__name__,
         open=lambda: executor,
         owned=False,

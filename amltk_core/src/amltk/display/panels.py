@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from amltk.display.words import call, clip, name_of, number, settings, short_name, times
+from amltk.display.formatting import call, clip, name_of, number, settings, short_name, times
 
 if TYPE_CHECKING:
     from amltk.events import Emitter, Handler
-    from amltk.scheduling.call import CallFuture
+    from amltk.scheduling.call_future import CallFuture
     from amltk.scheduling.call_plugin import CallPlugin, Refusal
     from amltk.scheduling.scheduler import Scheduler
     from amltk.scheduling.task import Task

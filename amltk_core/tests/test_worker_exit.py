@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amltk.deaths import MemoryKills, how_it_died
+from amltk.remote.worker_exit import OomKills, describe_exit
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from amltk.deaths import MemoryKills, how_it_died
     ],
 )
 def test_words(code: int | None, memory: bool | None, text: str) -> None:
-    assert text in how_it_died(code, memory)
+    assert text in describe_exit(code, memory)
 
 
 def test_the_kernels_count_tells_whether_it_was_memory(tmp_path: Path, monkeypatch) -> None:
@@ -38,18 +38,18 @@ def test_the_kernels_count_tells_whether_it_was_memory(tmp_path: Path, monkeypat
         monkeypatch.setattr("time.monotonic", lambda: now[0])  # noqa: B023 - called before the next
         source = tmp_path / "count"
         source.write_text(before)
-        kills = MemoryKills(str(tmp_path / "missing"), str(source))
-        assert kills.lately() is False
+        kills = OomKills(str(tmp_path / "missing"), str(source))
+        assert kills.recent() is False
         source.write_text(after)
-        assert kills.lately() is True
-        assert kills.lately() is True  # several died of it
+        assert kills.recent() is True
+        assert kills.recent() is True  # several died of it
         now[0] += 1.5
-        assert kills.lately() is False
+        assert kills.recent() is False
         source.unlink()
-        assert kills.lately() is None
+        assert kills.recent() is None
 
 
 def test_where_the_kernel_does_not_count_nobody_knows(tmp_path: Path) -> None:
-    assert MemoryKills(str(tmp_path / "missing")).lately() is None
+    assert OomKills(str(tmp_path / "missing")).recent() is None
     (tmp_path / "old").write_text("oom_kill_disable 0\nunder_oom 0\n")
-    assert MemoryKills(str(tmp_path / "old")).lately() is None
+    assert OomKills(str(tmp_path / "old")).recent() is None

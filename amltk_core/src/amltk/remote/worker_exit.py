@@ -27,7 +27,7 @@ _WHY_KILLED = {
 }
 
 
-def how_it_died(code: int | None, out_of_memory: bool | None = None) -> str:
+def describe_exit(code: int | None, out_of_memory: bool | None = None) -> str:
     """Return what is known of the end of a process, as the end of a sentence about it.
 
     Args:
@@ -59,7 +59,7 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def die_with(pipe: int) -> None:
+def kill_on_pipe_close(pipe: int) -> None:
     """Have the kernel kill this process, and its group, when a pipe ends: then who holds its other end has died.
 
     It does so whatever compiled code does then. Linux only.
@@ -79,7 +79,7 @@ def die_with(pipe: int) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-class MemoryKills:
+class OomKills:
     """Watches the kernel's count: that of this process's memory cgroup, or else that of the machine."""
 
     def __init__(self, *sources: str) -> None:
@@ -95,7 +95,7 @@ class MemoryKills:
             if self._seen is not None:
                 return
 
-    def lately(self) -> bool | None:
+    def recent(self) -> bool | None:
         """Whether the kernel ended something a moment ago because memory ran out; None if it doesn't tell."""
         count = self._count()
         if count is None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from amltk.calls import describe_call
+from amltk.describe import describe_call
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MOST_IN_A_ROW = 1000
 """How many items in a row are left out before the map ends: an endless iterable would never end."""
 
 
-class Supply:
+class MapFeeder:
     """The calls of a task that are still to come."""
 
     def __init__(self, task: Task[..., Any], calls: Iterator[tuple[Any, ...]], buffersize: int) -> None:

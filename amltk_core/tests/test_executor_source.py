@@ -56,7 +56,7 @@ def ignores_sigterm(path):
 def test_workers_of_a_standard_pool_get_sigterm_then_sigkill_and_are_gone(
     kind, max_tasks_per_child, tmp_path, lives, caplog, monkeypatch
 ):
-    monkeypatch.setattr("amltk.scheduling.provider.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("amltk.scheduling.executor_source.GRACE_SECONDS", 0.5)
     context = multiprocessing.get_context("spawn")
     ended = []
     with kind(2, mp_context=context, max_tasks_per_child=max_tasks_per_child) as pool:

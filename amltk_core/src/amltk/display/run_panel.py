@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from amltk.display.portrait import GUIDES, WIDTH, Queue, look_at_queue, look_at_workers, render_calls
-from amltk.display.words import number, short_name, times
+from amltk.display.formatting import number, short_name, times
+from amltk.display.panels import GUIDES, WIDTH, Queue, look_at_queue, look_at_workers, render_calls
 from amltk.events import Event
 from amltk.scheduling.task import Task
 
@@ -28,7 +28,7 @@ BESIDES_TASKS = 8
 _OWN_EVENTS = frozenset(value for value in vars(Task).values() if isinstance(value, Event))
 
 
-class RunPicture:
+class RunPanel:
     """Makes pictures of a scheduler's run; counts events from now on."""
 
     def __init__(self, scheduler: Scheduler) -> None:

@@ -14,8 +14,8 @@ from numbers import Number
 from pathlib import PurePath
 from typing import Any
 
-from amltk import calls
-from amltk.scheduling.call import CallFuture
+from amltk import describe
+from amltk.scheduling.call_future import CallFuture
 
 MAX_NAME = 60
 MAX_VALUE = 24
@@ -39,7 +39,7 @@ def clip(text: str, width: int) -> str:
 
 def name_of(function: object) -> str:
     """Return the name of a function, without its enclosing functions."""
-    return short_name(calls.name_of(function))
+    return short_name(describe.name_of(function))
 
 
 def short_name(name: str) -> str:

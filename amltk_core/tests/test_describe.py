@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from amltk import Scheduler
-from amltk.calls import describe_call, name_of
 from amltk.checks import check_callable, check_int
+from amltk.describe import describe_call, name_of
 
 
 class Callable:

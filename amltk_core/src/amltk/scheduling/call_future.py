@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amltk.calls import describe_call, name_of
+from amltk.describe import describe_call, name_of
 
 if TYPE_CHECKING:
     from amltk.backend import CallOptions, Execution
