@@ -87,7 +87,7 @@ ELSEWHERE = {
     "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
-    "psutil": {"amltk.testing"},
+    "psutil": {"amltk.remote", "amltk.testing"},
     "pytest": {"amltk.testing"},
     "rich": {"amltk.display"},
 }
@@ -109,6 +109,7 @@ PUBLIC = {
     "amltk.preparation",
     "amltk.program_service",
     "amltk.remote",
+    "amltk.remote.process_tree",
     "amltk.scheduling",
     "amltk.testing",
     "amltk.requeue",

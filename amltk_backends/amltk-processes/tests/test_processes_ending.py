@@ -19,7 +19,8 @@ from processes_of_pools import servers, workers
 
 from amltk.exceptions import WorkerDied
 from amltk.forks import fork
-from amltk_processes import ProcessPoolExecutor, _ending, _fork_server
+from amltk.remote import process_tree
+from amltk_processes import ProcessPoolExecutor, _fork_server
 
 
 def alive(pids: set[int]) -> set[int]:
@@ -111,10 +112,10 @@ def test_force_is_used_however_long_it_takes_to_look_at_all_processes(monkeypatc
         time.sleep(1.2)
         return look(*args)
 
-    look = _ending._family
-    monkeypatch.setattr(_ending, "_family", busy)
+    look = process_tree._family
+    monkeypatch.setattr(process_tree, "_family", busy)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        _ending.end_process_trees([process.pid], 0)
+        process_tree.end_process_trees([process.pid], 0)
         assert process.wait(10) == -signal.SIGKILL
 
 

@@ -20,7 +20,8 @@ from calls_for_processes import add, hang, log, wait_for
 
 from amltk.backend import CallOptions
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
-from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _ending, _fork_server
+from amltk.remote import process_tree
+from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ def test_what_was_not_ended_is_not_said_to_be(monkeypatch, tmp_path: Path) -> No
 
     with ProcessPoolExecutor(1) as executor:
         executor.submit(add, 1).result()
-        monkeypatch.setattr(_ending, "end_process_trees", in_vain)
+        monkeypatch.setattr(process_tree, "end_process_trees", in_vain)
         error = executor.submit_call(hang, (tmp_path,), {}, CallOptions(timeout=0.1)).exception()
         monkeypatch.undo()
         assert isinstance(error, CallTimeoutError)
@@ -114,7 +115,7 @@ def test_a_worker_ends_whatever_fails_while_it_is_ended(monkeypatch, tmp_path: P
     with ProcessPoolExecutor(1) as executor:
         running = executor.submit(hang, tmp_path)
         until((tmp_path / "began").exists)
-        monkeypatch.setattr(_ending, "end_process_trees", fail)
+        monkeypatch.setattr(process_tree, "end_process_trees", fail)
         assert running.cancel()
         worker = int((tmp_path / "pid").read_text())
         until(lambda: not lives(worker))

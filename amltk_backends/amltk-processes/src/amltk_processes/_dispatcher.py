@@ -471,7 +471,7 @@ class Dispatcher:
 
     def _on_server_lost(self) -> None:
         assert self._server is not None
-        from amltk_processes._ending import end_process_trees
+        from amltk.remote.process_tree import end_process_trees
 
         # Before the server is closed, for then the kernel ends workers, without what they started.
         end_process_trees(self._by_pid, _fork_server.GRACE)
@@ -599,9 +599,9 @@ def _new_selector() -> selectors.BaseSelector:
 
 def _load_what_ends_workers() -> None:
     """Load it while the first worker starts: there may be no descriptor to load it with when it is needed."""
-    if "amltk_processes._ending" not in sys.modules:
+    if "amltk.remote.process_tree" not in sys.modules:
         with contextlib.suppress(OSError, ImportError):
-            import amltk_processes._ending  # noqa: F401
+            import amltk.remote.process_tree  # noqa: F401
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

@@ -71,7 +71,7 @@ class Endings:
         assert link.pid is not None
         gone = False
         try:
-            from amltk_processes._ending import end_process_trees  # it is loaded: see `Dispatcher._start_workers`
+            from amltk.remote.process_tree import end_process_trees  # it is loaded: see `Dispatcher._start_workers`
 
             gone = end_process_trees([link.pid], grace)
         except BaseException:  # memory ran out, say; this takes nothing, and the fork server ends what is left

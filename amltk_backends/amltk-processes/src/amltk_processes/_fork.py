@@ -45,7 +45,7 @@ class Fork:
             with contextlib.suppress(Exception):
                 stream.flush()
         # The server needs it at its end. Were another pool's thread just importing it, its lock would stay held there.
-        import amltk_processes._ending  # noqa: F401
+        import amltk.remote.process_tree  # noqa: F401
 
         self.returncode: int | None = None
         self.pid = fork()

@@ -199,7 +199,7 @@ class ForkServer:
             os.kill(self.pid, signal.SIGKILL)
 
     def _end_tree(self) -> None:
-        from amltk_processes._ending import end_process_trees
+        from amltk.remote.process_tree import end_process_trees
 
         end_process_trees([self.pid], 0)
 

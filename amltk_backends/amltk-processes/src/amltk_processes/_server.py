@@ -179,7 +179,7 @@ class Server:
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
             self._await(left, requests=False)
         if self._workers or self._orphaned:
-            from amltk_processes._ending import end_process_trees
+            from amltk.remote.process_tree import end_process_trees
 
             end_process_trees(self._workers.keys() | self._orphaned.keys(), self._grace)
         for stream in self._streams:
