@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 Preparation = dict[str, "Any"]
 
-# Only modules that are built in are imported before `sys.path` is the program's.
+# Only modules that are built in are imported before `sys.path` is the program's. What the program opens may not block:
+# its sockets, for one, where gevent has replaced them.
 _BOOT = """\
 import marshal, posix, sys
 fds = [int(fd) for fd in sys.argv[1:]]
+posix.set_blocking(fds[0], True)
 def read(size):
     data = b""
     while len(data) < size:
