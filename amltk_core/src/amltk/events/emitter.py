@@ -28,7 +28,7 @@ _ONCE = (0,)
 Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
 
 observer: Observer | None = None
-"""Told of every event, of whatever emitter. Set by `amltk.plugins` when a plugin listens, so that
+"""Told of every event, of whatever emitter. Set by `amltk.plugins.hooks` when a plugin listens, so that
 nobody pays for it otherwise."""
 
 

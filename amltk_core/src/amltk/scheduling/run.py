@@ -17,6 +17,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from amltk.events import Event
+from amltk.plugins import plugin_manager
 from amltk.scheduling.blocking import bring_about
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
@@ -201,7 +202,7 @@ class Run(PendingCalls):
             self.deliveries.give_up()
         while self._last_events:
             self.scheduler.emit(self._last_events.pop(0))
-        self.scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+        plugin_manager().hooks.amltk_run_finished(self.scheduler, self.exit_state)
 
     async def _course(self) -> None:
         scheduler = self.scheduler
@@ -210,7 +211,7 @@ class Run(PendingCalls):
         ended_before = scheduler.event_counts[scheduler.FUTURE_DONE]
         self.accepting = True
         self._last_events = [scheduler.FINISHING, scheduler.FINISHED]
-        scheduler.notify("amltk_run_started")
+        plugin_manager().hooks.amltk_run_started(scheduler)
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
         if not self.waiting and not self._feeders:
@@ -230,7 +231,7 @@ class Run(PendingCalls):
         await self._close()
         scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
-        scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+        plugin_manager().hooks.amltk_run_finished(scheduler, self.exit_state)
 
     def _may_be_busy(self) -> bool:
         """Whether workers of a run that ends at once may be preparing for calls that are cancelled by now."""

@@ -139,7 +139,7 @@ class Scheduler(Emitter, Constructors):
         """Its `Refusal`, which has the reason; None if it gave none."""
         self.current_run: Run | None = None
         plugin_manager().load_observers()
-        self.notify("amltk_scheduler_created")
+        plugin_manager().hooks.amltk_scheduler_created(self)
 
     def task(self, function: Callable[P, R], *, plugins: TaskPlugin | Iterable[TaskPlugin] = ()) -> Task[P, R]:
         """Make a task of a function: calls of it are followed by events of its own.
@@ -154,7 +154,7 @@ class Scheduler(Emitter, Constructors):
         """
         task = Task(function, self, plugins=plugins)
         self._tasks.append(task)
-        plugin_manager().notify("amltk_task_created", task=task)
+        plugin_manager().hooks.amltk_task_created(task)
         return task
 
     def add_plugin(self, plugin: SchedulerPlugin) -> None:
@@ -334,10 +334,6 @@ class Scheduler(Emitter, Constructors):
         self._holds_deliveries = True
         if self.current_run is not None:
             self.current_run.expect_deliveries()
-
-    def notify(self, hook: str, **arguments: Any) -> None:
-        """Call the implementations of a hook, with this scheduler as its argument `scheduler`."""
-        plugin_manager().notify(hook, scheduler=self, **arguments)
 
     def _not_running(self) -> SchedulerNotRunningError:
         return SchedulerNotRunningError(
