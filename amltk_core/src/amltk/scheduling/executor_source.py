@@ -1,4 +1,8 @@
-"""Where a run gets its executor from, and what it may do with it."""
+"""Where a run gets its executor from, and how the run opens, kills and closes it.
+
+Scheduler.with_x(...) ── from_backend ──┐
+Scheduler(executor)  ── from_executor ──┴─> ExecutorSource ──> open_executor ──> kill_calls, close, or abandon
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,11 @@ from typing import Any
 from amltk.backend import AcceptsOptions, Backend, OptionName, overrides
 from amltk.checks import did_you_mean, signature_of
 from amltk.describe import describe_option, describe_value
+from amltk.scheduling.blocking import bring_about
+from amltk.scheduling.main_thread import check_main_thread
 
+CLOSE_SECONDS = 30.0
+"""How long the executor may take to be killed or closed before the run ends without it."""
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
 
@@ -46,6 +54,46 @@ class ExecutorSource:
     kill: Callable[[Executor], None] | None = field(default=None)
     needs_main_thread: bool = False
     tells_running: bool = True
+
+    def open_executor(self) -> Executor:
+        """Return the executor of a run.
+
+        Raises:
+            NotSupportedError: It needs the main thread, which has ended.
+            Exception: What opening it raises.
+        """
+        if not self.needs_main_thread:
+            return self.open()
+        check_main_thread(self.label)
+        try:
+            executor = self.open()
+        except RuntimeError as error:
+            check_main_thread(self.label, error)
+            raise
+        try:
+            check_main_thread(self.label)  # it may have ended meanwhile
+        except BaseException:
+            self.abandon(executor)
+            raise
+        return executor
+
+    async def kill_calls(self, executor: Executor) -> None:
+        """End the running calls, without blocking the loop; log what goes wrong. Needs `kill`."""
+        assert self.kill is not None
+        await bring_about(self.label, "killed", functools.partial(self.kill, executor), CLOSE_SECONDS)
+
+    async def close(self, executor: Executor, *, wait: bool) -> None:
+        """Shut the executor down if it is owned, without blocking the loop; log what goes wrong."""
+        if self.owned:
+            shutdown = functools.partial(executor.shutdown, wait, cancel_futures=True)
+            await bring_about(self.label, "closed", shutdown, CLOSE_SECONDS)
+
+    def abandon(self, executor: Executor) -> None:
+        """End the running calls, and shut the executor down if it is owned, without waiting for it."""
+        if self.kill is not None:
+            self.kill(executor)
+        if self.owned:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> ExecutorSource:

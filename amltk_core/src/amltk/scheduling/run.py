@@ -10,7 +10,6 @@ A run is one object and is used once; the scheduler makes a new one each time.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from time import sleep
@@ -18,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from amltk.events import Event
 from amltk.plugins import plugin_manager
-from amltk.scheduling.blocking import bring_about
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.failures import as_one, same_breakdown
-from amltk.scheduling.main_thread import check_main_thread
 from amltk.scheduling.pending import PendingCalls
 from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.view import View, keep_up_to_date
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("amltk")
 
-CLOSE_SECONDS = 30.0
-"""How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
 """What free workers get to take up calls submitted the moment before, when a run is stopped and none runs yet."""
 GRACE_SECONDS = 2.0
@@ -112,7 +107,7 @@ class Run(PendingCalls):
         """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
-        self._open()
+        self._executor = self._source.open_executor()
         view = self._view
         if view is not None:
             view.start()  # before the first event, so that it sees them all
@@ -133,23 +128,6 @@ class Run(PendingCalls):
             if view is not None and refreshing is not None:
                 refreshing.cancel()
                 view.stop()
-
-    def _open(self) -> None:
-        source = self._source
-        if not source.needs_main_thread:
-            self._executor = source.open()
-            return
-        check_main_thread(source.label)
-        try:
-            self._executor = source.open()
-        except RuntimeError as error:
-            check_main_thread(source.label, error)
-            raise
-        try:
-            check_main_thread(source.label)  # it may have ended meanwhile
-        except BaseException:
-            self._abandon()
-            raise
 
     def conclude(self) -> ExitState:
         """Return how the run ended, or raise what is to be raised.
@@ -181,10 +159,7 @@ class Run(PendingCalls):
         if executor is not None:
             self.accepting = False
             self._killing = True
-            if self._source.kill is not None:
-                self._source.kill(executor)
-            if self._source.owned:
-                executor.shutdown(wait=False, cancel_futures=True)
+            self._source.abandon(executor)
 
     def _settle(self) -> None:
         """Do what is left of the end without waiting, where its course was torn; does nothing otherwise."""
@@ -228,7 +203,9 @@ class Run(PendingCalls):
         self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
         scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
-        await self._close()
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await self._source.close(executor, wait=not self._leaving_work_behind)
         scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
         plugin_manager().hooks.amltk_run_finished(scheduler, self.exit_state)
@@ -254,12 +231,7 @@ class Run(PendingCalls):
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._source.kill is not None:
             self._killing = True
-            await bring_about(
-                self._source.label,
-                "killed",
-                functools.partial(self._source.kill, self._executor),
-                CLOSE_SECONDS,
-            )
+            await self._source.kill_calls(self._executor)
         await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
@@ -281,17 +253,6 @@ class Run(PendingCalls):
         while not self.inbox.is_empty:
             self.inbox.deliver()
             await asyncio.sleep(0)
-
-    async def _close(self) -> None:
-        executor, self._executor = self._executor, None
-        if self._source.owned and executor is not None:
-            wait = not self._leaving_work_behind
-            await bring_about(
-                self._source.label,
-                "closed",
-                functools.partial(executor.shutdown, wait, cancel_futures=True),
-                CLOSE_SECONDS,
-            )
 
     # What happens to it
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_callback, check_function, check_seconds, check_type
-from amltk.events import Emitter, Event, Subscribes, Supervisor
-from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
+from amltk.events import Emitter, Supervisor
+from amltk.exceptions import SchedulerNotRunningError
 from amltk.plugins import plugin_manager
 from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.executor_source import ExecutorSource, from_backend, from_executor
-from amltk.scheduling.interrupt import interrupts
-from amltk.scheduling.loop import run_in_new_loop
+from amltk.scheduling.launching import check_not_running, launch, launch_in_running_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.run import Run
+from amltk.scheduling.scheduler_events import SchedulerEvents
 from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.task import Task
 
@@ -38,7 +37,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Scheduler(Emitter, Constructors):
+class Scheduler(SchedulerEvents, Constructors):
     """Runs functions elsewhere, and tells by events what comes of them.
 
     `Scheduler.with_processes(2)` and the like make one for an installed backend: its executor is
@@ -58,45 +57,6 @@ class Scheduler(Emitter, Constructors):
         on_finishing: All calls have ended, the executor is about to be closed. Callbacks receive nothing.
         on_finished: The run is over; its last event. Callbacks receive nothing.
     """
-
-    STARTED: Event[[]] = Event("on_start", "A run has started and takes calls; callbacks receive nothing.")
-    FUTURE_SUBMITTED: Event[asyncio.Future[Any]] = Event(
-        "on_future_submitted", "A call was accepted; callbacks receive (future)."
-    )
-    FUTURE_DONE: Event[asyncio.Future[Any]] = Event(
-        "on_future_done", "A call returned or raised; callbacks receive (future)."
-    )
-    FUTURE_RESULT: Event[asyncio.Future[Any], Any] = Event(
-        "on_future_result", "A call returned; callbacks receive (future, result)."
-    )
-    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-    FUTURE_EXCEPTION: Event[asyncio.Future[Any], Any] = Event(
-        "on_future_exception", "A call raised; callbacks receive (future, exception)."
-    )
-    FUTURE_CANCELLED: Event[asyncio.Future[Any]] = Event(
-        "on_future_cancelled", "A call was cancelled; callbacks receive (future)."
-    )
-    EMPTY: Event[[]] = Event("on_empty", "No call is left; callbacks receive nothing and may submit more.")
-    TIMEOUT: Event[[]] = Event("on_timeout", "The time of the run is over; callbacks receive nothing.")
-    STOP: Event[str, BaseException | None] = Event(
-        "on_stop", "stop() was called; callbacks receive (message, exception)."
-    )
-    FINISHING: Event[[]] = Event(
-        "on_finishing", "All calls have ended, the executor is about to be closed; callbacks receive nothing."
-    )
-    FINISHED: Event[[]] = Event("on_finished", "The run is over; callbacks receive nothing.")
-
-    on_start = Subscribes(STARTED)
-    on_future_submitted = Subscribes(FUTURE_SUBMITTED)
-    on_future_done = Subscribes(FUTURE_DONE)
-    on_future_result = Subscribes(FUTURE_RESULT)
-    on_future_exception = Subscribes(FUTURE_EXCEPTION)
-    on_future_cancelled = Subscribes(FUTURE_CANCELLED)
-    on_empty = Subscribes(EMPTY)
-    on_timeout = Subscribes(TIMEOUT)
-    on_stop = Subscribes(STOP)
-    on_finishing = Subscribes(FINISHING)
-    on_finished = Subscribes(FINISHED)
 
     def __init__(self, executor: Executor) -> None:
         """Run calls in `executor`, which stays open when a run ends.
@@ -266,7 +226,7 @@ class Scheduler(Emitter, Constructors):
                 several, an `ExceptionGroup` of them.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
-        return self._run_in_thread(run) if _inside_of_a_loop() else self._run_here(run)
+        return launch(self, run)
 
     async def async_run(
         self,
@@ -283,13 +243,7 @@ class Scheduler(Emitter, Constructors):
         the events of the end are emitted before `CancelledError` is raised here.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
-        with interrupts(run, ctrl_c=False):
-            self._begin(run)
-            try:
-                await run.execute()
-            finally:
-                self.current_run = None
-        return run.conclude()
+        return await launch_in_running_loop(self, run)
 
     def running(self) -> bool:
         """Say whether a run is under way."""
@@ -344,7 +298,7 @@ class Scheduler(Emitter, Constructors):
     def _new_run(
         self, timeout: float | None, wait: bool, end_on_empty: bool, on_exception: OnException, display: bool
     ) -> Run:
-        self._check_not_running()
+        check_not_running(self)
         check_seconds("timeout", timeout, or_none=True)
         check_type("wait", wait, bool)
         check_type("end_on_empty", end_on_empty, bool)
@@ -360,47 +314,6 @@ class Scheduler(Emitter, Constructors):
             run.expect_deliveries()
         return run
 
-    def _check_not_running(self) -> None:
-        if self.current_run is not None:
-            msg = "The scheduler is running already. Wait for that run to end, or make a second scheduler."
-            raise SchedulerAlreadyRunningError(msg)
-
-    def _run_here(self, run: Run) -> ExitState:
-        with interrupts(run):
-            self._begin(run)
-            try:
-                run_in_new_loop(run.execute, run.interrupted)
-            finally:
-                self.current_run = None
-        return run.conclude()
-
-    def _begin(self, run: Run) -> None:
-        """Be running; what handlers of signals raise does not come between this and the run any more."""
-        self._check_not_running()
-        self.current_run = run
-
-    def _run_in_thread(self, run: Run) -> ExitState:
-        outcome: list[ExitState | BaseException] = []
-
-        def work() -> None:
-            try:
-                outcome.append(self._run_here(run))
-            except BaseException as error:
-                outcome.append(error)
-
-        context = contextvars.copy_context()  # callbacks see what the caller has set
-        thread = threading.Thread(target=context.run, args=(work,), name="amltk: run() inside of a running event loop")
-        thread.start()
-        with interrupts(run):
-            while thread.is_alive():
-                try:
-                    thread.join()
-                except KeyboardInterrupt as error:  # a third one
-                    run.interrupt(error)
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
-
     def _supervisor(self) -> Supervisor | None:
         return None if self.current_run is None else self.current_run.callbacks
 
@@ -413,11 +326,3 @@ class Scheduler(Emitter, Constructors):
         from amltk.display import to_html  # rich is for those who look
 
         return to_html(self)
-
-
-def _inside_of_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
