@@ -137,7 +137,7 @@ def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> b
             steps.fail(error)
             return False
         finally:
-            steps.begin(CLEAN_UP)  # unless another examination follows
+            steps.begin(CLEAN_UP)  # unless another check follows
     return True
 
 

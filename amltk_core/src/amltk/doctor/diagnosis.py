@@ -1,4 +1,4 @@
-"""Examines a backend: reads its metadata here, and runs its code in a separate process.
+"""Examines a backend and returns a diagnosis: reads its metadata here, and runs its code in a separate process.
 
 So a backend that hangs or crashes is reported like any other fault.
 """
