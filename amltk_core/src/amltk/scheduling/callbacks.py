@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amltk.events import Event, Handler
 from amltk.events import handler as _handler
@@ -16,11 +16,30 @@ from amltk.scheduling.policy import Action
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.run import Run
+    from amltk.scheduling.inbox import Inbox
 
 logger = logging.getLogger("amltk")
 
 _CALL_LATER: Event[...] = Event("call_later", "A function given to call_later is due.")
+
+
+class SupervisedRun(Protocol):
+    """The part of a `Run` that its callbacks affect."""
+
+    inbox: Inbox
+    accepting: bool
+
+    def apply_policy(self, error: BaseException) -> Action:
+        """Act on an exception as `on_exception=` says, and return the action."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the run, which raises the error."""
+
+    def interrupted(self, error: BaseException) -> None:
+        """End the run at once."""
+
+    def check_idle(self) -> None:
+        """End the run if nothing is left to do."""
 
 
 class Timer:
@@ -53,7 +72,7 @@ class Callbacks:
         coroutines: The `async def` callbacks that have been started and have not ended.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: SupervisedRun) -> None:
         """Look after those of `run`."""
         self.run = run
         self.timers: set[Timer] = set()

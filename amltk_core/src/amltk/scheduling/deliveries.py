@@ -24,7 +24,7 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call_future import CallFuture
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
 
 logger = logging.getLogger("amltk")
 
@@ -45,12 +45,13 @@ class _Held:
 class Deliveries:
     """The ended calls of a run that are held back."""
 
-    def __init__(self, run: PendingCalls) -> None:
+    def __init__(self, run: RunCalls) -> None:
         """Hold back those of `run`."""
         self._run = run
         self._held: dict[Future[Any], _Held] = {}
         self._order: deque[_Held] = deque()  # in which they ended; a dictionary's first is dear to find
         self._due: CallFuture[Any] | None = None
+        self._given_up = False
 
     def take(self, source: Future[Any]) -> CallFuture[Any] | None:
         """Return the call that has ended just now; of one that is held, tell if its turn has come."""
@@ -98,8 +99,8 @@ class Deliveries:
             await asyncio.wait(works, timeout=seconds)
 
     def give_up(self) -> None:
-        """Tell of all that are held: as cancelled, where plugins are not done. Nothing is held back afterwards."""
-        self._run.deliveries = None
+        """Tell of all held calls: as cancelled, where plugins are not done."""
+        self._given_up = True
         while self._order:
             held = self._order.popleft()
             if not held.is_ready:
@@ -182,7 +183,7 @@ class Deliveries:
             if isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling():  # type: ignore[union-attr] # we are in it
                 raise
             self._failed(plugin, error)
-        if self._run.deliveries is self:  # else it was told, for the run has ended
+        if not self._given_up:  # else it was told, for the run has ended
             self._ask(held, rest, outcome)
 
     def _failed(self, plugin: CallPlugin, error: BaseException) -> None:

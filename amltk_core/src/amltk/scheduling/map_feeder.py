@@ -10,7 +10,7 @@ from amltk.describe import describe_call
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
     from amltk.scheduling.task import Task
 
 logger = logging.getLogger("amltk")
@@ -34,7 +34,7 @@ class MapFeeder:
         self._in_a_row = 0
 
     @calls_user_code
-    def submit(self, run: PendingCalls) -> bool:
+    def submit(self, run: RunCalls) -> bool:
         """Submit as many calls as there is room for, up to one that is refused.
 
         A refused call is kept and offered again next time, while anything is under way. Otherwise a warning

@@ -149,6 +149,12 @@ class PendingCalls:
         if self.deliveries is None:
             self.deliveries = Deliveries(self)
 
+    def give_up_deliveries(self) -> None:
+        """Deliver the calls that are held back, and hold back none from now on."""
+        deliveries, self.deliveries = self.deliveries, None
+        if deliveries is not None:
+            deliveries.give_up()
+
     def feed(self, feeder: MapFeeder) -> None:
         """Submit calls of `task.map`: as many as there may be now, the others as calls end.
 

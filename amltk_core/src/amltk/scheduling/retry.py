@@ -18,11 +18,11 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call_future import CallFuture
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
 
 
 @calls_user_code
-def runs_again(run: PendingCalls, future: CallFuture[Any], error: BaseException) -> bool:
+def runs_again(run: RunCalls, future: CallFuture[Any], error: BaseException) -> bool:
     """Have a call that failed run again, if a plugin says so; in the thread of the loop."""
     task, plugins = future.task, run.scheduler.plugins
     if (task is None and not plugins) or not run.accepting or isinstance(future.source, AnsweredSource):
@@ -40,7 +40,7 @@ def runs_again(run: PendingCalls, future: CallFuture[Any], error: BaseException)
     return False
 
 
-def _put_off(run: PendingCalls, future: CallFuture[Any], seconds: float) -> None:
+def _put_off(run: RunCalls, future: CallFuture[Any], seconds: float) -> None:
     run.waiting.pop(future.source, None)
     stand_in: ExecutionFuture[Any] = ExecutionFuture()  # can be cancelled, by whoever may cancel the call
     stand_in.execution = future.execution

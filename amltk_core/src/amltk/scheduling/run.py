@@ -173,8 +173,7 @@ class Run(PendingCalls):
             task.cancel()
         for source in list(self.waiting):
             self._deliver(source, abandoned=not source.done())
-        if self.deliveries is not None:
-            self.deliveries.give_up()
+        self.give_up_deliveries()
         while self._last_events:
             self.scheduler.emit(self._last_events.pop(0))
         plugin_manager().hooks.amltk_run_finished(self.scheduler, self.exit_state)
@@ -246,7 +245,7 @@ class Run(PendingCalls):
         if self.deliveries is not None:
             await self.deliveries.finish(GRACE_SECONDS)
             await self._empty_inbox()
-            self.deliveries.give_up()
+            self.give_up_deliveries()
         await self.callbacks.cancel(GRACE_SECONDS)
 
     async def _empty_inbox(self) -> None:
