@@ -251,6 +251,18 @@ def test_floors_name_only_what_exists():
     assert set().union(*FLOORS) == {room_of(module) for module in MODULES}
 
 
+def test_floors_are_those_of_the_documentation():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d?) ?\| (`[^|]*`) \|", page.partition("| floor |")[2].partition("\n\n")[0], re.MULTILINE)
+    documented, floor = {}, ""
+    for number, names in rows:
+        floor = number or floor
+        documented |= dict.fromkeys(re.findall(r"`([\w.]+)`", names), int(floor))
+    unnamed = {"amltk", "amltk.__main__"}
+    floors = {room.removeprefix("amltk."): number for number, rooms in enumerate(FLOORS, 1) for room in rooms - unnamed}
+    assert documented == floors
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_the_core_imports_downwards(module):
     room = room_of(module)
