@@ -1,4 +1,4 @@
-"""Scheduling: the `Scheduler`, its tasks, and how runs end.
+"""Scheduling: the `Scheduler`, its tasks, its runs.
 
 As in `amltk` itself, names are imported when they are first asked for.
 """

@@ -30,7 +30,7 @@ _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread
 _TELL = frozenset(
     {"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))}
 )
-"""Packages whose executors' futures say `running()` when a worker has begun the call."""
+"""Packages whose futures return True from `running()` once a worker has begun the call."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class ExecutorSource:
     """Opens an executor for a run.
 
     Attributes:
-        label: What it is, for people: `with_processes(max_workers=2)`.
-        open: Gives the executor.
-        owned: Whether the run closes it; an executor that the user passed in stays the user's.
-        accepts_options: Which options of a call it honours, by `submit_call`.
-        kill: Ends what runs in it; None where that can't be done.
-        needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
-        tells_running: Whether its futures are known to say `running()` once a worker has begun their call.
+        label: Its description in messages: `with_processes(max_workers=2)`.
+        open: Returns the executor.
+        owned: Whether the run closes it; an executor that the user passed in stays open.
+        accepts_options: The options of a call that it honours, by `submit_call`.
+        kill: Ends its running calls; None if it can't.
+        needs_main_thread: Whether it refuses calls after the main thread of the program has ended.
+        tells_running: Whether `running()` of its futures returns True once a worker has begun the call.
     """
 
     label: str
@@ -97,11 +97,11 @@ class ExecutorSource:
 
 
 def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> ExecutorSource:
-    """Return the source of a backend's executors, with these options, which are checked here.
+    """Return the source of a backend's executors; check the options.
 
     Raises:
-        TypeError: An option that the backend doesn't have, or one of a wrong type.
-        ValueError: A value that the backend can't use.
+        TypeError: The backend has no such option, or a value is of a wrong type.
+        ValueError: The backend can't use a value.
     """
     signature = signature_of(cls)
     constructor = f"with_{cls.name}"
@@ -143,10 +143,10 @@ def _open(backend: Backend) -> Executor:
 
 
 def from_executor(executor: Executor) -> ExecutorSource:
-    """Return the source of an executor that the user has made, and will close.
+    """Return the source of an executor that the user has made and closes.
 
     Raises:
-        TypeError: It is none, but a class, say.
+        TypeError: It is no executor.
     """
     if not isinstance(executor, Executor):
         hint = ""
@@ -160,11 +160,11 @@ def from_executor(executor: Executor) -> ExecutorSource:
         )
         raise TypeError(msg)
     kill: Callable[[Executor], None] | None = None
-    if callable(getattr(executor, "kill_calls", None)):  # which leaves it to its owner as it was
+    if callable(getattr(executor, "kill_calls", None)):  # it leaves the executor usable
         kill = _kill_calls
     elif isinstance(executor, ProcessPoolExecutor):
         kill = _end_processes
-    elif callable(getattr(executor, "kill_workers", None)):  # a stranger's that has it, as the standard pool of 3.14
+    elif callable(getattr(executor, "kill_workers", None)):  # such as the standard library's pool from Python 3.14 on
         kill = _kill_workers
     return ExecutorSource(
         label=type(executor).__name__,
@@ -181,20 +181,20 @@ def from_executor(executor: Executor) -> ExecutorSource:
 
 
 def _kill_calls(executor: Executor) -> None:
-    executor.kill_calls()  # type: ignore[attr-defined] # looked for above
+    executor.kill_calls()  # type: ignore[attr-defined] # checked above
 
 
 def _kill_workers(executor: Executor) -> None:
-    executor.kill_workers()  # type: ignore[attr-defined] # looked for above
+    executor.kill_workers()  # type: ignore[attr-defined] # checked above
 
 
 def _end_processes(executor: Executor) -> None:
-    """End the workers of the standard library's pool, and wait until the pool has noticed it.
+    """End the workers of the standard library's pool, and wait until the pool has noticed.
 
-    Not by `kill_workers` of Python 3.14: that is SIGKILL at once, and returns before the workers are gone.
+    `kill_workers` of Python 3.14 sends SIGKILL at once, and returns before the workers have ended.
     """
     pool: Any = executor
-    manager = pool._executor_manager_thread  # its thread; forgotten when the pool is shut down
+    manager = pool._executor_manager_thread  # a thread; None after the pool is shut down
     while processes := [process for process in list((pool._processes or {}).values()) if process.is_alive()]:
         for process in processes:
             process.terminate()
@@ -205,4 +205,4 @@ def _end_processes(executor: Executor) -> None:
                 process.kill()
                 process.join()
     if manager is not None:
-        manager.join(GRACE_SECONDS)  # it fails the calls that ran
+        manager.join(GRACE_SECONDS)  # it fails the running calls

@@ -1,4 +1,4 @@
-"""The scheduler: what the user holds."""
+"""`Scheduler`: submits calls to an executor and emits events for their outcomes."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ R = TypeVar("R")
 
 
 class Scheduler(SchedulerEvents, Constructors):
-    """Runs functions elsewhere, and tells by events what comes of them.
+    """Runs functions in an executor, and emits events for their outcomes.
 
-    `Scheduler.with_processes(2)` and the like make one for an installed backend: its executor is
-    made when a run starts and closed when it ends. `Scheduler(executor=...)` takes an executor
-    that stays yours.
+    `Scheduler.with_processes(2)`, or `with_<name>` of any installed backend, makes a scheduler whose
+    executor is opened at the start of each run and closed at its end. `Scheduler(executor=...)` takes
+    an executor that you close.
 
     Attributes:
         on_start: A run has started and takes calls. Callbacks receive nothing.
@@ -52,7 +52,7 @@ class Scheduler(SchedulerEvents, Constructors):
         on_future_exception: A call raised, or its worker died. Callbacks receive `(future, exception)`.
         on_future_cancelled: A call was cancelled. Callbacks receive `(future)`.
         on_empty: No call is left. Callbacks receive nothing, and may submit more.
-        on_timeout: The time of the run is over. Callbacks receive nothing.
+        on_timeout: The timeout of the run is over. Callbacks receive nothing.
         on_stop: `stop()` was called. Callbacks receive `(message, exception)`.
         on_finishing: All calls have ended, the executor is about to be closed. Callbacks receive nothing.
         on_finished: The run is over; its last event. Callbacks receive nothing.
@@ -72,15 +72,15 @@ class Scheduler(SchedulerEvents, Constructors):
 
         Args:
             name: The backend's name; `amltk backends` lists those that are installed.
-            *args: For the backend: see the help of its `with_<name>`.
-            **options: Likewise.
+            *args: Options of the backend: see the help of its `with_<name>`.
+            **options: Options by name.
 
         Raises:
             UnknownBackendError: There is no backend of that name.
             BackendNotInstalledError: It is known, but its distribution is not installed.
             BrokenBackendError: It is installed, but fails to load.
-            TypeError: An option that the backend doesn't have, or one of a wrong type.
-            ValueError: A value that the backend can't use.
+            TypeError: The backend has no such option, or a value is of a wrong type.
+            ValueError: The backend can't use a value.
         """
         scheduler = cls.__new__(cls)
         scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))
@@ -94,7 +94,7 @@ class Scheduler(SchedulerEvents, Constructors):
         self.plugins: tuple[SchedulerPlugin, ...] = ()
         """The scheduler's plugins, in the order in which they are asked."""
         self.refused_by: CallPlugin | None = None
-        """The plugin that refused a call of `submit` last."""
+        """The plugin that refused the last refused call of `submit`."""
         self.refusal: Refusal | None = None
         """Its `Refusal`, which has the reason; None if it gave none."""
         self.current_run: Run | None = None
@@ -102,15 +102,15 @@ class Scheduler(SchedulerEvents, Constructors):
         plugin_manager().hooks.amltk_scheduler_created(self)
 
     def task(self, function: Callable[P, R], *, plugins: TaskPlugin | Iterable[TaskPlugin] = ()) -> Task[P, R]:
-        """Make a task of a function: calls of it are followed by events of its own.
+        """Make a task of a function: its calls have events of their own.
 
         Args:
-            function: What each call runs.
+            function: The function of each call.
             plugins: Plugins of the task, in the order in which they are asked.
 
         Raises:
             TypeError: `function` cannot be called, or a plugin is not a `TaskPlugin`.
-            PluginAttachedError: A plugin belongs to another task.
+            PluginAttachedError: A plugin is attached to another task.
         """
         task = Task(function, self, plugins=plugins)
         self._tasks.append(task)
@@ -118,19 +118,19 @@ class Scheduler(SchedulerEvents, Constructors):
         return task
 
     def add_plugin(self, plugin: SchedulerPlugin) -> None:
-        """Add a plugin that is asked for every call, those of `submit` included, before the plugins of a task.
+        """Add a plugin for every call, `submit` included; it is asked before the plugins of a task.
 
         Raises:
             TypeError: It is not a `SchedulerPlugin`.
-            PluginAttachedError: It belongs to a scheduler already.
+            PluginAttachedError: It is attached to a scheduler already.
             SchedulerAlreadyRunningError: The scheduler is running.
             DuplicateEventError: The scheduler has an event of one of the plugin's names.
         """
         attach_to_scheduler(self, plugin)
 
-    # The type is silent about None: only a plugin of the user's refuses calls, and a future is what can be awaited.
+    # Typed without None, which only a refusing plugin causes: most users await the future.
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Submit a single call, while the scheduler runs.
+        """Submit one call, while the scheduler runs.
 
         Returns:
             The future of the call; None if a plugin of the scheduler refused it: see `refused_by` and `refusal`.
@@ -147,16 +147,16 @@ class Scheduler(SchedulerEvents, Constructors):
         return run.submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
-        """Call a function in the thread of the run after a while; may be used from whatever thread.
+        """Call a function in the thread of the run after a delay; from any thread.
 
-        A run does not end for lack of work while a function waits for its time. One that ends for
-        another reason does not call it.
+        A run does not end for lack of work while a function waits. If the run ends for another reason,
+        the function is not called.
 
         Args:
             delay: Seconds from now.
-            function: What is called; if it is an `async def` function, the run awaits it.
-            *args: Its arguments.
-            **kwargs: Likewise.
+            function: The function to call; if it is an `async def` function, the run awaits it.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
 
         Returns:
             A timer with a method `cancel()`.
@@ -174,15 +174,15 @@ class Scheduler(SchedulerEvents, Constructors):
         return run.call_later(delay, function, args, kwargs)
 
     def stop(self, *_: object, stop_msg: str = "stop() was called", exception: BaseException | None = None) -> None:
-        """End the run; may be called from whatever thread, or be registered as a callback itself.
+        """End the run; from any thread, or as a callback itself.
 
-        What becomes of calls that still run is for `wait=` of `run()` to say. Does nothing when
-        the scheduler is not running.
+        `wait=` of `run()` decides whether running calls may finish. Does nothing when the scheduler is
+        not running.
 
         Args:
             *_: Ignored, so that `scheduler.stop` can be the callback of any event.
             stop_msg: Passed to the callbacks of `on_stop`.
-            exception: Likewise; and it is in the `ExitState`.
+            exception: Passed to the callbacks of `on_stop`, and part of the `ExitState`.
         """
         run = self.current_run
         if run is not None:
@@ -197,33 +197,33 @@ class Scheduler(SchedulerEvents, Constructors):
         on_exception: OnException = "raise",
         display: bool = False,
     ) -> ExitState:
-        """Run until nothing is left to do, or until something ends it.
+        """Run until nothing is left to do, or until something ends the run.
 
-        In a program with a running event loop, a notebook say, the run has a loop of its own in
-        another thread, and this thread waits; `async_run` takes the loop that runs.
+        If an event loop runs in this thread, as in a notebook, the run has a loop of its own in another
+        thread, and this thread waits; `async_run` uses the running loop.
 
         Args:
             timeout: Seconds after which the run ends.
-            wait: When the run is ended by `stop()`, by an exception or by the timeout: True waits
-                for the calls that run, and cancels those that no worker has taken up. False
-                cancels all and kills what runs, where the backend can.
+            wait: If `stop()`, an exception or the timeout ends the run: True waits for running calls,
+                and cancels those that no worker has begun. False cancels all, and kills the running
+                ones, if the backend can.
             end_on_empty: Whether the run ends when no call, timer or callback is left.
-            on_exception: What to do about an exception that a submitted function or a callback
-                raises: "raise" ends the run and raises it here; "end" ends the run; "ignore" (or
-                "continue") goes on. Or a mapping from exception types to these, in which the
-                first match counts; an exception without a match is raised.
+            on_exception: The reaction to an exception of a submitted function or a callback: "raise"
+                ends the run and raises it here; "end" ends the run; "ignore" (or "continue") continues.
+                Or a mapping from exception types to these, in which the first match counts; an exception
+                without a match is raised.
             display: Show the scheduler live in the terminal.
 
         Returns:
-            Why the run ended.
+            How the run ended.
 
         Raises:
-            SchedulerAlreadyRunningError: It is running.
+            SchedulerAlreadyRunningError: A run is under way.
             TypeError: An argument is of a wrong type.
             ValueError: An argument has a value that is not allowed.
-            KeyboardInterrupt: After Ctrl-C, which acts as `stop()` with `wait=False`.
-            Exception: What a function or a callback raised, by `on_exception`; if there were
-                several, an `ExceptionGroup` of them.
+            KeyboardInterrupt: After Ctrl-C, which acts like `stop()` with `wait=False`.
+            Exception: The exception of a function or a callback, by `on_exception`; an `ExceptionGroup` of
+                several.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
         return launch(self, run)
@@ -237,16 +237,16 @@ class Scheduler(SchedulerEvents, Constructors):
         on_exception: OnException = "raise",
         display: bool = False,
     ) -> ExitState:
-        """Run in the event loop that is running; otherwise as `run`.
+        """Do the same as `run`, in the running event loop.
 
-        If the task that awaits this is cancelled, the run ends as by `stop()` with `wait=False`:
-        the events of the end are emitted before `CancelledError` is raised here.
+        If the awaiting task is cancelled, the run ends as by `stop()` with `wait=False`: its last events
+        are emitted before `CancelledError` is raised here.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
         return await launch_in_running_loop(self, run)
 
     def running(self) -> bool:
-        """Say whether a run is under way."""
+        """Return whether a run is under way."""
         return self.current_run is not None
 
     @property
@@ -261,7 +261,7 @@ class Scheduler(SchedulerEvents, Constructors):
 
     @property
     def executor_label(self) -> str:
-        """Where calls run, for people: `with_processes(max_workers=2)`, or the class of your executor."""
+        """A description of the executor: `with_processes(max_workers=2)`, or the class of your executor."""
         return self._source.label
 
     @property
@@ -273,7 +273,7 @@ class Scheduler(SchedulerEvents, Constructors):
         """Return the run under way, for a call that is about to be submitted.
 
         Raises:
-            SchedulerNotRunningError: There is none, or it is about to end.
+            SchedulerNotRunningError: No run is under way, or it is about to end.
             WrongThreadError: Called from outside the thread of the run.
         """
         run = self.current_run
@@ -284,7 +284,7 @@ class Scheduler(SchedulerEvents, Constructors):
         return run
 
     def expect_deliveries(self) -> None:
-        """Have ended calls go by way of `before_delivery`, from now on and in each run."""
+        """Call `before_delivery` for ended calls, from now on and in each run."""
         self._holds_deliveries = True
         if self.current_run is not None:
             self.current_run.expect_deliveries()
@@ -306,7 +306,7 @@ class Scheduler(SchedulerEvents, Constructors):
         policy = Policy(on_exception)
         view = None
         if display:
-            from amltk.display import LiveView  # rich is for those who look
+            from amltk.display import LiveView  # rich is imported only to show something
 
             view = LiveView(self)
         run = Run(self, self._source, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
@@ -318,11 +318,11 @@ class Scheduler(SchedulerEvents, Constructors):
         return None if self.current_run is None else self.current_run.callbacks
 
     def __rich__(self) -> Any:
-        from amltk.display import render_scheduler  # rich is for those who look
+        from amltk.display import render_scheduler  # rich is imported only to show something
 
         return render_scheduler(self)
 
     def _repr_html_(self) -> str:
-        from amltk.display import to_html  # rich is for those who look
+        from amltk.display import to_html  # rich is imported only to show something
 
         return to_html(self)
