@@ -7,9 +7,10 @@ Scheduler(executor)  ── from_executor ──┴─> ExecutorSource ──> o
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +163,7 @@ def from_executor(executor: Executor) -> ExecutorSource:
     kill: Callable[[Executor], None] | None = None
     if callable(getattr(executor, "kill_calls", None)):  # it leaves the executor usable
         kill = _kill_calls
-    elif isinstance(executor, ProcessPoolExecutor):
+    elif _is_process_pool(executor):
         kill = _end_processes
     elif callable(getattr(executor, "kill_workers", None)):  # such as the standard library's pool from Python 3.14 on
         kill = _kill_workers
@@ -178,6 +179,11 @@ def from_executor(executor: Executor) -> ExecutorSource:
         ),
         needs_main_thread=any(base.__module__ in _NEEDS_MAIN_THREAD for base in type(executor).__mro__),
     )
+
+
+def _is_process_pool(executor: Executor) -> bool:
+    module = sys.modules.get("concurrent.futures.process")  # loaded if there is a pool; takes 8 ms to import otherwise
+    return module is not None and isinstance(executor, module.ProcessPoolExecutor)
 
 
 def _kill_calls(executor: Executor) -> None:
