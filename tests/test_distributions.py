@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from amltk.known import KNOWN_BACKENDS
+from amltk.plugins.catalog import KNOWN_BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 UMBRELLA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install, is_ours
+from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install, is_ours
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted([*ROOT.glob("amltk_backends/*/pyproject.toml"), *ROOT.glob("amltk_plugins/*/pyproject.toml")])

@@ -19,8 +19,8 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from amltk.installed import BACKENDS
 from amltk.plugins import plugin_manager
+from amltk.plugins.entry_points import BACKENDS
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "amltk_core" / "src" / "amltk" / "scheduling" / "constructors.pyi"

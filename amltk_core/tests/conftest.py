@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from amltk.known import KNOWN_BACKENDS
+from amltk.plugins.catalog import KNOWN_BACKENDS
 from amltk.testing import FakeSite, ManualExecutor
 
 # The same examples each time, and no judgement of how long one takes: machines are busy.

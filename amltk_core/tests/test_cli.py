@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from amltk import cli, plugins
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk import cli
+from amltk.plugins import listing
+from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 
 FIELDS = ["name", "status", "distribution", "version", "summary", "reason"]
 
@@ -232,8 +233,8 @@ def test_main_can_be_called_from_a_program(capsys):
 def test_a_terminal_cuts_no_word(monkeypatch, capsys, width):
     rich = pytest.importorskip("rich.console")
     reason = "Some words that say why it can not be used: a-very-long-word"
-    row = plugins.Listing("a-name", "broken", "somebodys-distribution", "1.2", reason=reason)
-    monkeypatch.setattr(plugins.Plugins, "list_plugins", lambda _: [row])
+    row = listing.Listing("a-name", "broken", "somebodys-distribution", "1.2", reason=reason)
+    monkeypatch.setattr(listing, "list_plugins", lambda: [row])
     terminal = partial(rich.Console, force_terminal=True, color_system=None)
     monkeypatch.setattr("amltk.display.table.Console", terminal)
     monkeypatch.setenv("COLUMNS", str(width))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -81,3 +84,18 @@ def test_workers_of_a_standard_pool_get_sigterm_then_sigkill_and_are_gone(
         assert (tmp_path / "heeds.ended").read_text() == "in good order"
     assert ended == ["heeds_sigterm", "ignores_sigterm"]
     assert not caplog.records
+
+
+def test_the_standard_pool_is_not_imported_for_another_executor():
+    code = """
+        import sys
+        from amltk import Scheduler
+        scheduler = Scheduler.with_processes(1)
+        scheduler.on_start(lambda: scheduler.submit(abs, -1))
+        scheduler.run()
+        print("concurrent.futures.process" in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -9,7 +9,7 @@ import pytest
 from amltk import Scheduler
 from amltk.cli import main
 from amltk.exceptions import BrokenBackendError
-from amltk.plugins import plugin_manager
+from amltk.plugins.listing import list_backends
 
 GOOD = """
     from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +64,7 @@ def add(site, text, *, distribution="their-good", metadata=True):
 
 
 def rows(name=None):
-    return {row.name: row for row in plugin_manager().list_backends() if name in (None, row.name)}
+    return {row.name: row for row in list_backends() if name in (None, row.name)}
 
 
 MALFORMED = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,10 @@ from amltk.exceptions import (
     UnknownBackendError,
 )
 from amltk.hookspecs import hookimpl
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins import plugin_manager
+from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
+from amltk.plugins.hooks import Hooks
+from amltk.plugins.listing import list_backends, list_plugins
 from amltk.testing import ManualExecutor
 
 # A backend `good` in a module, as its authors would write it.
@@ -201,7 +204,7 @@ def test_a_broken_backend_says_why_whoever_asks(site, case):
         assert str(caught.value).startswith("The backend 'good' of their-good 1.0 is broken: ")
         assert said in str(caught.value)
     assert caught.value.__cause__ is not None
-    (row,) = [row for row in plugin_manager().list_backends() if row.name == "good"]
+    (row,) = [row for row in list_backends() if row.name == "good"]
     assert (row.status, row.distribution, row.version, row.backend) == ("broken", "their-good", "1.0", None)
     assert said in row.reason
     assert "\n" not in row.reason
@@ -211,7 +214,7 @@ def test_a_broken_backend_says_why_whoever_asks(site, case):
 def test_a_broken_backend_leaves_nothing_behind_and_the_others_unharmed(site, case):
     broken(site, case)
     site.add("their-fine", GOOD.replace('"good"', '"fine"'), backends="fine = @:Good")
-    rows = {row.name: row for row in plugin_manager().list_backends()}
+    rows = {row.name: row for row in list_backends()}
     assert rows["good"].status == "broken"
     assert rows["fine"].status == rows["threads"].status == "ready"
     assert "better" not in rows
@@ -241,7 +244,7 @@ def test_the_contract_of_an_object_with_hooks_is_that_of_its_module(site):
         hooks = Hooks()
     """
     site.add("their-eye", code, observers="eye = @:hooks")
-    (row,) = [row for row in plugin_manager().list_plugins() if row.name == "eye"]
+    (row,) = [row for row in list_plugins() if row.name == "eye"]
     assert "it was made for version 2 of" in row.reason
 
 
@@ -264,7 +267,7 @@ def test_two_distributions_of_one_name_are_both_named_and_neither_is_used(site):
     with pytest.raises(BrokenBackendError, match=r"good-one 1\.0 and good-two 1\.0 both bring it; keep one: pip uni"):
         Scheduler.with_good()
     assert "good_one" not in sys.modules
-    (row,) = [row for row in plugin_manager().list_backends() if row.name == "good"]
+    (row,) = [row for row in list_backends() if row.name == "good"]
     assert (row.status, row.distribution) == ("broken", "good-one, good-two")
 
 
@@ -272,12 +275,12 @@ def test_a_distribution_without_metadata_is_no_reason_to_fail(site):
     site.add("their-good", "1 / 0", backends="good = @:Good", metadata=False)
     printed = site.run("""
         from amltk import Scheduler
-        from amltk.plugins import plugin_manager
+        from amltk.plugins.listing import list_backends
         try:
             Scheduler.with_good()
         except Exception as error:
             print(type(error).__name__, error)
-        print([row for row in plugin_manager().list_backends() if row.name == "good"])
+        print([row for row in list_backends() if row.name == "good"])
     """)
     assert "BrokenBackendError The backend 'good' of an unknown distribution is broken: ZeroDivisionError" in printed
 
@@ -355,7 +358,7 @@ def test_an_unknown_backend_is_told_from_one_that_is_not_installed(site, faraway
         Scheduler.with_backend("faraway")
     command = "pip install ./amltk_backends/amltk-faraway (in a clone of amltk)"
     assert str(missing.value) == f"The backend 'faraway' is not installed. Install it: {command}"
-    assert [row.status for row in plugin_manager().list_backends() if row.name == "faraway"] == ["not installed"]
+    assert [row.status for row in list_backends() if row.name == "faraway"] == ["not installed"]
     assert isinstance(missing.value, ImportError)
 
     assert len({UnknownBackendError, BackendNotInstalledError, BrokenBackendError}) == 3
@@ -463,7 +466,7 @@ def test_a_disabled_backend_is_as_good_as_absent_and_says_so(stranger, monkeypat
     with pytest.raises(BackendError, match="'sequential' is disabled"):
         Scheduler.with_backend("sequential")
     assert not {"with_good", "with_sequential"} & set(dir(Scheduler))
-    rows = {row.name: row for row in plugin_manager().list_backends()}
+    rows = {row.name: row for row in list_backends()}
     assert rows["good"].status == rows["sequential"].status == "disabled"
     assert "AMLTK_DISABLE_PLUGINS" in rows["good"].reason
     assert rows["threads"].status == "ready"
@@ -484,7 +487,7 @@ def test_a_disabled_observer_is_not_loaded(site, monkeypatch, caplog):
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "watch")
     Scheduler.with_threads()
     assert not caplog.records
-    (row,) = [row for row in plugin_manager().list_plugins() if row.name == "watch"]
+    (row,) = [row for row in list_plugins() if row.name == "watch"]
     assert row.status == "disabled"
 
 
@@ -504,9 +507,9 @@ def test_a_strangers_task_plugin_is_found_by_its_name(site):
     assert cls.name == "tidy"
     scheduler = Scheduler.with_threads()
     assert scheduler.task(len, plugins=cls()).plugins[0].task is scheduler.tasks[0]
-    (row,) = [row for row in plugin_manager().list_plugins() if row.name == "tidy"]
+    (row,) = [row for row in list_plugins() if row.name == "tidy"]
     assert (row.status, row.distribution, row.version, row.summary) == ("ready", "their-tidy", "1.0", "Tidies up.")
-    assert "tidy" not in [row.name for row in plugin_manager().list_backends()]
+    assert "tidy" not in [row.name for row in list_backends()]
 
 
 def test_what_is_no_task_plugin_is_refused(site):
@@ -521,7 +524,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
         plugin_manager().task_plugin("call-limitr")
-    monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
+    monkeypatch.setattr("amltk.plugins.entry_points.entry_points", EntryPoints)
     plugin_manager.cache_clear()
     with pytest.raises(PluginNotInstalledError, match=r"pip install \./amltk_plugins/amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
@@ -805,7 +808,7 @@ def test_a_broken_observer_is_reported_once_and_the_others_are_used(site, caplog
         ),
     ]
     assert sys.modules["their_watch"].seen[-1] is task
-    rows = {row.name: row for row in plugin_manager().list_plugins()}
+    rows = {row.name: row for row in list_plugins()}
     assert [rows[name].status for name in ("broken", "mistaken", "watch")] == ["broken", "broken", "ready"]
     assert rows["watch"].summary == "observes"
 
@@ -862,7 +865,7 @@ def test_a_program_may_register_a_class(site):
     plugin_manager().register(Own)  # twice is once
     assert Scheduler.with_own(2).executor_label == "with_own(max_workers=2)"
     assert "with_own" in dir(Scheduler)
-    (row,) = [row for row in plugin_manager().list_backends() if row.name == "own"]
+    (row,) = [row for row in list_backends() if row.name == "own"]
     assert (row.status, row.distribution, row.summary) == ("ready", "(registered by the program)", "Our own.")
     assert row.backend is plugin_manager().backend("own") is Own
 
@@ -872,7 +875,7 @@ def test_a_program_may_register_an_installed_class_before_it_is_asked_for(strang
 
     plugin_manager().register(their_good.Good)
     assert Scheduler.with_good()
-    (row,) = [row for row in plugin_manager().list_backends() if row.name == "good"]
+    (row,) = [row for row in list_backends() if row.name == "good"]
     assert (row.status, row.distribution) == ("ready", "their-good")
 
 
@@ -891,12 +894,12 @@ def test_a_program_may_register_an_installed_class_before_it_is_asked_for(strang
     ],
 )
 def test_a_program_is_told_what_is_wrong_with_its_plugin(site, plugin, said):
-    before = plugin_manager().list_backends()
+    before = list_backends()
     for _ in range(2):
         with pytest.raises(BrokenPluginError, match=r"^The plugin ours is broken: ") as caught:
             plugin_manager().register(plugin, "ours")
         assert said in str(caught.value)
-    assert plugin_manager().list_backends() == before
+    assert list_backends() == before
 
 
 def test_a_name_is_registered_once(site):
@@ -910,7 +913,7 @@ def test_a_name_is_registered_once(site):
 
 
 def test_backends_are_listed_whatever_becomes_of_them(stranger):
-    rows = {row.name: row for row in plugin_manager().list_backends()}
+    rows = {row.name: row for row in list_backends()}
     assert set(KNOWN_BACKENDS) | {"good"} == set(rows)
     for name, distribution in KNOWN_BACKENDS.items():
         row = rows[name]
@@ -933,7 +936,7 @@ def test_backends_are_listed_whatever_becomes_of_them(stranger):
 
 
 def test_task_plugins_are_listed_whatever_becomes_of_them(site):
-    rows = {row.name: row for row in plugin_manager().list_plugins()}
+    rows = {row.name: row for row in list_plugins()}
     assert set(rows) >= set(KNOWN_TASK_PLUGINS)
     for name, distribution in KNOWN_TASK_PLUGINS.items():
         assert rows[name].distribution == distribution
@@ -942,9 +945,9 @@ def test_task_plugins_are_listed_whatever_becomes_of_them(site):
 
 
 def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
-    monkeypatch.setattr("amltk.installed.entry_points", EntryPoints)
-    assert {row.status for row in plugin_manager().list_backends()} == {"not installed"}
-    assert {row.status for row in plugin_manager().list_plugins()} == {"not installed"}
+    monkeypatch.setattr("amltk.plugins.entry_points.entry_points", EntryPoints)
+    assert {row.status for row in list_backends()} == {"not installed"}
+    assert {row.status for row in list_plugins()} == {"not installed"}
     with pytest.raises(UnknownBackendError, match=r"Installed: none\."):
         Scheduler.with_backend("xyz")
 
@@ -1074,7 +1077,12 @@ def test_each_hook_has_a_test():
 def test_each_hook_is_documented_and_called_by_somebody():
     core = Path(amltk.__file__).parent
     source = "".join(path.read_text(encoding="utf-8") for path in core.rglob("*.py") if path.name != "hookspecs.py")
+
+    def signature(function):
+        return list(map(str, inspect.signature(function).parameters.values()))
+
     for hook in hooks():
         assert getattr(hookspecs, hook).__doc__
         assert hook in hookspecs.__doc__
-        assert f'"{hook}"' in source
+        assert signature(getattr(Hooks, hook)) == ["self", *signature(getattr(hookspecs, hook))]
+        assert re.search(rf"(hooks|= self)\.{hook}\b", source)

@@ -285,7 +285,7 @@ def test_an_executor_that_ends_later_than_its_limit(
     what: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What its thread would raise for a closed loop, pytest makes an error of the test."""
-    monkeypatch.setattr("amltk.scheduling.run.CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("amltk.scheduling.executor_source.CLOSE_SECONDS", 0.01)
     may_end = threading.Event()
 
     def take_long(*_: object, **__: object) -> None:

@@ -147,7 +147,7 @@ def test_a_result_that_would_have_to_be_awaited_is_an_error_of_its_call(function
     (error,) = errors
     assert isinstance(error, TypeError)
     kind = "an async generator" if "generator" in str(error) else "a coroutine"
-    assert f" returned {kind}, of which nothing has run" in str(error)
+    assert f" returned {kind}, which has not run" in str(error)
     assert "asyncio.run" in str(error)
     assert task.event_counts["on_result"] == 0
 
@@ -159,7 +159,7 @@ def test_in_another_process_it_is_the_same_error(function):
     future = ExecutionFuture()
     call = RemoteCall(future, function, (1,), {}, dump_call(function, (1,), {}, cloudpickle.dumps))
     call.settle(run_call(call.data, cloudpickle.dumps))
-    with pytest.raises(TypeError, match=r"returned a.* of which nothing has run"):
+    with pytest.raises(TypeError, match=r"returned a.* which has not run"):
         future.result()
 
 

@@ -63,8 +63,8 @@ def test_the_command_line_works(windows, command):
 
 def test_a_backend_that_cannot_run_there_is_listed_with_the_reason(windows):
     printed = windows.run("""
-        from amltk.plugins import plugin_manager
-        (row,) = [row for row in plugin_manager().list_backends() if row.name == "processes"]
+        from amltk.plugins.listing import list_backends
+        (row,) = [row for row in list_backends() if row.name == "processes"]
         print(row.status, row.reason)
     """)
     assert printed.startswith("unavailable amltk-processes runs on Linux, and this is")

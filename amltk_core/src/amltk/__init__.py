@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     elif name in _OFFERED:
-        from amltk.known import offered
+        from amltk.plugins.catalog import offered
 
         value = offered(name)
     elif name == "__version__":
@@ -88,6 +88,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from amltk.known import installed_of
+    from amltk.plugins.catalog import installed_of
 
     return sorted({*globals(), *__all__, *installed_of(_OFFERED), "__version__"})

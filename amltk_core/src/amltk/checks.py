@@ -1,4 +1,4 @@
-"""Checks of arguments, for us and for authors of plugins: each error names argument, value and what is allowed."""
+"""Checks of arguments, for the core and plugins: each error names the argument, its value and the allowed values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral, Real  # those of numpy are such numbers, too
+from numbers import Integral, Real  # numpy's numbers are registered, too
 from types import AsyncGeneratorType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
@@ -19,10 +19,10 @@ _CACHE = type(functools.lru_cache(len))
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuse a `value` that cannot be called.
+    """Check that `value` can be called.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: It cannot be called.
     """
     if not callable(value):
         msg = f"{name} must be callable, got {describe_option(name, value)} of type {type(value).__name__}."
@@ -30,10 +30,10 @@ def check_callable(name: str, value: object) -> None:
 
 
 def check_function(name: str, value: object) -> None:
-    """Refuse a `value` that a worker can't call: one that can't be called, or one that would have to be awaited.
+    """Check that a worker can call `value`, which must not be an `async def` function.
 
     Raises:
-        TypeError: It is one of these.
+        TypeError: It cannot be called, or the result would have to be awaited.
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
@@ -48,7 +48,7 @@ _NO_LOOP = (
 
 
 def is_unawaited(result: object) -> bool:
-    """Say whether what a function has returned is a body of which nothing has run yet."""
+    """Return whether the result of a function is a coroutine or an async generator, which nothing awaits."""
     kind = type(result)
     return kind is CoroutineType or kind is AsyncGeneratorType
 
@@ -60,15 +60,15 @@ def unawaited_result(name: str, result: Any) -> TypeError:
     """
     if isinstance(result, CoroutineType):
         result.close()
-        return TypeError(f"{name} returned a coroutine, of which nothing has run: {_NO_LOOP}")
-    return TypeError(f"{name} returned an async generator, of which nothing has run: {_NO_LOOP}")
+        return TypeError(f"{name} returned a coroutine, which has not run: {_NO_LOOP}")
+    return TypeError(f"{name} returned an async generator, which has not run: {_NO_LOOP}")
 
 
 def check_callback(name: str, value: object) -> None:
-    """Refuse a `value` that can't be a callback: one that can't be called, or whose body would not run when it is.
+    """Check that `value` can be a callback, which must not be a generator function.
 
     Raises:
-        TypeError: It is one of these.
+        TypeError: It cannot be called, or calling it would not run its body.
     """
     check_callable(name, value)
     if _code_flags(value) & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
@@ -78,9 +78,9 @@ def check_callback(name: str, value: object) -> None:
 
 
 def signature_of(function: Callable[..., object]) -> inspect.Signature:
-    """Return the signature of a function whose annotations may name what only type checkers import.
+    """Return the signature of a function, whose annotations may name what only type checkers import.
 
-    In Python 3.14, annotations are evaluated by whoever looks at them.
+    From Python 3.14 on, reading annotations evaluates them.
     """
     if sys.version_info >= (3, 14):
         from annotationlib import Format
@@ -90,7 +90,7 @@ def signature_of(function: Callable[..., object]) -> inspect.Signature:
 
 
 def _code_flags(function: Any) -> int:
-    """Return what kind of function it is; cheaper than the functions of `inspect`, since it is asked for each call."""
+    """Return the code flags of a function; cheaper than `inspect`, since each call is checked."""
     if type(function) is not FunctionType:
         function = _innermost(function)
     code = getattr(function, "__code__", None)
@@ -100,9 +100,9 @@ def _code_flags(function: Any) -> int:
 def _innermost(function: Any) -> Any:
     """Return the function whose body runs in a call.
 
-    A decorator's own function is that: it may well run the coroutine of the one that it wraps.
+    For a decorated function that is the wrapper: it may run the coroutine of the function that it wraps.
     """
-    while not hasattr(function, "__code__"):  # which functions of Cython have, too
+    while not hasattr(function, "__code__"):  # functions of Cython have it, too
         if isinstance(function, functools.partial):
             function = function.func
         elif isinstance(function, MethodType):
@@ -118,10 +118,10 @@ def _innermost(function: Any) -> Any:
 
 
 def check_int(name: str, value: object, *, at_least: int, or_none: bool = False) -> None:
-    """Refuse a `value` that is no integer of `at_least` so much (or None, with `or_none`).
+    """Check that `value` is an integer of at least `at_least` (or None, with `or_none`).
 
     Raises:
-        TypeError: It is no integer; True and False are none either.
+        TypeError: It is no integer; True and False are refused, too.
         ValueError: It is too small, or does not fit into 64 bits: libraries and the system take no larger ones.
     """
     if value is None and or_none:
@@ -139,17 +139,17 @@ def check_int(name: str, value: object, *, at_least: int, or_none: bool = False)
 
 
 MOST_INT = 2**63 - 1
-"""The largest integer that an option may have: that of 64 bits."""
+"""The largest integer that an option may have: 64 bits."""
 
 MOST_SECONDS = 1e9
-"""The most that a number of seconds may be, some 30 years: clocks and the system's calls refuse much more."""
+"""The largest number of seconds, about 30 years: clocks and system calls refuse much more."""
 
 LEAST_HEARTBEAT = 0.5
-"""The least seconds of silence after which a worker counts as lost: a busy machine keeps one waiting longer."""
+"""The smallest heartbeat timeout, in seconds: with less, live workers of a busy machine would count as lost."""
 
 
 def check_heartbeat(name: str, value: object) -> None:
-    """Refuse a `value` that is no time after which a silent worker counts as lost, nor None.
+    """Check that `value` is a heartbeat timeout in seconds, or None.
 
     Raises:
         TypeError: It is no number.
@@ -163,10 +163,10 @@ def check_heartbeat(name: str, value: object) -> None:
 
 
 def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool = True) -> None:
-    """Refuse a `value` that is no finite number of seconds (or None, with `or_none`).
+    """Check that `value` is a finite number of seconds (or None, with `or_none`).
 
     Raises:
-        TypeError: It is no number; True and False are none either.
+        TypeError: It is no number; True and False are refused, too.
         ValueError: It is negative, infinite, not a number, or zero where `zero` is not allowed.
     """
     if value is None and or_none:
@@ -185,17 +185,17 @@ def check_seconds(name: str, value: object, *, or_none: bool = False, zero: bool
 
 
 MOST_CHARACTERS = 100_000
-"""The most characters that a text may have: Linux takes no argument of a command beyond 128 KiB."""
+"""The most characters of a text: Linux limits an argument of a command to 128 KiB."""
 
-# Control characters, separators of lines and paragraphs, and halves of characters, which can't be encoded.
+# Control characters, separators of lines and paragraphs, and surrogates, which can't be encoded.
 _NOT_IN_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_text(name: str, value: object, *, or_none: bool = False, empty: bool = True) -> None:
-    """Refuse a `value` that is no text of one line (or None, with `or_none`).
+    """Check that `value` is a string of one line (or None, with `or_none`).
 
     Raises:
-        TypeError: It is no text.
+        TypeError: It is no string.
         ValueError: It has line breaks or other control characters, is very long, or is blank where `empty` is False.
     """
     if value is None and or_none:
@@ -214,10 +214,10 @@ def check_text(name: str, value: object, *, or_none: bool = False, empty: bool =
 
 
 def check_mapping(name: str, value: object, *, or_none: bool = True) -> None:
-    """Refuse a `value` that is no mapping from texts (or None, with `or_none`).
+    """Check that `value` is a mapping from strings (or None, with `or_none`).
 
     Raises:
-        TypeError: It is none, or one of its keys is no text.
+        TypeError: It is no mapping, or one of its keys is no string.
         ValueError: One of its keys has control characters, or is empty.
     """
     if value is None and or_none:
@@ -229,10 +229,10 @@ def check_mapping(name: str, value: object, *, or_none: bool = True) -> None:
 
 
 def check_type(name: str, value: object, kind: type) -> None:
-    """Refuse a `value` that is not of a type.
+    """Check that `value` is of a type.
 
     Raises:
-        TypeError: It is of another one.
+        TypeError: It is of another type.
     """
     if not isinstance(value, kind):
         allowed = "True or False" if kind is bool else f"of type {kind.__name__}"
@@ -241,11 +241,11 @@ def check_type(name: str, value: object, kind: type) -> None:
 
 
 def check_not_patched(name: str, *modules: str) -> None:
-    """Refuse to start what waits for ever, or fails, where gevent has replaced modules by its own.
+    """Check that gevent has not replaced modules without which something hangs or fails.
 
     Args:
-        name: What is to be started, as in `"with_loky"`.
-        modules: Those that must be Python's own, as in `"threading"`.
+        name: The name of what is about to start, as in `"with_loky"`.
+        modules: The modules that it needs unpatched, as in `"threading"`.
 
     Raises:
         NotSupportedError: gevent has replaced one of them.
@@ -261,13 +261,13 @@ def check_not_patched(name: str, *modules: str) -> None:
 
 
 def check_current_directory(name: str) -> None:
-    """Refuse to start what needs the program's current directory, where that has been deleted.
+    """Check that the program's current directory exists.
 
     Args:
-        name: What is to be started, as in `"with_ray"`.
+        name: The name of what is about to start, as in `"with_ray"`.
 
     Raises:
-        FileNotFoundError: It has been deleted.
+        FileNotFoundError: The directory has been deleted.
     """
     try:
         os.getcwd()  # noqa: PTH109 - pathlib takes long to import

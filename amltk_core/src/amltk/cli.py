@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amltk.plugins import Listing
+    from amltk.plugins.listing import Listing
 
 _COMMANDS = {
     "backends": "where calls can run: what Scheduler.with_<name>() and with_backend(name) find",
@@ -173,21 +173,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from amltk.plugins import plugin_manager
+    from amltk.plugins import listing
 
     with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints when it is imported is none of our output
-        plugins = plugin_manager()
-        listings = plugins.list_backends() if arguments.command == "backends" else plugins.list_plugins()
+        rows = listing.list_backends() if arguments.command == "backends" else listing.list_plugins()
     if arguments.json:
-        _print_json([_as_object(listing, with_capabilities=arguments.command == "backends") for listing in listings])
+        _print_json([_as_object(row, with_capabilities=arguments.command == "backends") for row in rows])
         return 0
     from amltk.display import print_table
 
-    rows = [
-        (row.name, row.status, f"{row.distribution} {row.version}".strip(), row.reason or row.summary)
-        for row in listings
+    cells = [
+        (row.name, row.status, f"{row.distribution} {row.version}".strip(), row.reason or row.summary) for row in rows
     ]
-    print_table(("NAME", "STATUS", "DISTRIBUTION", "ABOUT"), rows, styles=_STYLES)
+    print_table(("NAME", "STATUS", "DISTRIBUTION", "ABOUT"), cells, styles=_STYLES)
     return 0
 
 

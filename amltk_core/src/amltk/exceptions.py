@@ -1,4 +1,4 @@
-"""Every error that amltk raises of its own accord.
+"""The exceptions that amltk defines.
 
     AmltkError
     ├── SchedulerNotRunningError      (RuntimeError)    a call submitted while no run accepts calls
@@ -11,15 +11,15 @@
     │   ├── PluginNotInstalledError   (ImportError)     known, but its distribution is missing
     │   └── BrokenPluginError                           installed, but it fails to load
     ├── BackendError
-    │   ├── UnknownBackendError       (AttributeError)  nobody offers a backend of that name
+    │   ├── UnknownBackendError       (AttributeError)  no backend has that name
     │   ├── BackendNotInstalledError  (ImportError)     known, but its distribution is missing
     │   ├── BrokenBackendError                          installed, but it fails to load
-    │   ├── NotSupportedError         (ValueError)      it cannot do what is asked of it
-    │   └── BatchSystemError          (RuntimeError)    a batch system takes no job, or its jobs do not live
-    ├── WorkerDied                                      the process that ran a call is gone
-    │   └── WorkerLost                                  it did not answer any more, and was ended
-    ├── CallTimeoutError              (TimeoutError)    a call took longer than it may, and was ended
-    └── RemoteError                                     stands in for an error that cannot be carried
+    │   ├── NotSupportedError         (ValueError)      it does not support the request
+    │   └── BatchSystemError          (RuntimeError)    a batch system refuses a job, or its jobs end early
+    ├── WorkerDied                                      the process that ran a call has ended
+    │   └── WorkerLost                                  it stopped answering and was killed
+    ├── CallTimeoutError              (TimeoutError)    a call exceeded its timeout and was ended
+    └── RemoteError                                     replaces an exception that cannot be sent
 
 Bad arguments raise the ordinary `TypeError` and `ValueError`.
 """
@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 
 class AmltkError(Exception):
-    """The base of every error that amltk defines."""
+    """The base class of all exceptions of amltk."""
 
 
 class SchedulerNotRunningError(AmltkError, RuntimeError):
@@ -43,11 +43,11 @@ class SchedulerAlreadyRunningError(AmltkError, RuntimeError):
 
 
 class WrongThreadError(AmltkError, RuntimeError):
-    """A call was submitted from a thread other than the one in which the run takes place."""
+    """A call was submitted from a thread other than the thread of the run."""
 
 
 class UnknownEventError(AmltkError, KeyError):
-    """The emitter has no such event; the message lists those it has."""
+    """The emitter has no such event; the message lists its events."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message.
         return str(self.args[0])
@@ -58,11 +58,11 @@ class DuplicateEventError(AmltkError, ValueError):
 
 
 class PluginAttachedError(AmltkError, ValueError):
-    """The plugin object belongs to another task already."""
+    """The plugin object is attached to another task or scheduler already."""
 
 
 class PluginError(AmltkError):
-    """A plugin that is asked for cannot be used."""
+    """A requested plugin cannot be used."""
 
 
 class PluginNotInstalledError(PluginError, ImportError):
@@ -74,11 +74,11 @@ class BrokenPluginError(PluginError):
 
 
 class BackendError(AmltkError):
-    """A backend that is asked for cannot be used."""
+    """A requested backend cannot be used."""
 
 
 class UnknownBackendError(BackendError, AttributeError):
-    """No installed distribution offers a backend of this name, and none is known to."""
+    """No installed or known distribution brings a backend of this name."""
 
 
 class BackendNotInstalledError(BackendError, ImportError):
@@ -90,33 +90,32 @@ class BrokenBackendError(BackendError):
 
 
 class NotSupportedError(BackendError, ValueError):
-    """The backend, or the executor, cannot do what is asked of it."""
+    """The backend or the executor does not support the request."""
 
 
 class BatchSystemError(BackendError, RuntimeError):
-    """A batch system does not take a job, or the jobs that it takes do not live.
+    """A batch system refuses a job, or its jobs end before their workers have started.
 
     Attributes:
-        command: What was asked of it, as a command line; "" if it is not about one command.
-        output: What it said.
+        command: The command line; "" if the error is not about one command.
+        output: The output of the command.
     """
 
     def __init__(self, message: str, *, command: str = "", output: str = "") -> None:
-        """Describe it: `message` holds command and output as well."""
+        """Make the error; `message` includes command and output."""
         super().__init__(message)
         self.command = command
         self.output = output
 
 
-class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, named as the field names it
+class WorkerDied(AmltkError):  # noqa: N818 - the usual term
     """The process that ran a call ended before the call did.
 
     Attributes:
         pid: The id of the process that died.
-        exit_code: Its exit code; negative is the number of the signal that killed it; None where
-            neither is known.
-        out_of_memory: Whether it was killed because memory ran out. False is said where that can't be known.
-        stderr: The last lines that it wrote to stderr, where the backend keeps them.
+        exit_code: Its exit code, or minus the number of the signal that killed it; None if unknown.
+        out_of_memory: Whether it was killed because memory ran out; False if unknown.
+        stderr: The last lines that it wrote to stderr, if the backend keeps them.
     """
 
     def __init__(
@@ -128,7 +127,7 @@ class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, nam
         out_of_memory: bool = False,
         stderr: str = "",
     ) -> None:
-        """Describe a death: `message` says what ran and what happened."""
+        """Make the error; `message` names the call and what happened."""
         super().__init__(message)
         self.pid = pid
         self.exit_code = exit_code
@@ -147,33 +146,33 @@ class WorkerDied(AmltkError):  # noqa: N818 - an event that befell the call, nam
 
 
 class WorkerLost(WorkerDied):
-    """The process that ran a call did not answer within the time set for that, and was ended."""
+    """The process that ran a call did not answer within its time limit, and was killed."""
 
 
 class CallTimeoutError(AmltkError, TimeoutError):
-    """A call took longer than its task allows, and was ended by its backend.
+    """A call exceeded its timeout, and its backend ended it.
 
     Attributes:
-        timeout: How long it was allowed to take, in seconds.
-        pid: The id of the process that ran it, where it was one.
+        timeout: The limit, in seconds.
+        pid: The id of the process that ran the call, if it was a process.
     """
 
     def __init__(self, message: str, *, timeout: float, pid: int | None = None) -> None:
-        """Describe it: `message` says what ran."""
+        """Make the error; `message` names the call."""
         super().__init__(message)
         self.timeout = timeout
         self.pid = pid
 
 
 class RemoteError(AmltkError):
-    """Stands in for an exception that could not be carried from where it was raised.
+    """Replaces an exception that could not be sent from the process that raised it.
 
     Attributes:
         type_name: The qualified name of the original exception's class.
     """
 
     def __init__(self, message: str, type_name: str) -> None:
-        """Carry the original's text in `message`, its class's name in `type_name`."""
+        """Take the original's text as `message`, and the name of its class as `type_name`."""
         super().__init__(message, type_name)
         self.type_name = type_name
 
@@ -182,17 +181,17 @@ class RemoteError(AmltkError):
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a note to `error`, also if its class lets no attribute be set, as an exception that is a frozen dataclass."""
+    """Add a note to `error`, even if its class forbids setting attributes, as a frozen dataclass does."""
     attributes = attributes_of(error)
     notes = attributes.get("__notes__")
     attributes["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
 
 
-# The users' classes may hide or guard these, with a property or a `__setattr__` of their own; Python's own are below.
+# Users' classes may hide these attributes, by a property or a `__setattr__`; the functions below bypass that.
 
 
 def attributes_of(error: BaseException) -> dict[str, Any]:
-    """Return the dictionary of the attributes of `error`, whatever its class does."""
+    """Return the `__dict__` of `error`, whatever its class defines."""
     attributes: dict[str, Any] = BaseException.__dict__["__dict__"].__get__(error)
     return attributes
 
@@ -200,22 +199,22 @@ def attributes_of(error: BaseException) -> dict[str, Any]:
 def part_of(
     error: BaseException, name: Literal["__traceback__", "__cause__", "__context__", "__suppress_context__"]
 ) -> Any:
-    """Return what Python keeps with an exception, whatever its class does."""
+    """Return a traceback, cause or context of `error`, whatever its class defines."""
     return BaseException.__dict__[name].__get__(error)
 
 
 def notes_of(error: BaseException) -> tuple[str, ...]:
-    """Return the notes of `error`, whatever its class does."""
+    """Return the notes of `error`, whatever its class defines."""
     notes = attributes_of(error).get("__notes__")
     return tuple(note for note in notes if isinstance(note, str)) if isinstance(notes, (list, tuple)) else ()
 
 
-NO_TEXT = "<its text cannot be had: "
-"""How the text of an exception begins that has none: its own `__str__` raises."""
+NO_TEXT = "<its text is not available: "
+"""The beginning of the text of an exception whose `__str__` raises."""
 
 
 def text_of(error: BaseException) -> str:
-    """Return what `error` says, whatever its class does."""
+    """Return the text of `error`, whatever its class defines."""
     try:
         return str(error)
     except Exception as failure:  # an exception whose own __str__ raises

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from amltk.known import how_to_install
+from amltk.plugins.catalog import how_to_install
 
 NAME = "amltk_dag.py"
 

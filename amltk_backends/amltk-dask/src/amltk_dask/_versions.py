@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amltk.exceptions import NotSupportedError
-from amltk.known import how_to_install
+from amltk.plugins.catalog import how_to_install
 from amltk_dask._worker import Greeting, versions
 
 

@@ -26,8 +26,9 @@ from amltk.backend import Backend, HealthCheck, overrides
 from amltk.checks import signature_of
 from amltk.doctor.process import CLEAN_UP
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.installed import COMMANDS, KINDS
 from amltk.plugins import plugin_manager
+from amltk.plugins.entry_points import COMMANDS, KINDS
+from amltk.plugins.listing import list_misplaced
 from amltk.scheduling.executor_source import from_backend
 
 LISTING = "health checks"
@@ -136,7 +137,7 @@ def _perform_all(checks: Iterable[HealthCheck], steps: Steps, *, run: bool) -> b
             steps.fail(error)
             return False
         finally:
-            steps.begin(CLEAN_UP)  # unless another examination follows
+            steps.begin(CLEAN_UP)  # unless another check follows
     return True
 
 
@@ -228,7 +229,7 @@ def main(name: str, what: str, options: str) -> None:
         steps = Steps(channel)
         try:
             if what == "misplaced":
-                for row in plugin_manager().list_misplaced(*KINDS.keys() - {COMMANDS}):
+                for row in list_misplaced(*KINDS.keys() - {COMMANDS}):
                     steps.say(misplaced=row.name, detail=row.reason)
             else:
                 examine(name, steps, pickle.loads(bytes.fromhex(options)), run_it=what == "run")

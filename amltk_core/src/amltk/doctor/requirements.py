@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import TYPE_CHECKING
 
-from amltk.known import how_to_install, is_ours
+from amltk.plugins.catalog import how_to_install, is_ours
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -1,4 +1,4 @@
-"""Events, those who emit them, and the callbacks that are called.
+"""Events, emitters of events, and callbacks.
 
     Emitter ── has ──> Event            a name, and what its callbacks receive
        │                 │
@@ -7,8 +7,8 @@
     emit(event, ...) ──> Handler ──> callback(...)
                          when, every, limit, repeat
 
-Callbacks are called in the order of their registration. One that raises keeps nobody else from
-being called; the emitter's `Supervisor` deals with its error, and without one it leaves `emit()`.
+Callbacks are called in the order of their registration. If one raises, the others are still
+called; the emitter's `Supervisor` handles the error, or else `emit()` raises it.
 """
 
 from amltk.events.emitter import Emitter, Subscriber, Subscribes

@@ -1,4 +1,4 @@
-"""Those who emit events, and how callbacks are registered and removed."""
+"""`Emitter`, whose events call callbacks, and `Subscriber`, which registers and removes them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _ONCE = (0,)
 Observer = Callable[["Emitter", "Event[...]", tuple[Any, ...], Mapping[str, Any]], None]
 
 observer: Observer | None = None
-"""Told of every event, of whatever emitter. Set by `amltk.plugins` when a plugin listens, so that
-nobody pays for it otherwise."""
+"""Called for every event of every emitter. `amltk.plugins.hooks` sets it when a plugin listens; otherwise it costs
+nothing."""
 
 
 def _nothing() -> None:
-    """Stand in for a callback that is given later, to the decorator."""
+    """Default of `callback`: the decorator gets the callback later."""
 
 
 class Subscriber(Generic[P]):
@@ -61,7 +61,7 @@ class Subscriber(Generic[P]):
     # events that pass something else; no type says "the very function that was given, if it can be called so".
 
     def __init__(self, emitter: Emitter, event: Event[P]) -> None:
-        """Belong to `event` of `emitter`."""
+        """Register callbacks for `event` of `emitter`."""
         self.emitter = emitter
         self.event = event
 
@@ -79,13 +79,13 @@ class Subscriber(Generic[P]):
         return self.emitter.on(self.event, *callback, **options)
 
     def remove(self, callback: Callable[..., object]) -> None:
-        """Unregister a callback, however often it is registered for this event.
+        """Unregister a callback, even if it is registered several times for this event.
 
-        It is not called again, not even in an emission that is under way. An `async def` callback that has
-        started goes on.
+        It is not called again, not even in the current emission. An `async def` callback that has started
+        continues.
 
         Raises:
-            ValueError: It is not registered for this event; what is registered is listed.
+            ValueError: It is not registered for this event; the message lists the registered callbacks.
             TypeError: It cannot be called.
         """
         check_callable("callback", callback)
@@ -96,9 +96,9 @@ class Subscriber(Generic[P]):
         self.emitter._drop(self.event, removed)
 
     def clear(self) -> None:
-        """Unregister all callbacks of this event but those of plugins; does nothing if there are none.
+        """Unregister all callbacks of this event, except those of plugins.
 
-        For the first line of a notebook's cell: run again, a cell makes new functions, which `remove` does not know.
+        Use it in the first line of a notebook's cell: each run of a cell makes new functions, unknown to `remove`.
         """
         self.emitter._drop(self.event, [each for each in self.emitter.handlers[self.event] if not each.of_plugin])
 
@@ -121,12 +121,12 @@ class Subscriber(Generic[P]):
 
 
 class Subscribes(Generic[P]):
-    """Gives each object of an `Emitter` class the `Subscriber` of an event, as `on_hot = Subscribes(HOT)`."""
+    """Descriptor that returns the `Subscriber` of an event, as in `on_hot = Subscribes(HOT)`."""
 
     __slots__ = ("event",)
 
     def __init__(self, event: Event[P]) -> None:
-        """Be for `event`, an attribute of the same class."""
+        """Return subscribers of `event`, an attribute of the same class."""
         self.event = event
 
     def __repr__(self) -> str:
@@ -143,9 +143,9 @@ class Subscribes(Generic[P]):
 
 
 class Emitter:
-    """Something that events happen to. Subclass it to make an event-driven object of your own.
+    """Base class of objects that emit events.
 
-    Class attributes that are events are the emitter's events; `add_event` adds to one object.
+    The events among its class attributes are its events; `add_event` adds events to one object.
 
     Example:
         ```python
@@ -167,7 +167,7 @@ class Emitter:
     """
 
     def __init__(self, name: str | None = None) -> None:
-        """Name the emitter, for those who read its errors; the class's name is the default."""
+        """Make an emitter; its name, by default that of its class, appears in errors."""
         self.name = name or type(self).__name__
         self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
         self._counts: dict[Event[...], int] = {}
@@ -180,21 +180,21 @@ class Emitter:
 
     @property
     def events(self) -> tuple[Event[...], ...]:
-        """The events that it can emit."""
+        """The events of this emitter."""
         return tuple(self._handlers)
 
     @property
     def event_counts(self) -> Counter[str]:
-        """How often each event was emitted so far: events, or their names, to numbers."""
+        """The number of emissions so far, by event or by its name."""
         return Counter({event: count for event, count in self._counts.items() if count})
 
     @property
     def handlers(self) -> Mapping[Event[...], tuple[Handler, ...]]:
-        """The registered callbacks of each event, in the order in which they are called."""
+        """The registered callbacks of each event, in the order of their calls."""
         return MappingProxyType(self._handlers)
 
     def add_event(self, *events: Event[...]) -> None:
-        """Add events to this one object: all of them, or none.
+        """Add events to this object: all of them, or none.
 
         Raises:
             DuplicateEventError: It has an event of that name already.
@@ -219,7 +219,7 @@ class Emitter:
     def subscriber(self, event: str) -> Subscriber[...]: ...
 
     def subscriber(self, event: str) -> Subscriber[...]:
-        """Return the `Subscriber` of `event`, which may be given by its name.
+        """Return the `Subscriber` of an event or of its name.
 
         Raises:
             UnknownEventError: The emitter has no such event.
@@ -254,18 +254,18 @@ class Emitter:
 
         Args:
             event: The event, or its name.
-            callback: What is called with what the event is emitted with. If it is an `async def`
+            callback: The function to call with the arguments of the event. If it is an `async def`
                 function, the run awaits it.
-            when: Asked at each emission; if it says False, the emission does not count.
-            limit: How often the callback is called in all; afterwards it is ignored.
-            repeat: How often it is called each time; when it raises, not again that time.
-            every: It is called at the 1st, (`every` + 1)th, ... emission.
+            when: Called at each emission; if it returns False, the emission does not count.
+            limit: The total number of calls, after which the callback is ignored.
+            repeat: The number of calls for each emission; an exception ends them.
+            every: Call it at the 1st, (`every` + 1)th, (2 `every` + 1)th, ... emission.
 
         Returns:
             The callback as it was given, so that decorators can be stacked.
 
         Raises:
-            UnknownEventError: The emitter has no such event; its events are listed.
+            UnknownEventError: The emitter has no such event; the message lists its events.
             TypeError: The callback or `when` cannot be called, or a number is not an integer.
             ValueError: A number is below 1.
         """
@@ -284,19 +284,19 @@ class Emitter:
     def emit(self, event: Event[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Emit an event: call its callbacks with the arguments, in the order of their registration.
 
-        All callbacks are called, also when some of them raise. A callback that is registered
-        meanwhile is called from the next emission on; one that is removed meanwhile is not called any more.
+        All callbacks are called, even if some of them raise. A callback that is registered during the
+        emission is called from the next emission on; one that is removed is not called any more.
 
         Raises:
             UnknownEventError: The emitter has no such event.
-            Exception: What a callback raised, if nobody supervises the emitter; if several did,
-                an `ExceptionGroup` of it.
+            Exception: The exception of a callback, if the emitter has no supervisor; an `ExceptionGroup` of
+                several.
         """
         handlers = self._handlers.get(event)
         if handlers is None:
             handlers = self._handlers[self._known(event)]  # which raises
         self._counts[event] += 1
-        if not handlers and observer is None:  # as most are
+        if not handlers and observer is None:  # the common case
             return
         if type(event) is str:  # its name
             event = self._known(event)
@@ -317,7 +317,7 @@ class Emitter:
             try:
                 for _ in _ONCE if handler.always else range(handler.due()):
                     if handler.limit is not None and handler.calls >= handler.limit:
-                        break  # looked at each time: the callback may have emitted the event itself
+                        break  # checked each time: the callback may have emitted the event itself
                     handler.calls += 1
                     outcome = handler.callback(*args, **kwargs)
                     if type(outcome) is CoroutineType:
@@ -332,7 +332,7 @@ class Emitter:
             supervisor.raise_errors(event)
 
     def _supervisor(self) -> Supervisor | None:
-        """Who answers for callbacks just now; None lets their errors leave `emit()`."""
+        """Return the supervisor of callbacks; None lets `emit()` raise their errors."""
         return None
 
     def _known(self, event: Event[P] | str) -> Event[P]:

@@ -1,4 +1,4 @@
-"""What can happen: the name of an event, with what its callbacks receive as its type."""
+"""`Event`: a name, typed by the arguments that callbacks receive."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ P = ParamSpec("P")
 
 
 class Event(str, Generic[P]):
-    """The name of something that happens, with what callbacks receive as its type.
+    """The name of an event, typed by the arguments that callbacks receive.
 
-    An event is a string: it equals its name, and either can be used where an event is asked for.
+    An event is a string and equals its name; every method that takes an event takes its name, too.
 
     Example:
         >>> HOT: Event[[float]] = Event("hot", "The water is hot; callbacks receive the degrees.")
@@ -28,7 +28,7 @@ class Event(str, Generic[P]):
     description: str
 
     def __new__(cls, name: str, description: str = "") -> Self:
-        """Name an event; say in `description` when it is emitted and what callbacks receive."""
+        """Make an event; `description` states when it is emitted and what callbacks receive."""
         check_type("name", name, str)
         if not name:
             msg = "name must not be empty: it is what the event is registered for and counted by."
@@ -39,7 +39,7 @@ class Event(str, Generic[P]):
 
     @property
     def name(self) -> str:
-        """The name, as an ordinary string."""
+        """The name, as a plain `str`."""
         return str(self)
 
     def __repr__(self) -> str:
@@ -47,9 +47,9 @@ class Event(str, Generic[P]):
 
 
 def events_of(cls: type) -> tuple[Event[...], ...]:
-    """Return the events among the attributes of a class, inherited ones first; what is overridden does not count."""
+    """Return the events among the attributes of a class, inherited ones first, without overridden ones."""
     attributes: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         attributes |= vars(base)
-    # Two names for one object are one event; two objects of one name are left for `add_event` to refuse.
+    # Two attributes of one object are one event; `add_event` refuses two objects of one name.
     return tuple({id(value): value for value in attributes.values() if isinstance(value, Event)}.values())

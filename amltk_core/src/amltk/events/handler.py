@@ -1,4 +1,4 @@
-"""A registered callback, when it is called, and who deals with its errors."""
+"""Registered callbacks: when each is called, and how its errors are handled."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 BLOCKING_SECONDS = 1.0
-"""A callback that takes longer is reported: while it runs, no other is called and no result delivered."""
+"""Callbacks that take longer are reported: meanwhile no other is called and no result delivered."""
 
 _METHODS = (MethodType, BuiltinMethodType, MethodWrapperType)
-"""Each `x.append` is a new object, equal to the one before."""
+"""Types of bound methods: each access of `x.append` makes a new object, equal to the last one."""
 
 _for_plugin: ContextVar[bool] = ContextVar("amltk: a plugin registers callbacks", default=False)
 
@@ -50,25 +50,25 @@ def name_of_callback(callback: object) -> str:
 
 
 class Supervisor(Protocol):
-    """Answers for callbacks: for what they raise, and for those that have to be awaited."""
+    """Handles errors of callbacks, and awaits those that are coroutines."""
 
     def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
-        """Deal with the `error` that the callback of `handler` raised."""
+        """Handle the `error` that the callback of `handler` raised."""
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """See that the `coroutine` of an `async def` callback is awaited."""
+        """Await the `coroutine` of an `async def` callback, now or later."""
 
     def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
-        """Hear of a callback that took so long that nothing else could happen meanwhile."""
+        """Report a callback that blocked its thread for `seconds`."""
 
 
 class Handler:
     """A callback registered for an event, and when it is to be called.
 
     Attributes:
-        callback: What is called.
-        calls: How often it was.
-        always: Whether it is called once for every emission, so that `due` need not be asked.
+        callback: The registered function.
+        calls: The number of its calls so far.
+        always: Whether it is called once for every emission, so that `due` is not needed.
         of_plugin: Whether a plugin registered it.
     """
 
@@ -83,7 +83,7 @@ class Handler:
         repeat: int = 1,
         every: int = 1,
     ) -> None:
-        """Check and keep what `Emitter.on` was given."""
+        """Check and keep the arguments of `Emitter.on`."""
         check_callback("callback", callback)
         if when is not None:
             check_callable("when", when)
@@ -106,15 +106,15 @@ class Handler:
         return name_of_callback(self.callback)
 
     def calls_what(self, callback: object) -> bool:
-        """Say whether this is a registration of `callback`: the same object, or the same method of the same object."""
+        """Return whether `callback` is registered here: the same object, or the same method of the same object."""
         if self.callback is callback:
             return True
         kind = type(callback)
         return kind in _METHODS and type(self.callback) is kind and self.callback == callback
 
     def retire(self) -> None:
-        """Call the callback no more, not even in an emission that is under way."""
-        self.limit = 0  # looked at before each call
+        """Never call the callback again, not even in the current emission."""
+        self.limit = 0  # checked before each call
         self.when = None
 
     @calls_user_code
@@ -129,7 +129,7 @@ class Handler:
 
 
 class Unsupervised:
-    """Lets the errors of callbacks leave `emit()`, once all callbacks have been called."""
+    """Collects errors of callbacks, and raises them from `emit()` after all callbacks were called."""
 
     def __init__(self, emitter: object) -> None:
         self._emitter = emitter
@@ -138,11 +138,11 @@ class Unsupervised:
     def callback_failed(self, _event: Event[...], _handler: Handler, error: BaseException) -> None:
         """Keep the error, if it is an `Exception`."""
         if not isinstance(error, Exception):
-            raise error  # an interrupt, or sys.exit(): nothing more is done
+            raise error  # an interrupt, or sys.exit(): call no other callback
         self._errors.append(error)
 
     def callback_started(self, event: Event[...], handler: Handler, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Refuse it.
+        """Refuse the coroutine.
 
         Raises:
             TypeError: Always: there is no loop.
@@ -156,10 +156,10 @@ class Unsupervised:
         raise TypeError(msg)
 
     def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
-        """Nobody waits meanwhile who could not see it."""
+        """Report nothing: only the caller of `emit` waits."""
 
     def raise_errors(self, event: Event[...]) -> None:
-        """Raise what callbacks raised, several errors as an `ExceptionGroup`."""
+        """Raise the collected error, or an `ExceptionGroup` of several."""
         if len(self._errors) == 1:
             raise self._errors[0]
         if self._errors:

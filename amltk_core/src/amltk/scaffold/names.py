@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import amltk
-from amltk.installed import BACKENDS, SCHEDULER_PLUGINS, TASK_PLUGINS, distribution_of
-from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
 from amltk.plugins import plugin_manager
+from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
+from amltk.plugins.entry_points import BACKENDS, SCHEDULER_PLUGINS, TASK_PLUGINS, distribution_of
 from amltk.scheduling import Scheduler
 
 Kind = Literal["backend", "plugin"]

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from amltk.installed import BACKENDS, TASK_PLUGINS
-from amltk.known import how_to_install
+from amltk.plugins.catalog import how_to_install
+from amltk.plugins.entry_points import BACKENDS, TASK_PLUGINS
 from amltk.scaffold.names import Kind, Names, ScaffoldError, check_name, check_target
 
 _COMMON = {

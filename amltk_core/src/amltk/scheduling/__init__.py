@@ -1,4 +1,4 @@
-"""Scheduling: the `Scheduler`, its tasks, and how runs end.
+"""Scheduling: the `Scheduler`, its tasks, its runs.
 
 As in `amltk` itself, names are imported when they are first asked for.
 """
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
     elif name == "SequentialExecutor":
-        from amltk.known import offered
+        from amltk.plugins.catalog import offered
 
         value = offered(name)
     else:
@@ -49,6 +49,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from amltk.known import installed_of
+    from amltk.plugins.catalog import installed_of
 
     return sorted({*globals(), *__all__, *installed_of(["SequentialExecutor"])})

@@ -10,7 +10,7 @@ from amltk.scheduling.call_plugin import Answer
 
 
 class AnsweredSource(Future[Any]):
-    """Stands in the place of the executor's future. Until its turn comes, it can be cancelled as that can."""
+    """Replaces the executor's future. It can be cancelled until the loop's next turn."""
 
     def __init__(self, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
         """End with `answer` in the next turn of `loop`."""

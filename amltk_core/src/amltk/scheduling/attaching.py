@@ -1,4 +1,4 @@
-"""Attaches plugins to the task or the scheduler that they belong to from then on."""
+"""Attaches plugins to a task or a scheduler."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def task_plugins(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin, ...]:
-    """Return what was given as `plugins=` as a tuple.
+    """Return the argument `plugins=` as a tuple.
 
     Raises:
-        TypeError: Something in it is not a `TaskPlugin`.
+        TypeError: An element is not a `TaskPlugin`.
     """
     if isinstance(plugins, TaskPlugin):
         return (plugins,)
@@ -40,17 +40,17 @@ def task_plugins(plugins: TaskPlugin | Iterable[TaskPlugin]) -> tuple[TaskPlugin
 
 
 def attach_to_task(task: Task[..., Any]) -> None:
-    """Attach its plugins to a task that is being made; all of them, or none.
+    """Attach the plugins of a new task: all of them, or none.
 
     Raises:
-        PluginAttachedError: One belongs to another task.
-        DuplicateEventError: Two bring an event of the same name.
+        PluginAttachedError: A plugin is attached to another task.
+        DuplicateEventError: Two plugins bring an event of the same name.
     """
     try:
         for plugin in task.plugins:
             _attach_to_task(task, plugin)
     except BaseException:
-        for plugin in task.plugins:  # they are free for a task that can be made
+        for plugin in task.plugins:  # another task may take them
             if plugin.task is task:
                 plugin.task = None
         raise
@@ -68,11 +68,11 @@ def _attach_to_task(task: Task[..., Any], plugin: TaskPlugin) -> None:
 
 
 def attach_to_scheduler(scheduler: Scheduler, plugin: SchedulerPlugin) -> None:
-    """Attach a plugin to a scheduler, as a whole or not at all.
+    """Attach a plugin to a scheduler; change nothing if that fails.
 
     Raises:
         TypeError: It is not a `SchedulerPlugin`.
-        PluginAttachedError: It belongs to a scheduler already.
+        PluginAttachedError: It is attached to a scheduler already.
         SchedulerAlreadyRunningError: The scheduler is running.
         DuplicateEventError: The scheduler has an event of one of its names.
     """

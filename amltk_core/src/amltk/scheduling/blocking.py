@@ -1,4 +1,4 @@
-"""Calls what blocks, without holding up the loop."""
+"""Calls blocking functions without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ logger = logging.getLogger("amltk")
 
 
 async def in_thread(function: Callable[[], object], seconds: float, name: str) -> None:
-    """Call `function` in a thread of its own, which is gone when this returns.
+    """Call `function` in a new thread, which has ended when this returns.
 
-    Not `asyncio.to_thread`: that leaves the threads of its pool behind in the user's loop.
+    Unlike `asyncio.to_thread`, it leaves no thread of a pool behind in the user's loop.
 
     Args:
-        function: What is called.
-        seconds: How long it may take.
-        name: Of the thread, for those who see it in a stack dump.
+        function: The function to call.
+        seconds: The time limit.
+        name: The name of the thread, for stack dumps.
 
     Raises:
-        TimeoutError: It took longer; its thread is left alone.
-        Exception: What it raised.
+        TimeoutError: The function took longer; its thread is left alone.
+        Exception: The exception of the function.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
     def tell(error: BaseException | None) -> None:
         if done.done():
-            return  # nobody waits any more
+            return  # the time limit was exceeded
         if error is None:
             done.set_result(None)
         else:
@@ -42,7 +42,7 @@ async def in_thread(function: Callable[[], object], seconds: float, name: str) -
             function()
         except BaseException as error:
             outcome = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it took longer, and nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the time limit was exceeded
             loop.call_soon_threadsafe(tell, outcome)
 
     thread = threading.Thread(target=work, name=name, daemon=True)
@@ -52,7 +52,7 @@ async def in_thread(function: Callable[[], object], seconds: float, name: str) -
 
 
 async def bring_about(label: str, what: str, function: Callable[[], object], seconds: float) -> None:
-    """Do something to the executor; what goes wrong there must not keep the run from its end."""
+    """Do something to the executor; log errors, which must not keep the run from ending."""
     try:
         await in_thread(function, seconds, f"amltk: {label} is being {what}")
     except TimeoutError:

@@ -17,12 +17,12 @@ R = TypeVar("R")
 
 
 class CallFuture(asyncio.Future[R]):
-    """What callbacks receive for a call: an `asyncio.Future` that knows what was called.
+    """The future of a call, which callbacks receive: an `asyncio.Future` with function and arguments.
 
     Attributes:
-        source: The executor's own future, to which this one belongs.
-        task: The task whose call it is; None for one of `scheduler.submit`.
-        function: What was submitted, after the task's plugins.
+        source: The executor's future of the call.
+        task: The task of the call; None for `scheduler.submit`.
+        function: The submitted function, as plugins changed it.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
     """
@@ -44,7 +44,7 @@ class CallFuture(asyncio.Future[R]):
 
     @property
     def execution(self) -> Execution | None:
-        """Where and when the call ran, or runs; None before it has begun, and where the backend can't tell.
+        """Where and when the call ran or runs; None before it begins, and on backends that don't report it.
 
         It is complete when `on_result` and `on_exception` are called.
         """
@@ -64,12 +64,12 @@ class CallFuture(asyncio.Future[R]):
         """Cancel the call, if it has not started yet or the executor can stop it.
 
         Returns:
-            Whether it was cancelled; its events follow. Unlike that of a plain `asyncio.Future`,
-            False is said of a call that runs on: a result is never dropped behind one's back.
-            To wait no longer than a while, wait for `asyncio.shield(future)`.
+            Whether it was cancelled; its events follow. Unlike a plain `asyncio.Future`, it returns False
+            if the call continues: no result is dropped silently. To wait with a time limit, use
+            `asyncio.wait_for(asyncio.shield(future), seconds)`.
         """
         return self.source.cancel() and self.mark_cancelled(msg)
 
     def mark_cancelled(self, msg: Any | None = None) -> bool:
-        """Become cancelled: the call is known to be."""
+        """Set the future to cancelled, after the call was cancelled."""
         return super().cancel(msg)

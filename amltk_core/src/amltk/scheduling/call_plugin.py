@@ -1,11 +1,11 @@
-"""What a plugin can do to a call: the moments that plugins of a task and of a scheduler share, and its answers.
+"""The methods that task plugins and scheduler plugins share, and what `pre_submit` returns.
 
 task(...)            pre_submit ──tuple──> next plugin, in the end a worker
                         ├── Refusal, None: no call
                         └── Answer: a call without a worker
 it is submitted      call_options: timeout, priority, resources
 the call has failed  retry_after ──seconds──> it runs again
-it has ended         before_delivery, then everybody is told
+it has ended         before_delivery, then the events
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amltk.scheduling.call_future import CallFuture
 
 Submission = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
-"""What goes to a worker: a function, its positional and its keyword arguments."""
+"""A call to submit: a function, its positional and its keyword arguments."""
 
 _NOTHING: Any = object()
 
@@ -33,7 +33,7 @@ class Refusal:
     """Returned by `pre_submit`: the call is not submitted.
 
     Attributes:
-        reason: Why, in words that stand after "refused it: ", such as "3 calls are under way".
+        reason: The reason, worded to follow "refused it: ", such as "3 calls are under way".
     """
 
     reason: str
@@ -46,11 +46,11 @@ class Refusal:
 
 
 class Answer:
-    """How a call ends. Returned by `pre_submit`: it ends so without a worker.
+    """The outcome of a call. Returned by `pre_submit`: the call ends without a worker.
 
     Attributes:
-        value: What the call returns; None if it raises.
-        exception: What the call raises; None if it returns.
+        value: The return value; None if the call raises.
+        exception: The exception; None if the call returns.
     """
 
     __slots__ = ("exception", "value")
@@ -59,7 +59,7 @@ class Answer:
     exception: BaseException | None
 
     def __init__(self, value: Any = _NOTHING, /, *, exception: BaseException | None = None) -> None:
-        """Give either a value, which may be None, or an exception.
+        """Take either a value, which may be None, or an exception.
 
         Raises:
             TypeError: Both or neither are given, or `exception` is no exception.
@@ -82,17 +82,17 @@ class Answer:
 
 
 def hears_of_ends(plugin: CallPlugin) -> bool:
-    """Say whether a plugin has a `before_delivery` of its own: without one, no call is held back."""
+    """Return whether a plugin overrides `before_delivery`; otherwise no call is held back."""
     return type(plugin).before_delivery is not CallPlugin.before_delivery
 
 
 class CallPlugin:
-    """What `TaskPlugin` and `SchedulerPlugin` have in common; subclass one of these.
+    """Base class of `TaskPlugin` and `SchedulerPlugin`; subclass one of these.
 
     All methods are called in the thread of the run, one at a time.
 
     Attributes:
-        name: What the plugin is called; the name of its entry point, if it has one.
+        name: The name of the plugin, and of its entry point, if it has one.
     """
 
     name: ClassVar[str] = ""
@@ -103,65 +103,64 @@ class CallPlugin:
             cls.name = cls.__name__
 
     def events(self) -> tuple[Event[...], ...]:
-        """Return the events that the plugin adds; those among its class's attributes, by default."""
+        """Return the events that the plugin adds: by default, those among the attributes of its class."""
         return events_of(type(self))
 
     def pre_submit(
         self, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Submission | Refusal | Answer | None:
-        """Look at a call before it is submitted.
+        """Change, refuse or answer a call before it is submitted.
 
-        The plugins of the scheduler are asked first, then those of the task, in the order in which they were given,
-        each with what the one before it returned.
+        The scheduler's plugins come first, then the task's, in the order in which they were given. Each receives the
+        call as the plugin before it returned it.
 
         Returns:
-            What to submit, as `(function, args, kwargs)`; a `Refusal` of the call, or None to refuse it without a
-            reason; or an `Answer`, with which the call ends in a later turn of the loop. After a refusal or an answer
-            no other plugin is asked.
+            The call to submit, as `(function, args, kwargs)`; a `Refusal`, or None to refuse without a reason; or an
+            `Answer`, with which the call ends in a later turn of the loop. After a refusal or an answer, no other
+            plugin is asked.
         """
         return function, args, kwargs
 
     def call_options(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallOptions | None:  # noqa: ARG002
-        """Return the timeout, priority or resources of a call, which all plugins have let pass.
+        """Return timeout, priority or resources of a call that no plugin refused or answered.
 
-        Asked with what goes to the worker, in the order of `pre_submit`. An option that a later plugin gives takes
-        the place of one from a plugin before it, or of `task.timeout`.
+        Called with the function and arguments that the worker gets, in the order of `pre_submit`. An option of a later
+        plugin replaces that of an earlier one, or `task.timeout`.
 
         Returns:
-            The options; None, as by default, to give none. An option that the executor does not accept raises
+            The options; None, the default, for none. An option that the executor does not accept raises
             `NotSupportedError` where the call is submitted.
         """
         return None
 
     def retry_after(self, future: CallFuture[Any], error: BaseException) -> float | None:  # noqa: ARG002
-        """Say whether a call that failed is to be run again.
+        """Return whether and when a failed call runs again.
 
-        Asked before anybody is told of the failure. The call stays one: while it waits and runs
-        again its future is pending, and only what comes of it in the end is an event. The plugins
-        are asked in their order until one says yes; none is asked when the run is ending, or when the
-        exception is that of an `Answer`.
+        Called before any event of the failure. It stays one call: its future is pending while it waits and
+        runs again, and only the last outcome is an event. The plugins are asked in their order until one
+        returns a number; none is asked when the run is ending, or for the exception of an `Answer`.
 
         Args:
-            future: The call: what was submitted is in its `function`, `args` and `kwargs`.
-            error: What it raised, or a `WorkerDied`, `CallTimeoutError` ...
+            future: The future of the call, with its `function`, `args` and `kwargs`.
+            error: The exception of the call, or a `WorkerDied`, a `CallTimeoutError` ...
 
         Returns:
-            Seconds to wait before the same is submitted again; None, as by default, to let the call fail.
+            Seconds to wait before the call is submitted again; None, the default, to let it fail.
         """
         return None
 
     def before_delivery(self, future: CallFuture[Any], outcome: Answer) -> Awaitable[None] | None:  # noqa: ARG002
-        """Hear how a call has ended, before anybody else does; the outcome can't be changed.
+        """Receive the outcome of a call before its events; the outcome can't be changed.
 
-        Override it by an `async def` method for what takes time, such as writing to a disk: the run awaits it, while
-        workers and callbacks go on. This call is told afterwards, and calls that end after it are told after it.
-        An ordinary method holds up everything as long as it runs. What it raises comes to `on_exception=` of the run,
-        and the call is told all the same.
+        Override it by an `async def` method for slow work, such as writing to a disk: the run awaits it, while
+        workers and callbacks continue. The events of this call follow afterwards, then those of calls that ended after
+        it. An ordinary method blocks the run while it executes. The run handles its exceptions by `on_exception=`, and
+        delivers the call all the same.
 
-        Not called for a cancelled call. A run that ends at once waits 2 seconds; then the call is told as cancelled.
+        Not called for a cancelled call. A run that ends at once waits 2 seconds; then the call ends as cancelled.
 
         Args:
-            future: The call, whose future is pending yet.
-            outcome: Its value or exception; `pre_submit` may return it for an equal call.
+            future: The future of the call, which is still pending.
+            outcome: The value or exception of the call; `pre_submit` may return it for an equal call.
         """
         return None

@@ -1,4 +1,4 @@
-"""Looks after the callbacks of a run: what they raise, those that are awaited, those that come later."""
+"""The callbacks of a run: handles their errors, awaits `async def` callbacks, and keeps the timers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from amltk.events import Event, Handler
 from amltk.events import handler as _handler
@@ -16,22 +16,41 @@ from amltk.scheduling.policy import Action
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.run import Run
+    from amltk.scheduling.inbox import Inbox
 
 logger = logging.getLogger("amltk")
 
 _CALL_LATER: Event[...] = Event("call_later", "A function given to call_later is due.")
 
 
+class SupervisedRun(Protocol):
+    """The part of a `Run` that its callbacks affect."""
+
+    inbox: Inbox
+    accepting: bool
+
+    def apply_policy(self, error: BaseException) -> Action:
+        """Act on an exception as `on_exception=` says, and return the action."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the run, which raises the error."""
+
+    def interrupted(self, error: BaseException) -> None:
+        """End the run at once."""
+
+    def check_idle(self) -> None:
+        """End the run if nothing is left to do."""
+
+
 class Timer:
-    """A function that is to be called later, by `scheduler.call_later`."""
+    """A function that `scheduler.call_later` calls later."""
 
     __slots__ = ("_callbacks", "args", "cancelled", "handle", "handler", "kwargs")
 
     def __init__(
         self, callbacks: Callbacks, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        """Belong to the `callbacks` of a run."""
+        """Make a timer, which `callbacks.start_timer` starts."""
         self._callbacks = callbacks
         self.handler = Handler(function)
         self.args = args
@@ -40,7 +59,7 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """See that the function is not called, if it has not been yet; from whatever thread."""
+        """Cancel the call of the function, unless it has begun; from any thread."""
         self._callbacks.run.inbox.do(self._callbacks.cancel_timer, self)
 
 
@@ -49,24 +68,24 @@ class Callbacks:
 
     Attributes:
         run: The run.
-        timers: What `call_later` was given and is not due yet.
-        coroutines: The `async def` callbacks that have been started and have not ended.
+        timers: The timers that are not due yet.
+        coroutines: The `async def` callbacks that have started and not ended.
     """
 
-    def __init__(self, run: Run) -> None:
-        """Look after those of `run`."""
+    def __init__(self, run: SupervisedRun) -> None:
+        """Supervise the callbacks of `run`."""
         self.run = run
         self.timers: set[Timer] = set()
         self.coroutines: set[asyncio.Task[Any]] = set()
 
     def callback_failed(self, event: Event[...], handler: Handler, error: BaseException) -> None:
-        """Deal with what a callback raised, by the policy of the run."""
+        """Handle the exception of a callback, by the policy of the run."""
         self.failed(f"The callback {handler.name} of {str(event)!r}", error)
 
     def failed(self, who: str, error: BaseException) -> None:
-        """Deal with what `who`, code of the user's, raised in the thread of the run."""
+        """Handle an exception of the user's code in the thread of the run; `who` names that code."""
         if isinstance(error, SchedulerNotRunningError) and not self.run.accepting:
-            return  # the run was ending already: no fault of the callback's
+            return  # the run was ending already, which the callback could not know
         add_note(error, f"Raised by {who[0].lower()}{who[1:]}.")
         if isinstance(error, KeyboardInterrupt):
             self.run.interrupted(error)
@@ -77,7 +96,7 @@ class Callbacks:
             logger.error("%s raised; the run goes on, as on_exception= says.", who, exc_info=exc_info)
 
     def callback_blocked(self, event: Event[...], handler: Handler, seconds: float) -> None:
-        """Say which callback holds everything up: whoever looks at the run sees that it stands still, but not why."""
+        """Log which callback blocks the run, since the run itself shows no reason."""
         logger.warning(
             "The callback %s of %r took %.1f s. While it runs, no other callback is called and no result delivered: "
             "submit such work as a task, or make the callback 'async def' and await what it waits for.",
@@ -105,12 +124,12 @@ class Callbacks:
             self.callback_failed(event, handler, error)
 
     async def settle(self) -> None:
-        """Wait for the `async def` callbacks that have been started."""
+        """Wait for the `async def` callbacks that have started."""
         if self.coroutines:
             await asyncio.wait(self.coroutines)
 
     async def cancel(self, seconds: float) -> None:
-        """Cancel the `async def` callbacks that have been started; those that do not heed it are left to themselves."""
+        """Cancel the `async def` callbacks that have started; wait for them for some seconds."""
         for task in self.coroutines:
             task.cancel()
         if self.coroutines:
@@ -122,13 +141,13 @@ class Callbacks:
             self.coroutines.clear()
 
     def start_timer(self, timer: Timer, delay: float) -> None:
-        """Begin to count; in the thread of the loop."""
+        """Start a timer; in the thread of the loop."""
         if self.run.accepting and not timer.cancelled:
             timer.handle = asyncio.get_running_loop().call_later(delay, self._due, timer)
             self.timers.add(timer)
 
     def cancel_timer(self, timer: Timer) -> None:
-        """Forget a timer; in the thread of the loop."""
+        """Cancel a timer; in the thread of the loop."""
         timer.cancelled = True
         if timer.handle is not None:
             timer.handle.cancel()

@@ -1,4 +1,4 @@
-"""`Scheduler.with_<name>` for every installed backend, looked up when it is asked for.
+"""`Scheduler.with_<name>` for every installed backend, looked up when it is used.
 
 Type checkers read `constructors.pyi` instead, which declares the constructors of our own backends
 (`tools/generate_constructors.py` writes it), so that a misspelled one is an error to them.
@@ -28,7 +28,7 @@ class _LooksUpBackends(type):
 
 
 class Constructors(metaclass=_LooksUpBackends):
-    """Gives a class `with_<name>` for each backend, by way of its `with_backend`."""
+    """Base class with `with_<name>` for each backend, which calls `with_backend`."""
 
     def __getattr__(self, name: str) -> Any:
         kind = type(self).__name__
@@ -49,7 +49,7 @@ def _constructor(cls: Any, name: str) -> Any:
         backend = plugin_manager().backend(name)
     except UnknownBackendError:
         raise
-    except BackendError as error:  # not installed, or broken: said when it is called
+    except BackendError as error:  # not installed, or broken: calling it raises the error
         construct.__doc__ = str(error)
     else:
         construct.__doc__ = description_of(backend)

@@ -1,9 +1,9 @@
-"""Holds ended calls back until plugins have dealt with them, and keeps the order in which they ended.
+"""Holds ended calls back until `before_delivery` of plugins has finished, and keeps the order in which they ended.
 
-    a call has ended ──> hold: before_delivery of its plugins, which may take its time
-                           └── ready, and the first of those held ──inbox──> take: everybody is told
+    a call has ended ──> hold: before_delivery of its plugins, which may await
+                           └── ready, and the first of those held ──inbox──> take: its events are emitted
 
-A held call stays in `waiting`, so the run does not end before it is told. A run whose plugins have no
+A held call stays in `waiting`, so the run does not end before its events. A run whose plugins have no
 `before_delivery` has no object of this class.
 """
 
@@ -24,13 +24,13 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call_future import CallFuture
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
 
 logger = logging.getLogger("amltk")
 
 
 class _Held:
-    """An ended call of which nobody has been told."""
+    """An ended call whose events have not been emitted."""
 
     __slots__ = ("future", "is_ready", "tell", "told", "work")
 
@@ -45,15 +45,16 @@ class _Held:
 class Deliveries:
     """The ended calls of a run that are held back."""
 
-    def __init__(self, run: PendingCalls) -> None:
-        """Hold back those of `run`."""
+    def __init__(self, run: RunCalls) -> None:
+        """Hold back ended calls of `run`."""
         self._run = run
         self._held: dict[Future[Any], _Held] = {}
-        self._order: deque[_Held] = deque()  # in which they ended; a dictionary's first is dear to find
+        self._order: deque[_Held] = deque()  # in which they ended; finding a dictionary's first key is slow
         self._due: CallFuture[Any] | None = None
+        self._given_up = False
 
     def take(self, source: Future[Any]) -> CallFuture[Any] | None:
-        """Return the call that has ended just now; of one that is held, tell if its turn has come."""
+        """Return the call whose future has just ended; None for a held call, which is delivered in its turn."""
         held = self._held.get(source)
         if held is None:
             return self._run.waiting.get(source)
@@ -63,10 +64,10 @@ class Deliveries:
         return None
 
     def hold(self, future: CallFuture[Any], tell: Callable[..., None], *told: Any, outcome: Answer | None) -> bool:
-        """Hold a call back, if need be; `tell` is called with `told` when its turn has come.
+        """Hold a call back if a plugin or an earlier call requires it; `tell` delivers it with `told` later.
 
         Returns:
-            Whether it is held back; else it is to be told now, and is out of `waiting`.
+            Whether it is held back; otherwise the caller delivers it now, and it is no longer in `waiting`.
         """
         if future is self._due:
             return False
@@ -81,7 +82,7 @@ class Deliveries:
         return True
 
     async def finish(self, seconds: float) -> None:
-        """Let plugins end what they have begun, for a while; what is not done then is cancelled."""
+        """Wait for plugins for some seconds, then cancel what they have not finished."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while (works := self._works()) and (left := until - loop.time()) > 0:
@@ -98,8 +99,8 @@ class Deliveries:
             await asyncio.wait(works, timeout=seconds)
 
     def give_up(self) -> None:
-        """Tell of all that are held: as cancelled, where plugins are not done. Nothing is held back afterwards."""
-        self._run.deliveries = None
+        """Deliver all held calls; those whose plugins have not finished as cancelled."""
+        self._given_up = True
         while self._order:
             held = self._order.popleft()
             if not held.is_ready:
@@ -122,7 +123,7 @@ class Deliveries:
             self._due = None
 
     def _release(self) -> None:
-        """Have the first call told, if it is ready: by way of the inbox, which gives the loop its turns."""
+        """Deliver the first call, if it is ready, through the inbox, which leaves the loop time for other work."""
         if self._order and self._order[0].is_ready:
             self._run.inbox.arrived(self._order[0].future.source)
 
@@ -132,7 +133,7 @@ class Deliveries:
 
     @calls_user_code
     def _ask(self, held: _Held, plugins: Sequence[CallPlugin], outcome: Answer | None) -> None:
-        """Tell the plugins how the call has ended, one after the other; it is ready when all are done."""
+        """Call `before_delivery` of the plugins, one after the other; the call is ready after the last one."""
         for number, plugin in enumerate(plugins):
             begun = monotonic()
             try:
@@ -164,7 +165,7 @@ class Deliveries:
         held.work = asyncio.get_running_loop().create_task(
             self._await(held, plugin, returned, rest, outcome), name=f"before_delivery of {type(plugin).__name__}"
         )
-        if isinstance(returned, Coroutine):  # one that is cancelled before its first step complains otherwise
+        if isinstance(returned, Coroutine):  # cancelled before its first step, it would warn
             held.work.add_done_callback(lambda _: returned.close())
 
     @calls_user_code
@@ -182,7 +183,7 @@ class Deliveries:
             if isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling():  # type: ignore[union-attr] # we are in it
                 raise
             self._failed(plugin, error)
-        if self._run.deliveries is self:  # else it was told, for the run has ended
+        if not self._given_up:  # else the run has ended, and the call was delivered
             self._ask(held, rest, outcome)
 
     def _failed(self, plugin: CallPlugin, error: BaseException) -> None:
@@ -196,4 +197,4 @@ def _awaitable(plugin: CallPlugin, returned: Any) -> Awaitable[None]:
             f"{describe_value(returned)}: it can't change how the call has ended."
         )
         raise TypeError(msg)
-    return returned  # type: ignore[no-any-return] # looked at above
+    return returned  # type: ignore[no-any-return] # checked above

@@ -1,18 +1,27 @@
-"""Where a run gets its executor from, and what it may do with it."""
+"""Where a run gets its executor from, and how the run opens, kills and closes it.
+
+Scheduler.with_x(...) ── from_backend ──┐
+Scheduler(executor)  ── from_executor ──┴─> ExecutorSource ──> open_executor ──> kill_calls, close, or abandon
+"""
 
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
 from amltk.backend import AcceptsOptions, Backend, OptionName, overrides
 from amltk.checks import did_you_mean, signature_of
 from amltk.describe import describe_option, describe_value
+from amltk.scheduling.blocking import bring_about
+from amltk.scheduling.main_thread import check_main_thread
 
+CLOSE_SECONDS = 30.0
+"""How long the executor may take to be killed or closed before the run ends without it."""
 GRACE_SECONDS = 2.0
 """How long the workers of a user's executor have between SIGTERM and SIGKILL."""
 
@@ -22,7 +31,7 @@ _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread
 _TELL = frozenset(
     {"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))}
 )
-"""Packages whose executors' futures say `running()` when a worker has begun the call."""
+"""Packages whose futures return True from `running()` once a worker has begun the call."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,13 @@ class ExecutorSource:
     """Opens an executor for a run.
 
     Attributes:
-        label: What it is, for people: `with_processes(max_workers=2)`.
-        open: Gives the executor.
-        owned: Whether the run closes it; an executor that the user passed in stays the user's.
-        accepts_options: Which options of a call it honours, by `submit_call`.
-        kill: Ends what runs in it; None where that can't be done.
-        needs_main_thread: Whether it takes no calls when the main thread of the program has ended.
-        tells_running: Whether its futures are known to say `running()` once a worker has begun their call.
+        label: Its description in messages: `with_processes(max_workers=2)`.
+        open: Returns the executor.
+        owned: Whether the run closes it; an executor that the user passed in stays open.
+        accepts_options: The options of a call that it honours, by `submit_call`.
+        kill: Ends its running calls; None if it can't.
+        needs_main_thread: Whether it refuses calls after the main thread of the program has ended.
+        tells_running: Whether `running()` of its futures returns True once a worker has begun the call.
     """
 
     label: str
@@ -47,13 +56,53 @@ class ExecutorSource:
     needs_main_thread: bool = False
     tells_running: bool = True
 
+    def open_executor(self) -> Executor:
+        """Return the executor of a run.
+
+        Raises:
+            NotSupportedError: It needs the main thread, which has ended.
+            Exception: What opening it raises.
+        """
+        if not self.needs_main_thread:
+            return self.open()
+        check_main_thread(self.label)
+        try:
+            executor = self.open()
+        except RuntimeError as error:
+            check_main_thread(self.label, error)
+            raise
+        try:
+            check_main_thread(self.label)  # it may have ended meanwhile
+        except BaseException:
+            self.abandon(executor)
+            raise
+        return executor
+
+    async def kill_calls(self, executor: Executor) -> None:
+        """End the running calls, without blocking the loop; log what goes wrong. Needs `kill`."""
+        assert self.kill is not None
+        await bring_about(self.label, "killed", functools.partial(self.kill, executor), CLOSE_SECONDS)
+
+    async def close(self, executor: Executor, *, wait: bool) -> None:
+        """Shut the executor down if it is owned, without blocking the loop; log what goes wrong."""
+        if self.owned:
+            shutdown = functools.partial(executor.shutdown, wait, cancel_futures=True)
+            await bring_about(self.label, "closed", shutdown, CLOSE_SECONDS)
+
+    def abandon(self, executor: Executor) -> None:
+        """End the running calls, and shut the executor down if it is owned, without waiting for it."""
+        if self.kill is not None:
+            self.kill(executor)
+        if self.owned:
+            executor.shutdown(wait=False, cancel_futures=True)
+
 
 def from_backend(cls: type[Backend], args: tuple[Any, ...], options: Mapping[str, Any]) -> ExecutorSource:
-    """Return the source of a backend's executors, with these options, which are checked here.
+    """Return the source of a backend's executors; check the options.
 
     Raises:
-        TypeError: An option that the backend doesn't have, or one of a wrong type.
-        ValueError: A value that the backend can't use.
+        TypeError: The backend has no such option, or a value is of a wrong type.
+        ValueError: The backend can't use a value.
     """
     signature = signature_of(cls)
     constructor = f"with_{cls.name}"
@@ -95,10 +144,10 @@ def _open(backend: Backend) -> Executor:
 
 
 def from_executor(executor: Executor) -> ExecutorSource:
-    """Return the source of an executor that the user has made, and will close.
+    """Return the source of an executor that the user has made and closes.
 
     Raises:
-        TypeError: It is none, but a class, say.
+        TypeError: It is no executor.
     """
     if not isinstance(executor, Executor):
         hint = ""
@@ -112,11 +161,11 @@ def from_executor(executor: Executor) -> ExecutorSource:
         )
         raise TypeError(msg)
     kill: Callable[[Executor], None] | None = None
-    if callable(getattr(executor, "kill_calls", None)):  # which leaves it to its owner as it was
+    if callable(getattr(executor, "kill_calls", None)):  # it leaves the executor usable
         kill = _kill_calls
-    elif isinstance(executor, ProcessPoolExecutor):
+    elif _is_process_pool(executor):
         kill = _end_processes
-    elif callable(getattr(executor, "kill_workers", None)):  # a stranger's that has it, as the standard pool of 3.14
+    elif callable(getattr(executor, "kill_workers", None)):  # such as the standard library's pool from Python 3.14 on
         kill = _kill_workers
     return ExecutorSource(
         label=type(executor).__name__,
@@ -132,21 +181,26 @@ def from_executor(executor: Executor) -> ExecutorSource:
     )
 
 
+def _is_process_pool(executor: Executor) -> bool:
+    module = sys.modules.get("concurrent.futures.process")  # loaded if there is a pool; takes 8 ms to import otherwise
+    return module is not None and isinstance(executor, module.ProcessPoolExecutor)
+
+
 def _kill_calls(executor: Executor) -> None:
-    executor.kill_calls()  # type: ignore[attr-defined] # looked for above
+    executor.kill_calls()  # type: ignore[attr-defined] # checked above
 
 
 def _kill_workers(executor: Executor) -> None:
-    executor.kill_workers()  # type: ignore[attr-defined] # looked for above
+    executor.kill_workers()  # type: ignore[attr-defined] # checked above
 
 
 def _end_processes(executor: Executor) -> None:
-    """End the workers of the standard library's pool, and wait until the pool has noticed it.
+    """End the workers of the standard library's pool, and wait until the pool has noticed.
 
-    Not by `kill_workers` of Python 3.14: that is SIGKILL at once, and returns before the workers are gone.
+    `kill_workers` of Python 3.14 sends SIGKILL at once, and returns before the workers have ended.
     """
     pool: Any = executor
-    manager = pool._executor_manager_thread  # its thread; forgotten when the pool is shut down
+    manager = pool._executor_manager_thread  # a thread; None after the pool is shut down
     while processes := [process for process in list((pool._processes or {}).values()) if process.is_alive()]:
         for process in processes:
             process.terminate()
@@ -157,4 +211,4 @@ def _end_processes(executor: Executor) -> None:
                 process.kill()
                 process.join()
     if manager is not None:
-        manager.join(GRACE_SECONDS)  # it fails the calls that ran
+        manager.join(GRACE_SECONDS)  # it fails the running calls

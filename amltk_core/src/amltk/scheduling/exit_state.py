@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""`ExitState`: how a run ended."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class ExitState:
-    """What `run()` returns.
+    """How a run ended; returned by `run()`.
 
     Attributes:
         code: Why the run ended.
-        exception: What was raised or given to `stop(exception=...)`, if anything.
+        exception: The exception that ended the run, or that `stop(exception=...)` got, if any.
     """
 
     class Code(Enum):
@@ -25,10 +25,10 @@ class ExitState:
         """`stop()` was called."""
 
         TIMEOUT = "timeout"
-        """The time given by `run(timeout=...)` was over."""
+        """The timeout of `run(timeout=...)` was over."""
 
         CANCELLED = "cancelled"
-        """It was interrupted from outside: Ctrl-C, or the task of `async_run()` was cancelled."""
+        """Ctrl-C, or the task of `async_run()` was cancelled."""
 
         EXCEPTION = "exception"
         """A submitted function or a callback raised, and `on_exception=` said to end."""

@@ -1,4 +1,4 @@
-"""What failed in a run: one line at the end of one that went on, one exception of one that did not."""
+"""Failures of a run: one log line if the run continued, one exception if it did not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger("amltk")
 
 _LONGEST = 300
 _OUT_OF_TIME = frozenset({"CallTimeoutError", "WallTimeoutException", "CpuTimeoutException"})
-"""Classes of errors of calls that were ended for their time limit; the last two are pynisher's."""
+"""Exceptions of calls that exceeded a time limit; the last two are pynisher's."""
 _IMPORTS = (
     ". Every call ran out of time. If a fresh worker spends it on imports, have them done before its first call: by "
     "initializer= of the backend, or by preload= of with_processes()."
@@ -22,16 +22,16 @@ class Failures:
     """Counts the errors of calls that `on_exception=` ignores."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start with no failures."""
         self._kinds: dict[type[BaseException], tuple[int, str]] = {}
 
     def add(self, error: BaseException) -> None:
-        """Count an error; keep nothing of it but the text of the first one of its class."""
+        """Count an error; keep only the text of the first one of its class."""
         count, text = self._kinds.get(type(error)) or (0, _first_line(error))
         self._kinds[type(error)] = count + 1, text
 
     def tell(self, calls: int) -> None:
-        """Log how many of so many `calls` failed, and the commonest error: a warning if none returned."""
+        """Log how many of the `calls` failed, and the commonest error; as a warning if all failed."""
         if not self._kinds:
             return
         failed = sum(count for count, _ in self._kinds.values())
@@ -56,7 +56,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def same_breakdown(error: BaseException, known: BaseException) -> bool:
-    """Say whether both tell of the same: when an executor breaks, each of its calls fails for that reason."""
+    """Return whether two errors have one reason: a broken executor fails all of its calls."""
     if not isinstance(error, BrokenExecutor):
         return False
     cause = part_of(error, "__cause__")

@@ -1,4 +1,4 @@
-"""The one crossing between threads: what others hand over to the thread of a run's loop.
+"""The only crossing between threads: hands ended calls and orders over to the thread of a run.
 
 a worker's thread ── arrived(source) ──> sources ─┐   the loop is woken once
                                                   ├── for as many as have come ──> deliver(source)
@@ -21,19 +21,19 @@ from typing import Any
 logger = logging.getLogger("amltk")
 
 SLICE_SECONDS = 0.02
-"""How long results are delivered in one go before the loop's other work gets its turn."""
+"""How long results are delivered at a stretch, before other work of the loop gets its turn."""
 BRISK_SECONDS = 0.001
-"""Results that come so soon after one another are awaited at the inbox, without a trip through the selector."""
+"""If results arrive within this time of each other, the inbox waits for the next one without the selector."""
 LINGER_SECONDS = 0.005
-"""How long that is done in vain before the loop sleeps again. Not shorter: arming a timer that is due before the
-kernel's next tick costs more than all that is saved."""
+"""How long the inbox waits so before the loop sleeps again. A timer that is due before the kernel's next tick would
+cost more than the wait saves."""
 
 
 class Inbox:
-    """Takes what comes from other threads, and deals with it in the loop's thread."""
+    """Receives ended calls and orders in any thread, and handles them in the loop's thread."""
 
     def __init__(self, waiting: Sized, deliver: Callable[[Future[Any]], None]) -> None:
-        """Be for the futures in `waiting`, which `deliver` takes out."""
+        """Make an inbox for the futures in `waiting`; `deliver` removes each."""
         self.thread = 0
         self._waiting = waiting
         self._deliver = deliver
@@ -47,13 +47,13 @@ class Inbox:
         self._is_open = False
 
     def belong_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to `loop`, which is running in this thread, and deliver in the context variables of now."""
+        """Deliver in `loop`, which runs in this thread, with the current context variables."""
         self.thread = threading.get_ident()
         self._context = copy_context()
         self._loop = loop
 
     def open(self) -> None:
-        """Carry out what was ordered so far, and from now on what is."""
+        """Carry out the orders so far, and all later ones as they come."""
         self._is_open = True
         self._carry_out()
 
@@ -63,7 +63,7 @@ class Inbox:
         return self._sources.empty()
 
     def arrived(self, source: Future[Any]) -> None:
-        """Note that a call has ended; in whatever thread the executor says so."""
+        """Take a future that is done; in any thread."""
         self._sources.put(source)
         self._from_afar = threading.get_ident() != self.thread
         if not self._woken:
@@ -71,12 +71,12 @@ class Inbox:
             self._wake(self.deliver)
 
     def deliver(self) -> None:
-        """Deliver what has arrived, for a while; in the loop's thread."""
+        """Deliver the futures that have arrived, for `SLICE_SECONDS` at most; in the loop's thread."""
         assert self._loop is not None
         sources = self._sources
         now = monotonic()
         until = now + SLICE_SECONDS
-        # An executor in the loop's own thread brings nothing while that waits.
+        # An executor in the loop's own thread makes no progress while the inbox waits.
         brisk = self._from_afar and now - self._rested < BRISK_SECONDS
         while True:
             try:
@@ -85,7 +85,7 @@ class Inbox:
                 brisk = False
                 self._woken = False
                 self._rested = monotonic()
-                if sources.empty():  # else one came before the flag was down, and nobody would wake us for it
+                if sources.empty():  # else one arrived before the flag was reset, and did not wake the loop
                     return
                 self._woken = True
                 continue
@@ -95,7 +95,7 @@ class Inbox:
                 return
 
     def do(self, function: Callable[..., None], *args: Any) -> None:
-        """Call `function` in the thread of the loop: now, or as soon as it can be."""
+        """Call `function` in the thread of the loop: now if this is that thread, else in its next turn."""
         if threading.get_ident() == self.thread:
             function(*args)
             self._wake(_nothing)  # this may be a signal handler, in a loop that sleeps
@@ -103,7 +103,7 @@ class Inbox:
             self.order(function, *args)
 
     def order(self, function: Callable[..., object], *args: Any) -> None:
-        """Have `function` called in a turn of the loop; before the inbox is open, when it is opened."""
+        """Call `function` in a turn of the loop, once the inbox is open."""
         self._orders.append(lambda: function(*args))
         if self._is_open:
             self._wake(self._carry_out)
@@ -121,4 +121,4 @@ class Inbox:
 
 
 def _nothing() -> None:
-    """Make the loop look at what has changed."""
+    """Do nothing, but wake the loop."""

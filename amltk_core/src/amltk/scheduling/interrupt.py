@@ -1,9 +1,8 @@
-"""Signals while a scheduler runs: what their handlers raise ends the run, and tears nothing.
+"""Signals during a run: exceptions of their handlers end the run in good order.
 
-A handler's exception may be raised between any two instructions of the main thread, also where a call has been taken
-off one list and is not on the next. So while a run is on, what a handler raises is raised where it is only if that is
-in the user's own code: a callback, or a call in this thread. Anywhere else it is an order to the run, which ends at
-once and then raises it.
+A handler may raise between any two instructions of the main thread, also where a call has been taken off one list and
+is not yet on the next. So during a run, its exception is raised there only if that is in the user's code: a callback or
+a call in this thread. Anywhere else it becomes an order to the run, which ends at once and then raises it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class interrupts:  # noqa: N801 - it is used as a function; `contextlib` would assign to what passes through it
-    """A context in which what handlers of signals raise ends `run` in good order.
+    """A context in which exceptions of signal handlers end `run` in good order.
 
-    The first Ctrl-C does so, too; a second one ends it without waiting, a third one breaks it off where it stands.
-    Only in the main thread, where signals arrive.
+    So does the first Ctrl-C. The second one ends the run without waiting, the third one raises on the spot.
+    In threads other than the main thread, where no signals arrive, it does nothing.
     """
 
     def __init__(self, run: Run, *, ctrl_c: bool = True) -> None:
-        """Be for `run`. Without `ctrl_c`, Python's own handlers of Ctrl-C stay."""
+        """Protect `run`. Without `ctrl_c`, Python's own handlers of Ctrl-C stay."""
         self._run: Run | None = run
         self._ctrl_c = ctrl_c
         self._presses = 0
@@ -46,7 +45,7 @@ class interrupts:  # noqa: N801 - it is used as a function; `contextlib` would a
                 if number == signal.SIGINT and _is_pythons_own(before):
                     if self._ctrl_c:
                         self._install(number, self._pressed, before)
-                elif not _is_asyncios(before):  # one of its loop, which raises nothing
+                elif not _is_asyncios(before):  # asyncio's own handlers raise nothing
                     self._install(number, functools.partial(self._handle, before), before)
         except BaseException:
             self._restore()
@@ -60,7 +59,7 @@ class interrupts:  # noqa: N801 - it is used as a function; `contextlib` would a
         signal.signal(number, handler)
 
     def _restore(self) -> None:
-        self._run = None  # a handler of ours that stays, below one of another run, does what the one before it did
+        self._run = None  # a handler that stays installed below that of another run acts as the one before it
         for number, (handler, before) in self._installed.items():
             if signal.getsignal(number) == handler:  # the program may have set another one meanwhile
                 signal.signal(number, before)
@@ -86,7 +85,7 @@ class interrupts:  # noqa: N801 - it is used as a function; `contextlib` would a
 
 
 def _is_pythons_own(handler: object) -> bool:
-    """Say whether nobody but the interpreter, or `asyncio.run`, has set the handler."""
+    """Return whether the interpreter or `asyncio.run` has set the handler."""
     return handler is signal.default_int_handler or _module_of(handler) == "asyncio.runners"
 
 

@@ -7,19 +7,20 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 GRACE_SECONDS = 2.0
-"""How long tasks that were cancelled may take to end before the loop is closed without them."""
+"""How long cancelled tasks may take to end before the loop is closed without them."""
 
 
 def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, None]], torn: Callable[[BaseException], object]) -> None:
-    """Run `main` in a loop of its own, which is closed afterwards with all that is left in it.
+    """Run `main` in a new loop, then end the remaining tasks and close the loop.
 
     Args:
-        main: What is run.
-        torn: Called with what was raised through the loop while `main` ran: by a task of the user's that calls
-            `sys.exit`, say. The loop goes on then, so that `main` can end in good order; the second time it does not.
+        main: The coroutine function to run.
+        torn: Called with an exception that is raised through the loop while `main` runs: by a task of the user's that
+            calls `sys.exit`, for example. The loop continues, so that `main` can end in good order; a second
+            exception ends it.
 
-    Not `asyncio.run`: that waits without end for a task that does not heed its cancellation, takes
-    the thread's current event loop away, and has its own idea of Ctrl-C.
+    `asyncio.run` would wait without limit for a task that ignores its cancellation, remove the thread's current
+    event loop, and handle Ctrl-C differently.
     """
     loop = asyncio.new_event_loop()
     try:

@@ -1,7 +1,7 @@
-"""What cannot run any more when the main thread of the program has ended.
+"""Errors of executors that refuse calls after the main thread of the program has ended.
 
-Python ends when all threads but daemons have: a run in another thread outlives the main thread. But when that ends,
-`concurrent.futures` lets its threads and processes take no more calls, and so does what builds on it.
+A program ends after all of its threads but daemons, so a run in another thread outlives the main thread. But then
+`concurrent.futures` refuses new calls, and so do executors that build on it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _HELP = (
 
 
 def main_thread_has_ended() -> bool:
-    """Say whether the program only waits for its other threads to end."""
+    """Return whether the main thread has ended, and the program waits for its other threads."""
     # Both: where Python is embedded, its first thread may end long before the program does.
     return not threading.main_thread().is_alive() and getattr(threading, "_SHUTTING_DOWN", True)
 
 
 def check_main_thread(label: str, cause: BaseException | None = None) -> None:
-    """Refuse to run calls in what needs the main thread.
+    """Check that the main thread has not ended.
 
     Args:
-        label: What it is, for people.
-        cause: What was raised as it was opened.
+        label: The description of the executor, for the message.
+        cause: The exception of opening it.
 
     Raises:
         NotSupportedError: The main thread has ended.
@@ -39,6 +39,6 @@ def check_main_thread(label: str, cause: BaseException | None = None) -> None:
 
 
 def explain(error: BaseException) -> None:
-    """Add why an executor takes no calls to what it raised, if that is for the end of the main thread."""
+    """Add a note to the exception of an executor that refuses calls because the main thread has ended."""
     if main_thread_has_ended() and isinstance(error, (RuntimeError, WorkerDied)) and "shutdown" in text_of(error):
         add_note(error, f"Note that {_HELP}")

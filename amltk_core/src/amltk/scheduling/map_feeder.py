@@ -1,4 +1,4 @@
-"""What `task.map` was given: calls that are submitted as earlier ones end."""
+"""The calls of `task.map`, which are submitted as earlier ones end."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from amltk.describe import describe_call
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
     from amltk.scheduling.task import Task
 
 logger = logging.getLogger("amltk")
 
 MOST_NAMED = 10
-"""How many items that a map leaves out are named in warnings; the others are counted."""
+"""The number of skipped items that warnings name; the others are counted."""
 MOST_IN_A_ROW = 1000
-"""How many items in a row are left out before the map ends: an endless iterable would never end."""
+"""The number of items skipped in a row after which the map ends: an endless iterable would never end."""
 
 
 class MapFeeder:
-    """The calls of a task that are still to come."""
+    """The calls of one `task.map` that are not submitted yet."""
 
     def __init__(self, task: Task[..., Any], calls: Iterator[tuple[Any, ...]], buffersize: int) -> None:
         """Take the arguments of each call from `calls`."""
@@ -34,17 +34,17 @@ class MapFeeder:
         self._in_a_row = 0
 
     @calls_user_code
-    def submit(self, run: PendingCalls) -> bool:
-        """Submit as many calls as there is room for, up to one that is refused.
+    def submit(self, run: RunCalls) -> bool:
+        """Submit calls until `buffersize` are under way, or one is refused.
 
-        A refused call is kept and offered again next time, while anything is under way. Otherwise a warning
-        names it, and the next item's turn comes next time: the loop and Ctrl-C have theirs in between.
+        A refused call is kept and submitted again next time, if any call is under way. Otherwise a warning
+        names it, and the next item follows next time, which leaves the loop time for other work and Ctrl-C.
 
         Returns:
-            Whether there may be more to come.
+            Whether more calls may follow.
 
         Raises:
-            Exception: What an iterable raises, or what submitting does.
+            Exception: An iterable, or submitting, raises.
         """
         while run.accepting and self.task.n_running < self._buffersize:
             args = self._refused if self._refused is not None else next(self._calls, None)
@@ -63,7 +63,7 @@ class MapFeeder:
         return run.accepting
 
     def _leave_out(self, args: tuple[Any, ...]) -> bool:
-        """Report a call that nothing would have offered again; return whether the map goes on."""
+        """Warn of a call that nothing would submit again; return whether the map continues."""
         self._left_out += 1
         self._in_a_row += 1
         if self._left_out <= MOST_NAMED:

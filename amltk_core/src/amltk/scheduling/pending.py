@@ -1,4 +1,4 @@
-"""The calls of a run that have not ended: accepted, run again, ended and told.
+"""The calls of a run that have not ended: accepts, retries, ends and delivers them.
 
 submit() ──> executor.submit ──> waiting[source] = future ──> on_future_submitted, on_submitted
                                       ^           |
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-"""What calls without keyword arguments share, instead of each keeping an empty dictionary."""
+"""The keyword arguments of all calls without any: saves a dictionary for each."""
 
 
 class PendingCalls:
-    """Accepts calls, and delivers how they end; `Run` is one of these, from its start to its end.
+    """The pending calls of a run; base class of `Run`.
 
     Attributes:
-        scheduler: Whose run it is.
+        scheduler: The scheduler of the run.
         waiting: The accepted calls that have not ended, by the executor's futures.
         accepting: Whether calls are accepted.
-        inbox: By which other threads reach it.
-        callbacks: The supervisor of the scheduler and its tasks.
+        inbox: Hands ended calls and orders of other threads over to the thread of the run.
+        callbacks: The supervisor of callbacks of the scheduler and its tasks.
         deliveries: The ended calls that are held back; None unless a plugin has `before_delivery`.
     """
 
     callbacks: Callbacks
 
     def __init__(self, scheduler: Scheduler) -> None:
-        """Begin without calls, and accept none yet."""
+        """Start without calls, and accept none yet."""
         self.scheduler = scheduler
         self.waiting: dict[Future[Any], CallFuture[Any]] = {}
         self.accepting = False
@@ -66,7 +66,7 @@ class PendingCalls:
         self._feeders: list[MapFeeder] = []
         self._turn_comes = False
         self._ignored = Failures()
-        self._arrived = self.inbox.arrived  # bound once: each call would keep a method of its own
+        self._arrived = self.inbox.arrived  # bound once, or each call would keep a bound method
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._killing = False
@@ -84,13 +84,13 @@ class PendingCalls:
         answer: Answer | None = None,
         options: CallOptions | None = None,
     ) -> CallFuture[R]:
-        """Hand a call to the executor; the task's `on_submitted` is told of `event_args` and `told_kwargs`.
+        """Submit a call to the executor; callbacks of `on_submitted` receive `event_args` and `told_kwargs`.
 
-        A call with an `answer` goes to no worker: it ends so in a later turn of the loop. The `options` take the place
-        of the task's.
+        A call with an `answer` goes to no worker: it ends with the answer in a later turn of the loop. The `options`
+        replace those of the task.
 
         Raises:
-            Exception: What the executor's `submit` raises; the call was not accepted then.
+            Exception: The executor's `submit` raises; the call is not accepted.
         """
         future: CallFuture[R] = CallFuture(loop=self._loop)
         future.task = task
@@ -119,10 +119,10 @@ class PendingCalls:
         return future
 
     def send_again(self, future: CallFuture[Any]) -> None:
-        """Hand a call that was accepted before to the executor once more."""
+        """Submit a call that was accepted before to the executor again."""
         try:
             source = self._hand_over(future.task, future.function, future.args, future.kwargs, future.options)
-        except Exception as error:  # this time, that is what came of it
+        except Exception as error:  # the outcome of this attempt
             source = Future()
             source.set_exception(error)
         future.source = source
@@ -141,19 +141,25 @@ class PendingCalls:
         assert executor is not None  # calls are accepted, so it is there
         if options is None and (task is None or (options := task._options) is None):
             return executor.submit(function, *args, **kwargs)
-        # That it accepts them was checked by the task, or when the plugins were asked.
+        # The task, or `submission`, has checked that it accepts them.
         return cast("AcceptsOptions", executor).submit_call(function, args, kwargs, options)
 
     def expect_deliveries(self) -> None:
-        """Have ended calls go by way of `before_delivery` from now on."""
+        """Call `before_delivery` for ended calls from now on."""
         if self.deliveries is None:
             self.deliveries = Deliveries(self)
 
+    def give_up_deliveries(self) -> None:
+        """Deliver the calls that are held back, and hold back none from now on."""
+        deliveries, self.deliveries = self.deliveries, None
+        if deliveries is not None:
+            deliveries.give_up()
+
     def feed(self, feeder: MapFeeder) -> None:
-        """Submit calls of `task.map`: as many as there may be now, the others as calls end.
+        """Submit calls of `task.map`: as many as `buffersize` allows now, the others as calls end.
 
         Raises:
-            Exception: What an iterable raises, or what submitting does.
+            Exception: An iterable, or submitting, raises.
         """
         if feeder.submit(self):
             self._feeders.append(feeder)
@@ -161,7 +167,7 @@ class PendingCalls:
                 self._take_turn()
 
     def refuse(self) -> NoReturn:
-        """Say why no call can be submitted now, or here.
+        """Raise the reason why no call can be submitted now, or in this thread.
 
         Raises:
             SchedulerNotRunningError: The run is ending.
@@ -183,12 +189,12 @@ class PendingCalls:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Submit what maps have to submit next; without any call left, the run may be at its end."""
+        """Submit the next calls of maps; if no call is left, the run may end."""
         if self._feeders:
             self._resupply()
         if self.waiting:
             return
-        if self._feeders:  # a plugin has refused an item: the next one's turn comes in the next turn of the loop
+        if self._feeders:  # a plugin has refused an item: the next item follows in the next turn of the loop
             self._take_turn()
         else:
             self._ran_empty()
@@ -218,7 +224,7 @@ class PendingCalls:
         raise NotImplementedError
 
     def apply_policy(self, error: BaseException) -> Action:
-        """Do what the policy says about an exception, and return what that was."""
+        """Act on an exception as `on_exception=` says, and return the action."""
         raise NotImplementedError
 
     # Delivering
@@ -239,12 +245,12 @@ class PendingCalls:
                 return
             error = source.exception()
             if error is None or (raised is not error and isinstance(raised, KeyboardInterrupt)):
-                raise  # not what the call raised, but a second Ctrl-C just now
+                raise  # not the exception of the call, but a second Ctrl-C
             _forget_us(error)
             self._deliver_exception(future, error)
         else:
             if result is None and (error := source.exception()) is not None:
-                self._deliver_exception(future, error)  # one that is false, which `result()` overlooks
+                self._deliver_exception(future, error)  # an exception that is false, which `result()` ignores
             elif is_unawaited(result):
                 self._deliver_unawaited(future, result)
             else:
@@ -310,23 +316,23 @@ class PendingCalls:
 
 
 def _forget_us(error: BaseException) -> None:
-    """Cut off what raising it here has added to its traceback: frames of ours would keep the call alive."""
+    """Remove the frames that raising it here has added to its traceback: they would keep the call alive."""
     added = part_of(error, "__traceback__")
     while added is not None and added.tb_frame.f_code.co_filename in (__file__, _base.__file__):
         added = added.tb_next
-    BaseException.with_traceback(error, added)  # an exception that is a frozen dataclass lets nothing be assigned
+    BaseException.with_traceback(error, added)  # an exception that is a frozen dataclass forbids assignment
 
 
 def _add_note(error: BaseException, note: str) -> None:
-    if note not in notes_of(error):  # one exception may end several calls
+    if note not in notes_of(error):  # one exception object may end several calls
         add_note(error, note)
 
 
 def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
-    if isinstance(error, StopIteration):  # a future refuses it, since awaiting the future could not raise it
+    if isinstance(error, StopIteration):  # futures refuse it, since `await` could not raise it
         replacement = RuntimeError(f"the call raised {describe_value(error)}")
         replacement.__cause__ = error
         future.set_exception(replacement)
     else:
         future.set_exception(error)
-    future.exception()  # seen: the event tells of it, so the future must not complain that nobody looked
+    future.exception()  # marks it as retrieved: an event reports it, so the future must not warn

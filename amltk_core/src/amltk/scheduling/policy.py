@@ -1,4 +1,4 @@
-"""What a run does about exceptions: the argument `on_exception=` of `run()`."""
+"""The policy for exceptions: the argument `on_exception=` of `run()`."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from amltk.checks import did_you_mean
 
 ActionName = Literal["raise", "end", "ignore", "continue"]
 OnException = ActionName | Mapping[type[BaseException], ActionName]
-"""One action for all exceptions, or one for each type; "continue" is another word for "ignore"."""
+"""One action for all exceptions, or one for each type; "continue" is the same as "ignore"."""
 
 
 class Action(Enum):
-    """What to do about an exception."""
+    """The reaction of a run to an exception."""
 
     RAISE = "raise"
-    """End the run, and let the exception leave `run()`."""
+    """End the run; `run()` raises the exception."""
 
     END = "end"
     """End the run; the exception is in the `ExitState`."""
 
     IGNORE = "ignore"
-    """Go on."""
+    """Continue."""
 
 
 class Policy:
     """Chooses the action for each exception."""
 
     def __init__(self, on_exception: OnException) -> None:
-        """Check and keep what `run(on_exception=...)` was given.
+        """Check and keep the argument `on_exception=`.
 
         Raises:
-            ValueError: An action of no known name.
-            TypeError: Neither the name of an action nor a mapping from exception types to such names.
+            ValueError: No action has that name.
+            TypeError: It is neither a name nor a mapping from exception types to names.
         """
         self._by_type: tuple[tuple[type[BaseException], Action], ...]
         if isinstance(on_exception, Mapping):
@@ -49,7 +49,7 @@ class Policy:
             self._by_type = ((BaseException, _action(on_exception)),)
 
     def action(self, error: BaseException) -> Action:
-        """Return what to do about `error`: the first type that matches decides, and no match raises."""
+        """Return the action for `error`: that of the first matching type, or `RAISE`."""
         return next((action for kind, action in self._by_type if isinstance(error, kind)), Action.RAISE)
 
 

@@ -1,9 +1,9 @@
-"""Runs a call again that failed, where a plugin asks for that.
+"""Runs a failed call again, if a plugin asks for it.
 
     source failed ──> retry_after of its plugins ──seconds──> a stand-in waits in its place
                                └── None: the call has failed            └──> a new source
 
-The call stays one: its future is pending all the while, and it is `waiting` under whatever stands for it.
+It stays one call: its future is pending, and it stays in `waiting`, under the stand-in or the new source.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:
     from amltk.scheduling.call_future import CallFuture
-    from amltk.scheduling.pending import PendingCalls
+    from amltk.scheduling.run_calls import RunCalls
 
 
 @calls_user_code
-def runs_again(run: PendingCalls, future: CallFuture[Any], error: BaseException) -> bool:
-    """Have a call that failed run again, if a plugin says so; in the thread of the loop."""
+def runs_again(run: RunCalls, future: CallFuture[Any], error: BaseException) -> bool:
+    """Run a failed call again, if a plugin asks for it, and return whether; in the thread of the loop."""
     task, plugins = future.task, run.scheduler.plugins
     if (task is None and not plugins) or not run.accepting or isinstance(future.source, AnsweredSource):
         return False
@@ -34,21 +34,21 @@ def runs_again(run: PendingCalls, future: CallFuture[Any], error: BaseException)
         except BaseException as failure:
             run.callbacks.failed(f"The method retry_after of {type(plugin).__name__}", failure)
             return False
-        if seconds is not None and run.accepting:  # a callback of the plugin's events may have ended the run
+        if seconds is not None and run.accepting:  # a callback of the plugin may have ended the run
             _put_off(run, future, seconds)
             return True
     return False
 
 
-def _put_off(run: PendingCalls, future: CallFuture[Any], seconds: float) -> None:
+def _put_off(run: RunCalls, future: CallFuture[Any], seconds: float) -> None:
     run.waiting.pop(future.source, None)
-    stand_in: ExecutionFuture[Any] = ExecutionFuture()  # can be cancelled, by whoever may cancel the call
+    stand_in: ExecutionFuture[Any] = ExecutionFuture()  # cancelling the call cancels it
     stand_in.execution = future.execution
     future.source = stand_in
     run.waiting[stand_in] = future
 
     def due() -> None:
-        timer.cancel()  # it is over, and would keep the call alive in a circle
+        timer.cancel()  # or it would keep the call alive in a reference cycle
         if not stand_in.cancelled():
             del run.waiting[stand_in]
             run.send_again(future)

@@ -10,18 +10,16 @@ A run is one object and is used once; the scheduler makes a new one each time.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from amltk.events import Event
-from amltk.scheduling.blocking import bring_about
+from amltk.plugins import plugin_manager
 from amltk.scheduling.callbacks import Callbacks, Timer
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.failures import as_one, same_breakdown
-from amltk.scheduling.main_thread import check_main_thread
 from amltk.scheduling.pending import PendingCalls
 from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.view import View, keep_up_to_date
@@ -32,18 +30,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("amltk")
 
-CLOSE_SECONDS = 30.0
-"""How long the executor may take to be killed or closed before the run ends without it."""
 TAKE_UP_SECONDS = 0.02
-"""What free workers get to take up calls submitted the moment before, when a run is stopped and none runs yet."""
+"""When a run is stopped and no call runs yet: the time for idle workers to begin calls submitted just before."""
 GRACE_SECONDS = 2.0
-"""How long cancelled `async def` callbacks may take to end before the run ends without them."""
+"""How long cancelled `async def` callbacks may take to end, before the run ends without them."""
 
 _WEIGHT = {Code.EXCEPTION: 1, Code.CANCELLED: 2}
 
 
 class Run(PendingCalls):
-    """One run: it starts, accepts calls and delivers how they end, and ends in good order."""
+    """One run of a scheduler: starts, accepts and delivers calls, and ends in good order."""
 
     def __init__(
         self,
@@ -56,7 +52,7 @@ class Run(PendingCalls):
         end_on_empty: bool,
         view: View | None,
     ) -> None:
-        """Prepare a run; `execute` does it. The `view` is kept up to date, if given."""
+        """Prepare a run, which `execute` performs; refresh the `view`, if given."""
         super().__init__(scheduler)
         self.callbacks = Callbacks(self)
         self._source = source
@@ -78,20 +74,20 @@ class Run(PendingCalls):
         self._at_once = asyncio.Event()
         self._idle = asyncio.Event()
 
-    # What the scheduler and its tasks call
+    # Called by the scheduler and its tasks
 
     def stop(self, message: str, exception: BaseException | None) -> None:
-        """End the run because the user says so; from whatever thread."""
+        """End the run for `scheduler.stop()`; from any thread."""
         self.inbox.do(self._stop, message, exception)
 
     def interrupt(self, error: BaseException) -> None:
-        """End the run at once, killing what runs, because of a Ctrl-C or the like; from whatever thread."""
+        """End the run at once and kill running calls, after Ctrl-C or a similar exception; from any thread."""
         self._asked_to_raise = error
-        # Never directly: a signal handler runs in the loop's thread, but nothing of it would wake the loop.
+        # An order, even in the loop's thread: a signal handler would not wake the loop.
         self.inbox.order(self.interrupted, error)
 
     def break_off(self) -> bool:
-        """Have a run that ends wait for nothing more; from whatever thread. False if it can't yet."""
+        """Make an ending run stop waiting; from any thread. Return False if it has not started yet."""
         if self._course_task is None:
             return False
         self.inbox.order(self._course_task.cancel)
@@ -108,13 +104,13 @@ class Run(PendingCalls):
     # The course of a run
 
     async def execute(self) -> None:
-        """Run, in the loop that is running now, until the end; `conclude` tells what came of it."""
+        """Run in the running loop until the end; then `conclude` returns or raises the outcome."""
         self._loop = asyncio.get_running_loop()
         self.inbox.belong_to(self._loop)
-        self._open()
+        self._executor = self._source.open_executor()
         view = self._view
         if view is not None:
-            view.start()  # before the first event, so that it sees them all
+            view.start()  # before the first event
         refreshing = None if view is None else self._loop.create_task(keep_up_to_date(view))
         course = self._course_task = self._loop.create_task(self._course())
         try:
@@ -133,30 +129,13 @@ class Run(PendingCalls):
                 refreshing.cancel()
                 view.stop()
 
-    def _open(self) -> None:
-        source = self._source
-        if not source.needs_main_thread:
-            self._executor = source.open()
-            return
-        check_main_thread(source.label)
-        try:
-            self._executor = source.open()
-        except RuntimeError as error:
-            check_main_thread(source.label, error)
-            raise
-        try:
-            check_main_thread(source.label)  # it may have ended meanwhile
-        except BaseException:
-            self._abandon()
-            raise
-
     def conclude(self) -> ExitState:
-        """Return how the run ended, or raise what is to be raised.
+        """Return how the run ended, or raise its error.
 
-        Not in `execute`: what leaves a coroutine must not be a `StopIteration`, and callbacks raise it.
+        Not in `execute`: callbacks may raise `StopIteration`, which a coroutine cannot.
         """
         errors = as_one(self._errors) if self._errors else None
-        if (interrupt := self._interrupt or self._asked_to_raise) is not None:  # that may have come too late
+        if (interrupt := self._interrupt or self._asked_to_raise) is not None:  # which may have come too late
             raise interrupt from errors
         if errors is not None:
             raise errors
@@ -164,7 +143,7 @@ class Run(PendingCalls):
 
     @property
     def worker_counts(self) -> Mapping[str, int]:
-        """What the executor says of its workers, as "connected": 2, say; empty if it says nothing."""
+        """The executor's counts of its workers, such as `{"connected": 2}`; empty if it has none."""
         tell = getattr(self._executor, "worker_counts", None)
         counts: Mapping[str, int] = tell() if callable(tell) else {}
         return counts
@@ -175,18 +154,15 @@ class Run(PendingCalls):
         return ExitState(self._code or Code.CANCELLED, self._exception)
 
     def _abandon(self) -> None:
-        """Close the executor where the course of the run was torn away before it could; does nothing otherwise."""
+        """Close the executor if the course of the run broke off before it could; otherwise do nothing."""
         executor, self._executor = self._executor, None
         if executor is not None:
             self.accepting = False
             self._killing = True
-            if self._source.kill is not None:
-                self._source.kill(executor)
-            if self._source.owned:
-                executor.shutdown(wait=False, cancel_futures=True)
+            self._source.abandon(executor)
 
     def _settle(self) -> None:
-        """Do what is left of the end without waiting, where its course was torn; does nothing otherwise."""
+        """Finish the end of the run without waiting if its course broke off; otherwise do nothing."""
         if not self._last_events:
             return
         self.accepting = False
@@ -197,11 +173,10 @@ class Run(PendingCalls):
             task.cancel()
         for source in list(self.waiting):
             self._deliver(source, abandoned=not source.done())
-        if self.deliveries is not None:
-            self.deliveries.give_up()
+        self.give_up_deliveries()
         while self._last_events:
             self.scheduler.emit(self._last_events.pop(0))
-        self.scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+        plugin_manager().hooks.amltk_run_finished(self.scheduler, self.exit_state)
 
     async def _course(self) -> None:
         scheduler = self.scheduler
@@ -210,7 +185,7 @@ class Run(PendingCalls):
         ended_before = scheduler.event_counts[scheduler.FUTURE_DONE]
         self.accepting = True
         self._last_events = [scheduler.FINISHING, scheduler.FINISHED]
-        scheduler.notify("amltk_run_started")
+        plugin_manager().hooks.amltk_run_started(scheduler)
         scheduler.emit(scheduler.STARTED)
         self.inbox.open()
         if not self.waiting and not self._feeders:
@@ -227,17 +202,19 @@ class Run(PendingCalls):
         self._ignored.tell(scheduler.event_counts[scheduler.FUTURE_DONE] - ended_before)
         scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
-        await self._close()
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await self._source.close(executor, wait=not self._leaving_work_behind)
         scheduler.emit(self._last_events.pop(0))
         await self.callbacks.settle()
-        scheduler.notify("amltk_run_finished", exit_state=self.exit_state)
+        plugin_manager().hooks.amltk_run_finished(scheduler, self.exit_state)
 
     def _may_be_busy(self) -> bool:
-        """Whether workers of a run that ends at once may be preparing for calls that are cancelled by now."""
+        """Return whether workers of a run that ends at once may still prepare for calls that were cancelled."""
         return self._dropped and self._source.owned and (not self._wait or self._at_once.is_set())
 
     async def _until_idle(self) -> None:
-        """Wait for calls and callbacks to end, unless the run is to end at once."""
+        """Wait for calls and callbacks to end, until the run has to end at once."""
         assert self._loop is not None
         self.check_idle()
         events = [self._loop.create_task(event.wait()) for event in (self._idle, self._at_once)]
@@ -247,18 +224,13 @@ class Run(PendingCalls):
         await asyncio.wait(events)
 
     async def _stop_what_runs(self) -> None:
-        """Cancel what waits for a worker, kill what runs; every call has ended afterwards."""
+        """Cancel waiting calls and kill running ones; afterwards every call has ended."""
         assert self._executor is not None
         self._cancel_what_waits()
         self.inbox.deliver()
         if (self.waiting or self._may_be_busy()) and self._source.kill is not None:
             self._killing = True
-            await bring_about(
-                self._source.label,
-                "killed",
-                functools.partial(self._source.kill, self._executor),
-                CLOSE_SECONDS,
-            )
+            await self._source.kill_calls(self._executor)
         await self._empty_inbox()
         stuck = [future for source, future in self.waiting.items() if not source.done()]
         if stuck:
@@ -273,7 +245,7 @@ class Run(PendingCalls):
         if self.deliveries is not None:
             await self.deliveries.finish(GRACE_SECONDS)
             await self._empty_inbox()
-            self.deliveries.give_up()
+            self.give_up_deliveries()
         await self.callbacks.cancel(GRACE_SECONDS)
 
     async def _empty_inbox(self) -> None:
@@ -281,21 +253,10 @@ class Run(PendingCalls):
             self.inbox.deliver()
             await asyncio.sleep(0)
 
-    async def _close(self) -> None:
-        executor, self._executor = self._executor, None
-        if self._source.owned and executor is not None:
-            wait = not self._leaving_work_behind
-            await bring_about(
-                self._source.label,
-                "closed",
-                functools.partial(executor.shutdown, wait, cancel_futures=True),
-                CLOSE_SECONDS,
-            )
-
-    # What happens to it
+    # Events of the run
 
     def _end(self, code: Code, exception: BaseException | None = None) -> None:
-        # An error tells more about the end than what came before it, and an interrupt more than an error.
+        # An error explains the end better than an earlier code, and an interrupt better than an error.
         if self._code is None or _WEIGHT.get(code, 0) > _WEIGHT.get(self._code, 0):
             self._code = code
             self._exception = exception
@@ -306,19 +267,19 @@ class Run(PendingCalls):
             self._ending.set()
 
     def _drop_what_waits(self) -> None:
-        """Cancel the calls that no worker has taken up: only what runs is waited for.
+        """Cancel the calls that no worker has begun: the run waits for running calls only.
 
-        Here and now: an executor in the loop's own thread must not start the next one before.
+        At once: an executor in the loop's own thread must not start the next one first.
         """
         if self._wait and self.waiting and not any(source.running() for source in self.waiting):
             sleep(TAKE_UP_SECONDS)
             if not self._source.tells_running and not any(source.running() for source in self.waiting):
-                return  # any of them may run, and no future of this executor may ever say so
+                return  # any of them may run: this executor's futures may never report it
         self._cancel_what_waits()
 
     def _cancel_what_waits(self) -> None:
         for source in list(self.waiting):
-            if not source.running():  # there are executors that can stop those too
+            if not source.running():  # some executors can cancel running calls, too
                 self._dropped |= source.cancel()
 
     def _stop(self, message: str, exception: BaseException | None) -> None:
@@ -343,7 +304,7 @@ class Run(PendingCalls):
         self.check_idle()
 
     def check_idle(self) -> None:
-        """See whether anything is left that could still lead to something."""
+        """End the run, or its wait, if no call or callback is left."""
         if self.waiting or self.callbacks.coroutines:
             return
         if not self.accepting:
@@ -352,7 +313,7 @@ class Run(PendingCalls):
             self._end(Code.EXHAUSTED)
 
     def apply_policy(self, error: BaseException) -> Action:
-        """Do what the policy says about an exception, and return what that was."""
+        """Act on an exception as `on_exception=` says, and return the action."""
         action = self._policy.action(error)
         if action is Action.RAISE:
             self.fail(error)
@@ -361,7 +322,7 @@ class Run(PendingCalls):
         return action
 
     def fail(self, error: BaseException) -> None:
-        """End the run, which will raise the error."""
+        """End the run, which then raises the error."""
         if not any(error is known or same_breakdown(error, known) for known in self._errors):
             self._errors.append(error)
         self._end(Code.EXCEPTION, error)

@@ -1,26 +1,25 @@
-"""The scheduler: what the user holds."""
+"""`Scheduler`: submits calls to an executor and emits events for their outcomes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.checks import check_callback, check_function, check_seconds, check_type
-from amltk.events import Emitter, Event, Subscribes, Supervisor
-from amltk.exceptions import SchedulerAlreadyRunningError, SchedulerNotRunningError
+from amltk.events import Emitter, Supervisor
+from amltk.exceptions import SchedulerNotRunningError
 from amltk.plugins import plugin_manager
 from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
 from amltk.scheduling.executor_source import ExecutorSource, from_backend, from_executor
-from amltk.scheduling.interrupt import interrupts
-from amltk.scheduling.loop import run_in_new_loop
+from amltk.scheduling.launching import check_not_running, launch, launch_in_running_loop
 from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.run import Run
+from amltk.scheduling.scheduler_events import SchedulerEvents
 from amltk.scheduling.submission import submit_by_plugins
 from amltk.scheduling.task import Task
 
@@ -38,12 +37,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Scheduler(Emitter, Constructors):
-    """Runs functions elsewhere, and tells by events what comes of them.
+class Scheduler(SchedulerEvents, Constructors):
+    """Runs functions in an executor, and emits events for their outcomes.
 
-    `Scheduler.with_processes(2)` and the like make one for an installed backend: its executor is
-    made when a run starts and closed when it ends. `Scheduler(executor=...)` takes an executor
-    that stays yours.
+    `Scheduler.with_processes(2)`, or `with_<name>` of any installed backend, makes a scheduler whose
+    executor is opened at the start of each run and closed at its end. `Scheduler(executor=...)` takes
+    an executor that you close.
 
     Attributes:
         on_start: A run has started and takes calls. Callbacks receive nothing.
@@ -53,50 +52,11 @@ class Scheduler(Emitter, Constructors):
         on_future_exception: A call raised, or its worker died. Callbacks receive `(future, exception)`.
         on_future_cancelled: A call was cancelled. Callbacks receive `(future)`.
         on_empty: No call is left. Callbacks receive nothing, and may submit more.
-        on_timeout: The time of the run is over. Callbacks receive nothing.
+        on_timeout: The timeout of the run is over. Callbacks receive nothing.
         on_stop: `stop()` was called. Callbacks receive `(message, exception)`.
         on_finishing: All calls have ended, the executor is about to be closed. Callbacks receive nothing.
         on_finished: The run is over; its last event. Callbacks receive nothing.
     """
-
-    STARTED: Event[[]] = Event("on_start", "A run has started and takes calls; callbacks receive nothing.")
-    FUTURE_SUBMITTED: Event[asyncio.Future[Any]] = Event(
-        "on_future_submitted", "A call was accepted; callbacks receive (future)."
-    )
-    FUTURE_DONE: Event[asyncio.Future[Any]] = Event(
-        "on_future_done", "A call returned or raised; callbacks receive (future)."
-    )
-    FUTURE_RESULT: Event[asyncio.Future[Any], Any] = Event(
-        "on_future_result", "A call returned; callbacks receive (future, result)."
-    )
-    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-    FUTURE_EXCEPTION: Event[asyncio.Future[Any], Any] = Event(
-        "on_future_exception", "A call raised; callbacks receive (future, exception)."
-    )
-    FUTURE_CANCELLED: Event[asyncio.Future[Any]] = Event(
-        "on_future_cancelled", "A call was cancelled; callbacks receive (future)."
-    )
-    EMPTY: Event[[]] = Event("on_empty", "No call is left; callbacks receive nothing and may submit more.")
-    TIMEOUT: Event[[]] = Event("on_timeout", "The time of the run is over; callbacks receive nothing.")
-    STOP: Event[str, BaseException | None] = Event(
-        "on_stop", "stop() was called; callbacks receive (message, exception)."
-    )
-    FINISHING: Event[[]] = Event(
-        "on_finishing", "All calls have ended, the executor is about to be closed; callbacks receive nothing."
-    )
-    FINISHED: Event[[]] = Event("on_finished", "The run is over; callbacks receive nothing.")
-
-    on_start = Subscribes(STARTED)
-    on_future_submitted = Subscribes(FUTURE_SUBMITTED)
-    on_future_done = Subscribes(FUTURE_DONE)
-    on_future_result = Subscribes(FUTURE_RESULT)
-    on_future_exception = Subscribes(FUTURE_EXCEPTION)
-    on_future_cancelled = Subscribes(FUTURE_CANCELLED)
-    on_empty = Subscribes(EMPTY)
-    on_timeout = Subscribes(TIMEOUT)
-    on_stop = Subscribes(STOP)
-    on_finishing = Subscribes(FINISHING)
-    on_finished = Subscribes(FINISHED)
 
     def __init__(self, executor: Executor) -> None:
         """Run calls in `executor`, which stays open when a run ends.
@@ -112,15 +72,15 @@ class Scheduler(Emitter, Constructors):
 
         Args:
             name: The backend's name; `amltk backends` lists those that are installed.
-            *args: For the backend: see the help of its `with_<name>`.
-            **options: Likewise.
+            *args: Options of the backend: see the help of its `with_<name>`.
+            **options: Options by name.
 
         Raises:
             UnknownBackendError: There is no backend of that name.
             BackendNotInstalledError: It is known, but its distribution is not installed.
             BrokenBackendError: It is installed, but fails to load.
-            TypeError: An option that the backend doesn't have, or one of a wrong type.
-            ValueError: A value that the backend can't use.
+            TypeError: The backend has no such option, or a value is of a wrong type.
+            ValueError: The backend can't use a value.
         """
         scheduler = cls.__new__(cls)
         scheduler._set_up(from_backend(plugin_manager().backend(name), args, options))
@@ -134,43 +94,43 @@ class Scheduler(Emitter, Constructors):
         self.plugins: tuple[SchedulerPlugin, ...] = ()
         """The scheduler's plugins, in the order in which they are asked."""
         self.refused_by: CallPlugin | None = None
-        """The plugin that refused a call of `submit` last."""
+        """The plugin that refused the last refused call of `submit`."""
         self.refusal: Refusal | None = None
         """Its `Refusal`, which has the reason; None if it gave none."""
         self.current_run: Run | None = None
         plugin_manager().load_observers()
-        self.notify("amltk_scheduler_created")
+        plugin_manager().hooks.amltk_scheduler_created(self)
 
     def task(self, function: Callable[P, R], *, plugins: TaskPlugin | Iterable[TaskPlugin] = ()) -> Task[P, R]:
-        """Make a task of a function: calls of it are followed by events of its own.
+        """Make a task of a function: its calls have events of their own.
 
         Args:
-            function: What each call runs.
+            function: The function of each call.
             plugins: Plugins of the task, in the order in which they are asked.
 
         Raises:
             TypeError: `function` cannot be called, or a plugin is not a `TaskPlugin`.
-            PluginAttachedError: A plugin belongs to another task.
+            PluginAttachedError: A plugin is attached to another task.
         """
         task = Task(function, self, plugins=plugins)
         self._tasks.append(task)
-        plugin_manager().notify("amltk_task_created", task=task)
+        plugin_manager().hooks.amltk_task_created(task)
         return task
 
     def add_plugin(self, plugin: SchedulerPlugin) -> None:
-        """Add a plugin that is asked for every call, those of `submit` included, before the plugins of a task.
+        """Add a plugin for every call, `submit` included; it is asked before the plugins of a task.
 
         Raises:
             TypeError: It is not a `SchedulerPlugin`.
-            PluginAttachedError: It belongs to a scheduler already.
+            PluginAttachedError: It is attached to a scheduler already.
             SchedulerAlreadyRunningError: The scheduler is running.
             DuplicateEventError: The scheduler has an event of one of the plugin's names.
         """
         attach_to_scheduler(self, plugin)
 
-    # The type is silent about None: only a plugin of the user's refuses calls, and a future is what can be awaited.
+    # Typed without None, which only a refusing plugin causes: most users await the future.
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Submit a single call, while the scheduler runs.
+        """Submit one call, while the scheduler runs.
 
         Returns:
             The future of the call; None if a plugin of the scheduler refused it: see `refused_by` and `refusal`.
@@ -187,16 +147,16 @@ class Scheduler(Emitter, Constructors):
         return run.submit(None, function, args, kwargs)
 
     def call_later(self, delay: float, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Timer:
-        """Call a function in the thread of the run after a while; may be used from whatever thread.
+        """Call a function in the thread of the run after a delay; from any thread.
 
-        A run does not end for lack of work while a function waits for its time. One that ends for
-        another reason does not call it.
+        A run does not end for lack of work while a function waits. If the run ends for another reason,
+        the function is not called.
 
         Args:
             delay: Seconds from now.
-            function: What is called; if it is an `async def` function, the run awaits it.
-            *args: Its arguments.
-            **kwargs: Likewise.
+            function: The function to call; if it is an `async def` function, the run awaits it.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
 
         Returns:
             A timer with a method `cancel()`.
@@ -214,15 +174,15 @@ class Scheduler(Emitter, Constructors):
         return run.call_later(delay, function, args, kwargs)
 
     def stop(self, *_: object, stop_msg: str = "stop() was called", exception: BaseException | None = None) -> None:
-        """End the run; may be called from whatever thread, or be registered as a callback itself.
+        """End the run; from any thread, or as a callback itself.
 
-        What becomes of calls that still run is for `wait=` of `run()` to say. Does nothing when
-        the scheduler is not running.
+        `wait=` of `run()` decides whether running calls may finish. Does nothing when the scheduler is
+        not running.
 
         Args:
             *_: Ignored, so that `scheduler.stop` can be the callback of any event.
             stop_msg: Passed to the callbacks of `on_stop`.
-            exception: Likewise; and it is in the `ExitState`.
+            exception: Passed to the callbacks of `on_stop`, and part of the `ExitState`.
         """
         run = self.current_run
         if run is not None:
@@ -237,36 +197,36 @@ class Scheduler(Emitter, Constructors):
         on_exception: OnException = "raise",
         display: bool = False,
     ) -> ExitState:
-        """Run until nothing is left to do, or until something ends it.
+        """Run until nothing is left to do, or until something ends the run.
 
-        In a program with a running event loop, a notebook say, the run has a loop of its own in
-        another thread, and this thread waits; `async_run` takes the loop that runs.
+        If an event loop runs in this thread, as in a notebook, the run has a loop of its own in another
+        thread, and this thread waits; `async_run` uses the running loop.
 
         Args:
             timeout: Seconds after which the run ends.
-            wait: When the run is ended by `stop()`, by an exception or by the timeout: True waits
-                for the calls that run, and cancels those that no worker has taken up. False
-                cancels all and kills what runs, where the backend can.
+            wait: If `stop()`, an exception or the timeout ends the run: True waits for running calls,
+                and cancels those that no worker has begun. False cancels all, and kills the running
+                ones, if the backend can.
             end_on_empty: Whether the run ends when no call, timer or callback is left.
-            on_exception: What to do about an exception that a submitted function or a callback
-                raises: "raise" ends the run and raises it here; "end" ends the run; "ignore" (or
-                "continue") goes on. Or a mapping from exception types to these, in which the
-                first match counts; an exception without a match is raised.
+            on_exception: The reaction to an exception of a submitted function or a callback: "raise"
+                ends the run and raises it here; "end" ends the run; "ignore" (or "continue") continues.
+                Or a mapping from exception types to these, in which the first match counts; an exception
+                without a match is raised.
             display: Show the scheduler live in the terminal.
 
         Returns:
-            Why the run ended.
+            How the run ended.
 
         Raises:
-            SchedulerAlreadyRunningError: It is running.
+            SchedulerAlreadyRunningError: A run is under way.
             TypeError: An argument is of a wrong type.
             ValueError: An argument has a value that is not allowed.
-            KeyboardInterrupt: After Ctrl-C, which acts as `stop()` with `wait=False`.
-            Exception: What a function or a callback raised, by `on_exception`; if there were
-                several, an `ExceptionGroup` of them.
+            KeyboardInterrupt: After Ctrl-C, which acts like `stop()` with `wait=False`.
+            Exception: The exception of a function or a callback, by `on_exception`; an `ExceptionGroup` of
+                several.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
-        return self._run_in_thread(run) if _inside_of_a_loop() else self._run_here(run)
+        return launch(self, run)
 
     async def async_run(
         self,
@@ -277,22 +237,16 @@ class Scheduler(Emitter, Constructors):
         on_exception: OnException = "raise",
         display: bool = False,
     ) -> ExitState:
-        """Run in the event loop that is running; otherwise as `run`.
+        """Do the same as `run`, in the running event loop.
 
-        If the task that awaits this is cancelled, the run ends as by `stop()` with `wait=False`:
-        the events of the end are emitted before `CancelledError` is raised here.
+        If the awaiting task is cancelled, the run ends as by `stop()` with `wait=False`: its last events
+        are emitted before `CancelledError` is raised here.
         """
         run = self._new_run(timeout, wait, end_on_empty, on_exception, display)
-        with interrupts(run, ctrl_c=False):
-            self._begin(run)
-            try:
-                await run.execute()
-            finally:
-                self.current_run = None
-        return run.conclude()
+        return await launch_in_running_loop(self, run)
 
     def running(self) -> bool:
-        """Say whether a run is under way."""
+        """Return whether a run is under way."""
         return self.current_run is not None
 
     @property
@@ -307,7 +261,7 @@ class Scheduler(Emitter, Constructors):
 
     @property
     def executor_label(self) -> str:
-        """Where calls run, for people: `with_processes(max_workers=2)`, or the class of your executor."""
+        """A description of the executor: `with_processes(max_workers=2)`, or the class of your executor."""
         return self._source.label
 
     @property
@@ -319,7 +273,7 @@ class Scheduler(Emitter, Constructors):
         """Return the run under way, for a call that is about to be submitted.
 
         Raises:
-            SchedulerNotRunningError: There is none, or it is about to end.
+            SchedulerNotRunningError: No run is under way, or it is about to end.
             WrongThreadError: Called from outside the thread of the run.
         """
         run = self.current_run
@@ -330,14 +284,10 @@ class Scheduler(Emitter, Constructors):
         return run
 
     def expect_deliveries(self) -> None:
-        """Have ended calls go by way of `before_delivery`, from now on and in each run."""
+        """Call `before_delivery` for ended calls, from now on and in each run."""
         self._holds_deliveries = True
         if self.current_run is not None:
             self.current_run.expect_deliveries()
-
-    def notify(self, hook: str, **arguments: Any) -> None:
-        """Call the implementations of a hook, with this scheduler as its argument `scheduler`."""
-        plugin_manager().notify(hook, scheduler=self, **arguments)
 
     def _not_running(self) -> SchedulerNotRunningError:
         return SchedulerNotRunningError(
@@ -348,7 +298,7 @@ class Scheduler(Emitter, Constructors):
     def _new_run(
         self, timeout: float | None, wait: bool, end_on_empty: bool, on_exception: OnException, display: bool
     ) -> Run:
-        self._check_not_running()
+        check_not_running(self)
         check_seconds("timeout", timeout, or_none=True)
         check_type("wait", wait, bool)
         check_type("end_on_empty", end_on_empty, bool)
@@ -356,7 +306,7 @@ class Scheduler(Emitter, Constructors):
         policy = Policy(on_exception)
         view = None
         if display:
-            from amltk.display import LiveView  # rich is for those who look
+            from amltk.display import LiveView  # rich is imported only to show something
 
             view = LiveView(self)
         run = Run(self, self._source, policy=policy, timeout=timeout, wait=wait, end_on_empty=end_on_empty, view=view)
@@ -364,64 +314,15 @@ class Scheduler(Emitter, Constructors):
             run.expect_deliveries()
         return run
 
-    def _check_not_running(self) -> None:
-        if self.current_run is not None:
-            msg = "The scheduler is running already. Wait for that run to end, or make a second scheduler."
-            raise SchedulerAlreadyRunningError(msg)
-
-    def _run_here(self, run: Run) -> ExitState:
-        with interrupts(run):
-            self._begin(run)
-            try:
-                run_in_new_loop(run.execute, run.interrupted)
-            finally:
-                self.current_run = None
-        return run.conclude()
-
-    def _begin(self, run: Run) -> None:
-        """Be running; what handlers of signals raise does not come between this and the run any more."""
-        self._check_not_running()
-        self.current_run = run
-
-    def _run_in_thread(self, run: Run) -> ExitState:
-        outcome: list[ExitState | BaseException] = []
-
-        def work() -> None:
-            try:
-                outcome.append(self._run_here(run))
-            except BaseException as error:
-                outcome.append(error)
-
-        context = contextvars.copy_context()  # callbacks see what the caller has set
-        thread = threading.Thread(target=context.run, args=(work,), name="amltk: run() inside of a running event loop")
-        thread.start()
-        with interrupts(run):
-            while thread.is_alive():
-                try:
-                    thread.join()
-                except KeyboardInterrupt as error:  # a third one
-                    run.interrupt(error)
-        if isinstance(outcome[0], BaseException):
-            raise outcome[0]
-        return outcome[0]
-
     def _supervisor(self) -> Supervisor | None:
         return None if self.current_run is None else self.current_run.callbacks
 
     def __rich__(self) -> Any:
-        from amltk.display import render_scheduler  # rich is for those who look
+        from amltk.display import render_scheduler  # rich is imported only to show something
 
         return render_scheduler(self)
 
     def _repr_html_(self) -> str:
-        from amltk.display import to_html  # rich is for those who look
+        from amltk.display import to_html  # rich is imported only to show something
 
         return to_html(self)
-
-
-def _inside_of_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

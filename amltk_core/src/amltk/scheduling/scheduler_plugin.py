@@ -1,4 +1,4 @@
-"""The contract of a scheduler plugin: what changes, refuses, answers or watches every call of a scheduler."""
+"""`SchedulerPlugin`: the base class of plugins that change, refuse, answer or watch every call of a scheduler."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class SchedulerPlugin(CallPlugin):
-    """Subclass it to see every call of a scheduler, those of `scheduler.submit` included. Override any of its methods.
+    """Base class of plugins of a scheduler, for every call, `scheduler.submit` included; override any of its methods.
 
-    It is asked before the plugins of a task. One object belongs to one scheduler: `scheduler.add_plugin(plugin)`.
+    It is asked before the plugins of a task. An object is attached to one scheduler, by `scheduler.add_plugin`.
 
     Attributes:
-        name: What the plugin is called.
+        name: The name of the plugin, and of its entry point, if it has one.
         scheduler: The scheduler it is attached to; None before.
     """
 
@@ -24,7 +24,7 @@ class SchedulerPlugin(CallPlugin):
     scheduler: Scheduler | None = None
 
     def attach_scheduler(self, scheduler: Scheduler) -> None:
-        """Be attached to `scheduler`, which is `self.scheduler` by now, and has the plugin's events.
+        """Prepare for `scheduler`, which is `self.scheduler` and has the plugin's events by now.
 
-        Called once, by `scheduler.add_plugin`: the place to register callbacks. Does nothing by default.
+        Called once, by `scheduler.add_plugin`: the place to register callbacks. By default it does nothing.
         """

@@ -1,4 +1,4 @@
-"""Asks the plugins what becomes of a call: it is submitted, refused or answered."""
+"""Asks the plugins whether a call is submitted, refused or answered, and with which options."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def submit_by_plugins(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> CallFuture[Any] | None:
-    """Submit a call as the plugins of scheduler and task have it; return None if one refuses it.
+    """Submit a call as the plugins of scheduler and task change it; return None if one refuses it.
 
     Raises:
-        TypeError: A plugin's `pre_submit` or `call_options` returned something else than it may.
+        TypeError: `pre_submit` or `call_options` of a plugin returned a value of a wrong type.
         NotSupportedError: A plugin gives an option that the executor does not accept.
-        Exception: What a plugin raises, or what the executor's `submit` does.
+        Exception: A plugin, or the executor's `submit`, raises.
     """
     plugins: tuple[CallPlugin, ...] = run.scheduler.plugins
     if task is not None:
@@ -62,7 +62,7 @@ def _options(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> CallOptions | None:
-    """Return the options of a call for which plugins give some; else None."""
+    """Return the options of a call if plugins give any; else None."""
     options = None
     for plugin in plugins:
         if type(plugin).call_options is CallPlugin.call_options:

@@ -1,4 +1,4 @@
-"""A function whose calls one wants to follow: with plugins and events of its own."""
+"""`Task`: a function with plugins and events of its own."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ R = TypeVar("R")
 
 
 class Task(Emitter, Generic[P, R]):
-    """A function to be run by a scheduler. Made by `scheduler.task(function)`; calling it submits a call.
+    """A function that a scheduler runs. Made by `scheduler.task(function)`; calling it submits a call.
 
     Attributes:
-        function: What each call runs.
+        function: The function of each call.
         scheduler: The scheduler to which calls are submitted.
         plugins: The task's plugins, in the order in which they are asked.
         on_submitted: A call was accepted. Callbacks receive `(future, *args, **kwargs)`.
@@ -66,7 +66,7 @@ class Task(Emitter, Generic[P, R]):
 
         Raises:
             TypeError: `function` cannot be called, or a plugin is not a `TaskPlugin`.
-            PluginAttachedError: A plugin belongs to another task.
+            PluginAttachedError: A plugin is attached to another task.
             DuplicateEventError: Two plugins bring an event of the same name.
         """
         check_function("function", function)
@@ -75,11 +75,11 @@ class Task(Emitter, Generic[P, R]):
         self.scheduler = scheduler
         self.plugins = task_plugins(plugins)
         self.n_submitted = 0
-        """How many calls were accepted so far, over all runs."""
+        """The number of accepted calls, over all runs."""
         self.n_running = 0
-        """How many accepted calls have not ended yet, those that still wait for a worker included."""
+        """The number of accepted calls that have not ended, waiting ones included."""
         self.refused_by: CallPlugin | None = None
-        """The plugin that refused a call last, be it one of the task or of the scheduler."""
+        """The plugin of the task or scheduler that refused the last refused call."""
         self.refusal: Refusal | None = None
         """Its `Refusal`, which has the reason; None if it gave none."""
         self._options: CallOptions | None = None
@@ -102,32 +102,32 @@ class Task(Emitter, Generic[P, R]):
             return submit_by_plugins(run, self, self.function, args, kwargs)
         return run.submit(self, self.function, args, kwargs, args, kwargs)
 
-    __call__ = submit  # not a method that calls it: every call of the user's comes by here
+    __call__ = submit  # the same function, not one that calls it: this is on the path of each call
 
     def map(self, /, *iterables: Iterable[Any], buffersize: int) -> None:
-        """Submit a call for the items of `iterables`, taken only as there is room for it.
+        """Submit a call for each item of `iterables`, at most `buffersize` at a time.
 
-        As `map(function, *iterables)` does, each call takes one item of each, until the shortest
-        ends. There are never more than `buffersize` calls of the task under way: so inputs that
-        are large, or without end, can come from a generator. That runs in the thread of the run,
-        and should not take long. The run does not end for lack of work before it has ended.
+        As with `map(function, *iterables)`, each call takes one item of each iterable, until the shortest
+        ends. Items are taken only when they can be submitted, so large or endless inputs can come from a
+        generator. The generator runs in the thread of the run, and must be fast. The run does not end for
+        lack of work before the iterables do.
 
-        A call that a plugin refuses is offered again when another one has ended. If the plugin refuses
-        it while no call of the scheduler is under way, a warning names it, and the map goes on with the
+        A call that a plugin refuses is submitted again after another one has ended. If the plugin refuses
+        it while no call of the scheduler is under way, a warning names it, and the map continues with the
         next item. After 1,000 such items in a row the map ends, with a warning.
 
         Args:
             *iterables: One for each positional argument of the function.
-            buffersize: How many calls of the task may be under way, waiting for a worker or
-                running; twice the number of workers keeps them busy. (The name is that of
+            buffersize: The most calls of the task under way, waiting for a worker or running; twice the
+                number of workers keeps them busy. (The name is that of
                 `concurrent.futures.Executor.map`.)
 
         Raises:
             SchedulerNotRunningError: The scheduler does not run, or is about to end.
             WrongThreadError: Called from outside the thread of the run.
-            TypeError: There is no iterable, one can't be iterated, or `buffersize` is not an integer.
+            TypeError: No iterable is given, one can't be iterated, or `buffersize` is not an integer.
             ValueError: `buffersize` is below 1.
-            Exception: What an iterable raises now; later it counts as raised by a callback.
+            Exception: An iterable raises now; later, its exception counts as that of a callback.
         """
         check_int("buffersize", buffersize, at_least=1)
         if not iterables:
@@ -137,10 +137,10 @@ class Task(Emitter, Generic[P, R]):
 
     @property
     def timeout(self) -> float | None:
-        """How many seconds each call may run before its backend ends it; None, the default, is no limit.
+        """Seconds after which the backend ends a call; None, the default, is no limit.
 
-        Set it in `attach_task` of a plugin. It counts from when a worker begins a call, and holds for
-        the calls that are submitted afterwards: they fail with `CallTimeoutError`.
+        Set it in `attach_task` of a plugin. The time counts from when a worker begins the call, for all calls
+        that are submitted afterwards. A call that exceeds it fails with `CallTimeoutError`.
 
         Raises:
             TypeError: When set: it is not a number.
@@ -167,7 +167,7 @@ class Task(Emitter, Generic[P, R]):
         return tuple(future for future in self.scheduler.queue if future.task is self)
 
     def running(self) -> bool:
-        """Say whether any accepted call has not ended yet."""
+        """Return whether any accepted call has not ended yet."""
         return self.n_running > 0
 
     def _supervisor(self) -> Supervisor | None:
@@ -175,11 +175,11 @@ class Task(Emitter, Generic[P, R]):
         return None if run is None else run.callbacks
 
     def __rich__(self) -> Any:
-        from amltk.display import render_task  # rich is for those who look
+        from amltk.display import render_task  # rich is imported only to show something
 
         return render_task(self)
 
     def _repr_html_(self) -> str:
-        from amltk.display import to_html  # rich is for those who look
+        from amltk.display import to_html  # rich is imported only to show something
 
         return to_html(self)

@@ -1,4 +1,4 @@
-"""The contract of a task plugin: what changes, refuses, answers or watches the calls of a task."""
+"""`TaskPlugin`: the base class of plugins that change, refuse, answer or watch the calls of a task."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Answer", "Refusal", "Submission", "TaskPlugin"]
 
 
 class TaskPlugin(CallPlugin):
-    """Subclass it to change how calls of a task are submitted. Override any of its methods.
+    """Base class of plugins of a task; override any of its methods.
 
-    One object belongs to one task: what it counts is counted for that task.
+    An object is attached to one task, for which it counts.
 
     Attributes:
-        name: What the plugin is called; the name of its entry point, if it has one.
+        name: The name of the plugin, and of its entry point, if it has one.
         task: The task it is attached to; None before.
     """
 
@@ -26,7 +26,7 @@ class TaskPlugin(CallPlugin):
     task: Task[..., Any] | None = None
 
     def attach_task(self, task: Task[..., Any]) -> None:
-        """Be attached to `task`, which is `self.task` by now, and has the plugin's events.
+        """Prepare for `task`, which is `self.task` and has the plugin's events by now.
 
-        Called once, when the task is made: the place to register callbacks. Does nothing by default.
+        Called once, when the task is made: the place to register callbacks. By default it does nothing.
         """

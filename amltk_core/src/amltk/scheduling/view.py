@@ -1,4 +1,4 @@
-"""What shows a run while it goes on, and keeps that up to date."""
+"""The live view of a run, as a Protocol, and its refreshing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ REFRESH_SECONDS = 0.1
 
 
 class View(Protocol):
-    """What shows a run while it goes on."""
+    """A live view of a run."""
 
     def start(self) -> None:
-        """Begin to show it."""
+        """Begin to show the run."""
 
     def refresh(self) -> None:
-        """Show how things stand now."""
+        """Show the current state."""
 
     def stop(self) -> None:
-        """Show how things stand at the end, and leave that on the screen."""
+        """Show the final state, and leave it on the screen."""
 
 
 async def keep_up_to_date(view: View) -> None:
-    """Refresh the view, until it is cancelled."""
+    """Refresh the view until this task is cancelled."""
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         view.refresh()

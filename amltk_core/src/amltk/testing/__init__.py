@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in {"hypothesis", "psutil", "pytest"}:
             raise
-        from amltk.known import how_to_install
+        from amltk.plugins.catalog import how_to_install
 
         msg = f"amltk.testing.{name} needs {error.name}. Install it: {how_to_install('amltk-core', 'testing')}"
         raise ImportError(msg, name=error.name) from None

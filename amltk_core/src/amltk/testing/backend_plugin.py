@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from typing import ClassVar
 
-from amltk.installed import BACKENDS
+from amltk.plugins.entry_points import BACKENDS
 from amltk.testing.backend_base import (
     BackendSuite,
     check_background,

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from amltk.events import emitter
-from amltk.installed import BACKENDS, COMMANDS, OBSERVERS, SCHEDULER_PLUGINS, TASK_PLUGINS
 from amltk.plugins import plugin_manager
+from amltk.plugins.entry_points import BACKENDS, COMMANDS, OBSERVERS, SCHEDULER_PLUGINS, TASK_PLUGINS
 
 if TYPE_CHECKING:
     from typing import Self

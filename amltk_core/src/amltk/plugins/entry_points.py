@@ -1,4 +1,4 @@
-"""What installed distributions bring: their entry points, in a group for each kind; none is loaded here.
+"""Reads the entry points of the installed distributions, one group for each kind of plugin, without loading any.
 
     amltk.backends           name -> class     loaded when that name is asked for
     amltk.task_plugins       name -> class     loaded when that name is asked for
@@ -6,8 +6,8 @@
     amltk.observers          name -> module    loaded when the first scheduler is made
     amltk.commands           name -> function  called by the command line `amltk name ...`
 
-A distribution whose files can't be read hides no other, and an entry point that is malformed hides no other of its
-distribution: it is kept as a `MalformedEntryPoint`, which says what is wrong.
+A distribution whose files can't be read hides no other distribution. A malformed entry point hides no other of its
+distribution: it is kept as a `MalformedEntryPoint`, whose `fault` says what is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS: Mapping[str, str] = {
     OBSERVERS: "an observer",
     COMMANDS: "a command",
 }
-"""The groups that are read, and what belongs into each."""
+"""The groups that are read, and the kind of plugin that belongs in each."""
 
 
 class MalformedEntryPoint(EntryPoint):
@@ -45,14 +45,14 @@ class MalformedEntryPoint(EntryPoint):
 
     @property
     def fault(self) -> str:
-        """What is wrong with it."""
+        """The reason why it cannot be loaded."""
         line = f"{self.name} = {self.value}" if self.value else self.name
         form = "module" if self.group == OBSERVERS else "module:object"
         return f"its entry point {line!r} in [{self.group}] is malformed: it must be {self.name or 'name'} = {form}"
 
 
-class Installed:
-    """The entry points of all installed distributions. Each group is looked through when it is first asked for."""
+class InstalledEntryPoints:
+    """The entry points of all installed distributions, sorted by group when a group is first asked for."""
 
     def __init__(self) -> None:
         """Read the files of every installed distribution."""
@@ -66,13 +66,13 @@ class Installed:
             for entry in self._entries.select(group=group):
                 known = names.get(entry.name, ())
                 if any(entry == other and entry.dist is other.dist for other in known):
-                    continue  # the file says it twice
+                    continue  # the file has it twice
                 names[entry.name] = (*known, _checked(entry))
             self._groups[group] = names
         return self._groups[group]
 
     def unread_groups(self) -> list[str]:
-        """Return the groups that look like ours and are not, so that nobody reads them."""
+        """Return the groups that look like ours and are not read."""
         return sorted(group for group in self._entries.groups if _looks_like_ours(group) and group not in KINDS)
 
 
@@ -80,7 +80,7 @@ _KIND = re.compile(r"(backend|plugin|task\.plugin|scheduler\.plugin|observer|com
 
 
 def _looks_like_ours(group: str) -> bool:
-    """Say whether a group is within our name space, or one of ours that is misspelled."""
+    """Return whether a group is within our name space, or one of ours that is misspelled."""
     space, _, kind = re.sub(r"[\W_]+", ".", group.lower()).partition(".")
     if space == "amltk" and not kind:
         return True
@@ -88,7 +88,7 @@ def _looks_like_ours(group: str) -> bool:
 
 
 def line_of(group: str, name: str, value: str) -> str:
-    """Return what a `pyproject.toml` has to say for an entry point."""
+    """Return the lines of a `pyproject.toml` that declare an entry point."""
     key = name if re.fullmatch("[A-Za-z0-9_-]+", name) else f'"{name}"'
     return f'[project.entry-points."{group}"] {key} = "{value}"'
 
@@ -102,7 +102,7 @@ def _checked(entry: EntryPoint) -> EntryPoint:
 def _entry_points() -> EntryPoints:
     try:
         return entry_points()  # type: ignore[return-value] # Python 3.11's has `select` too
-    except Exception:  # somebody's file can't be read, and so none can in one go
+    except Exception:  # one file that can't be read makes reading all at once fail
         return EntryPoints(_readable_entry_points())
 
 
@@ -110,7 +110,7 @@ def _readable_entry_points() -> Iterator[EntryPoint]:
     seen: set[str] = set()
     for distribution in distributions():
         name = ""
-        with contextlib.suppress(Exception):  # without a name, it hides no other
+        with contextlib.suppress(Exception):  # without a name, it hides no other distribution
             name = distribution._normalized_name  # type: ignore[attr-defined] # by which Python tells them apart
         if name in seen:
             continue  # hidden by one of the same name earlier on the path
@@ -125,7 +125,7 @@ def _readable_entry_points() -> Iterator[EntryPoint]:
 
 
 def _read_leniently(distribution: Distribution, name: str) -> Iterator[EntryPoint]:
-    """Give what can be read of entry points of which one, at least, can't."""
+    """Yield the readable entry points of a distribution that has unreadable ones."""
     entries: list[EntryPoint] = []
     try:
         group = ""
@@ -164,7 +164,7 @@ def _parsed(line: str, group: str, distribution: Distribution) -> EntryPoint:
 
 
 def metadata_of(entry: EntryPoint) -> Any:
-    """Return what a distribution says of itself; nothing if it is a folder that an uninstallation left behind."""
+    """Return the metadata of a distribution; nothing if it is a folder that an uninstallation left behind."""
     try:
         return entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
     except (FileNotFoundError, UnicodeDecodeError):  # from Python 3.15 on, and of `importlib_metadata`
@@ -172,12 +172,12 @@ def metadata_of(entry: EntryPoint) -> Any:
 
 
 def distribution_of(entry: EntryPoint) -> tuple[str, str]:
-    """Return name and version; a folder that an uninstallation left behind may have none."""
+    """Return the name and version of a distribution; a folder that an uninstallation left behind may have none."""
     metadata = metadata_of(entry)
     name = metadata["Name"] if "Name" in metadata else "an unknown distribution"  # noqa: SIM401
     return name, metadata["Version"] if "Version" in metadata else ""  # noqa: SIM401
 
 
 def origin(found: tuple[EntryPoint, ...]) -> str:
-    """Return which distributions bring an entry point, with their versions, as text."""
+    """Return the distributions that bring an entry point, with their versions, as text."""
     return " and ".join(" ".join(distribution_of(entry)).strip() for entry in found)

@@ -1,4 +1,4 @@
-"""Examines a backend: reads its metadata here, and runs its code in a separate process.
+"""Examines a backend and returns a diagnosis: reads its metadata here, and runs its code in a separate process.
 
 So a backend that hangs or crashes is reported like any other fault.
 """
@@ -16,8 +16,9 @@ from typing import Any, Literal
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
-from amltk.installed import BACKENDS, metadata_of
 from amltk.plugins import plugin_manager
+from amltk.plugins.entry_points import BACKENDS, metadata_of
+from amltk.plugins.listing import may_be_misplaced
 
 Status = Literal["ok", "failed", "left out"]
 
@@ -65,7 +66,7 @@ def examine_all(*, run: bool, limit: float) -> list[Diagnosis]:
 
 def _misplaced(limit: float) -> list[Diagnosis]:
     """Report entry points in groups that are not theirs. They are loaded to tell, in a process of its own."""
-    reasons = dict(plugin_manager().may_be_misplaced())
+    reasons = dict(may_be_misplaced())
     if reasons:
         with (
             process.Probe("", "misplaced", sent=pickle.dumps({}).hex()) as probe,

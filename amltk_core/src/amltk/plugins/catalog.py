@@ -1,4 +1,4 @@
-"""What distributions of this project bring, installed or not, and how they are installed."""
+"""The distributions of this project: the plugins that each brings, and the command that installs it."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ _NEEDS = {
         for name in ("slurm", "pbs", "sge", "lsf", "moab", "htcondor", "oar")
     },
 }
-"""Which other distribution of this project one needs, besides the core."""
+"""The other distribution of this project, besides the core, that a distribution needs."""
 
 
 def is_ours(distribution: str) -> bool:
-    """Say whether a distribution is of this project."""
+    """Return whether a distribution is one of this project."""
     name = _normalized(distribution)
     return name in {"amltk", "amltk-core", *_NEEDS, *KNOWN_BACKENDS.values(), *KNOWN_TASK_PLUGINS.values()}
 
 
 def how_to_install(distribution: str, extra: str = "", *, elsewhere: bool = False) -> str:
-    """Return the command that installs a distribution of this project, and where it works.
+    """Return the command that installs a distribution of this project, and the folder in which it works.
 
-    None is on a package index, where these names may be somebody else's. When they are published, it is
-    `pip install NAME`, and this is the only place to change.
+    No distribution is on a package index yet, where these names may be somebody else's. When they are published, the
+    command is `pip install NAME`, and this is the only place to change.
 
     Args:
-        distribution: Its name.
+        distribution: The name of the distribution.
         extra: One of its extras.
-        elsewhere: Whether it is for another environment, to which the core may have to come as well.
+        elsewhere: Whether the command is for another environment, which may lack the core.
     """
     name = _normalized(distribution)
     folders = []
@@ -93,14 +93,14 @@ _OFFERED = {
 
 
 def installed_of(names: Iterable[str]) -> list[str]:
-    """Return which of the classes that `amltk` offers are installed; loads none."""
+    """Return those of the names that belong to an installed distribution; loads none."""
     return [name for name in names if _is_installed(_OFFERED[name][0])]
 
 
 def _is_installed(package: str) -> bool:
     try:
         spec = find_spec(package)
-    except ImportError:  # a finder that says so
+    except ImportError:  # from a finder
         return False
     except ValueError:  # a module without a spec is loaded
         return True
@@ -108,7 +108,7 @@ def _is_installed(package: str) -> bool:
 
 
 def offered(name: str) -> Any:
-    """Return a class that `amltk` offers under its own name, but another distribution brings.
+    """Return a class of another distribution that is also importable from `amltk`.
 
     Raises:
         ImportError: That distribution is not installed.
@@ -118,6 +118,6 @@ def offered(name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:
-            raise  # it is installed, and something that it needs is not
+            raise  # the distribution is installed, and lacks something that it needs
         msg = f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}"
         raise ImportError(msg, name=module) from None
