@@ -66,7 +66,7 @@ FLOORS = [
         "amltk.scheduling.task",
     },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor", "amltk.scaffold", "amltk.testing"},
+    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
@@ -84,11 +84,9 @@ OFFERED = {
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
     "cloudpickle": {"amltk.remote"},
-    "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
-    "psutil": {"amltk.remote", "amltk.testing"},
-    "pytest": {"amltk.testing"},
+    "psutil": {"amltk.remote"},
     "rich": {"amltk.display"},
 }
 
@@ -105,13 +103,14 @@ PUBLIC = {
     "amltk.descriptors",
     "amltk.forks",
     "amltk.hookspecs",
+    "amltk.installed",
     "amltk.known",
+    "amltk.plugins",
     "amltk.preparation",
     "amltk.program_service",
     "amltk.remote",
     "amltk.remote.process_tree",
     "amltk.scheduling",
-    "amltk.testing",
     "amltk.requeue",
     "amltk.user_code",
 }
@@ -123,8 +122,12 @@ STANDARD = sys.stdlib_module_names | {"annotationlib"}
 # Distributions whose package has another name.
 IMPORTED_AS = {"apache-airflow-client": "airflow_client"}
 
-# Files that others import: Airflow, with what is there.
-FOR_OTHERS = {"amltk_dag.py": {"airflow"}}
+# Files of others: Airflow imports the first, and `amltk new` makes the rest into a distribution of its own.
+FOR_OTHERS = {
+    "amltk_dag.py": {"airflow"},
+    "plugin_init.py": {"amltk_newname"},
+    "plugin_tests.py": {"amltk_newname"},
+}
 
 
 class Import(NamedTuple):
@@ -162,8 +165,7 @@ def module_of(path: Path, src: Path) -> str:
     return ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__")
 
 
-# The files that `amltk new` writes are no part of the core, though they lie in it.
-MODULES = {module_of(path, CORE.parent): path for path in sorted(CORE.rglob("*.py")) if "templates" not in path.parts}
+MODULES = {module_of(path, CORE.parent): path for path in sorted(CORE.rglob("*.py"))}
 
 
 def target_of(imported: Import) -> str:

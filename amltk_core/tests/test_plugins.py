@@ -27,7 +27,7 @@ from amltk.exceptions import (
 from amltk.hookspecs import hookimpl
 from amltk.known import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins import plugin_manager
-from amltk.testing import ManualExecutor
+from amltk_testing import ManualExecutor
 
 # A backend `good` in a module, as its authors would write it.
 GOOD = """

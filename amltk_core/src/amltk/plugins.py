@@ -533,6 +533,12 @@ def plugin_manager() -> Plugins:
     return Plugins()
 
 
+def reset_plugins() -> None:
+    """Forget all loaded plugins: their next use looks again at what is installed. For tests that change that."""
+    plugin_manager.cache_clear()
+    emitter.observer = None
+
+
 def _check_contract(plugin: object) -> None:
     """Refuse a plugin made for another version of the contract, before any of its hooks is called."""
     kind = plugin if isinstance(plugin, type) else type(plugin)

@@ -20,7 +20,10 @@ _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread
 
 
 _TELL = frozenset(
-    {"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))}
+    {
+        *("amltk", "loky"),
+        *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow", "testing")),
+    }
 )
 """Packages whose executors' futures say `running()` when a worker has begun the call."""
 
