@@ -126,7 +126,8 @@ from amltk_testing.backend_plugin import Plugin
 
 for name, seconds in {names}.items():
     bases = (HealthChecks, Plugin) if name in {few} else (Executions, Plugin) if name in {timed} else (BackendTests,)
-    suite = type("Test_" + name, bases, dict(backend=name, seconds=seconds, examples=2))
+    values = dict(backend=name, seconds=seconds, examples=2, shares=("amltk_testing",))
+    suite = type("Test_" + name, bases, values)
     if name not in {own}:  # theirs is one module
         suite.test_importing_the_plugin_is_light = None
     globals()[suite.__name__] = suite
