@@ -1,4 +1,4 @@
-"""`amltk new`: what may be written where, and what is in it. `tests/test_new_distributions.py` sees it work."""
+"""`amltk new`: which names and folders it takes, and what it writes. `tests/test_packaging.py` installs that."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def test_a_complete_distribution_is_written(tmp_path, kind, name):
         "plugin": ("amltk.task_plugins", "amltk_my_own.plugin:MyOwnPlugin"),
     }[kind]
     assert project["entry-points"] == {group: {name: value}}
+    assert project["optional-dependencies"] == {"test": ["amltk-testing"]}
+    assert "`pip install ./amltk_core ./amltk_plugins/amltk-testing (in a clone of amltk)`" in text(tmp_path / "there")
     assert configparser.ConfigParser().read(tmp_path / "there" / "tox.ini")
 
 
@@ -135,6 +137,7 @@ def test_the_plugin_works_as_it_is(tmp_path, site):
         ("backend", "threads", "'threads' is taken: amltk-threads is a distribution of amltk's own"),
         ("backend", "airflow", "amltk-airflow is a distribution of amltk's own"),
         ("backend", "core", "amltk-core is a distribution of amltk's own"),
+        ("backend", "testing", "amltk-testing is a distribution of amltk's own"),
         ("backend", "call_limiter", "amltk-call-limiter is a distribution of amltk's own"),
         ("backend", "backend", "Scheduler.with_backend is a method of amltk's own"),
         ("plugin", "task", "amltk.TaskPlugin is a class of amltk's own"),
