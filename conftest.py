@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from amltk_testing import FakeSite
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,9 +83,18 @@ def may_linger() -> int:
 
 
 @pytest.fixture
+def site(tmp_path: Path) -> Iterator[FakeSite]:
+    """Return a folder for fake distributions, on the path of this process too, in which no plugin was loaded so far."""
+    from amltk_testing import FakeSite  # not every environment of ours that has a test has it
+
+    with FakeSite(tmp_path / "site") as site:
+        yield site
+
+
+@pytest.fixture
 def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
     """Fail a test, whatever else it shows, that leaves a process, thread or descriptor."""
-    import psutil  # not every environment of ours that has a test has it
+    import psutil  # likewise
 
     def descriptors() -> list[str]:
         found, dead = [], []

@@ -70,7 +70,7 @@ FLOORS = [
         "amltk.scheduling.task",
     },
     {"amltk", "amltk.scheduling", "amltk.scheduling.scheduler"},
-    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor", "amltk.scaffold", "amltk.testing"},
+    {"amltk.__main__", "amltk.cli", "amltk.display", "amltk.doctor"},
 ]
 
 # Upwards, inside a function: what is printed or shown loads rich, what is not does not.
@@ -132,11 +132,9 @@ OFFERED = {
 # The only places of the core that import something from elsewhere.
 ELSEWHERE = {
     "cloudpickle": {"amltk.remote"},
-    "hypothesis": {"amltk.testing"},
     "packaging": {"amltk.doctor"},
     "pluggy": {"amltk.hookspecs", "amltk.plugins"},
-    "psutil": {"amltk.remote", "amltk.testing"},
-    "pytest": {"amltk.testing"},
+    "psutil": {"amltk.remote"},
     "rich": {"amltk.display"},
 }
 
@@ -153,13 +151,14 @@ PUBLIC = {
     "amltk.descriptors",
     "amltk.forks",
     "amltk.hookspecs",
+    "amltk.plugins",
     "amltk.plugins.catalog",
+    "amltk.plugins.entry_points",
     "amltk.preparation",
     "amltk.program_service",
     "amltk.remote",
     "amltk.remote.process_tree",
     "amltk.scheduling",
-    "amltk.testing",
     "amltk.requeue",
     "amltk.user_code",
 }
@@ -171,8 +170,12 @@ STANDARD = sys.stdlib_module_names | {"annotationlib"}
 # Distributions whose package has another name.
 IMPORTED_AS = {"apache-airflow-client": "airflow_client"}
 
-# Files that others import: Airflow, with what is there.
-FOR_OTHERS = {"amltk_dag.py": {"airflow"}}
+# Files of others: Airflow imports the first, and `amltk new` makes the rest into a distribution of its own.
+FOR_OTHERS = {
+    "amltk_dag.py": {"airflow"},
+    "plugin_init.py": {"amltk_newname"},
+    "plugin_tests.py": {"amltk_newname"},
+}
 
 
 class Import(NamedTuple):
@@ -211,7 +214,7 @@ def module_of(path: Path, src: Path) -> str:
 
 
 def modules_in(src: Path) -> dict[str, Path]:
-    """The modules below a folder. The files that `amltk new` writes are no part of the core, though they lie in it."""
+    """The modules below a folder. The templates of `amltk new` are no modules."""
     return {module_of(path, src): path for path in sorted(src.rglob("*.py")) if "templates" not in path.parts}
 
 

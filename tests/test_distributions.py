@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from amltk.plugins.catalog import KNOWN_BACKENDS
+from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 UMBRELLA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def test_what_is_tested_and_what_new_distributions_begin_with_is_what_is_support
     oldest = versions[0]
     assert versions == [f"3.{minor}" for minor in range(int(oldest[2:]), int(versions[-1][2:]) + 1)]
     assert UMBRELLA["project"]["requires-python"] == f">={oldest}"
-    templates = ROOT / "amltk_core" / "src" / "amltk" / "scaffold" / "templates"
+    templates = ROOT / "amltk_plugins" / "amltk-testing" / "src" / "amltk_testing" / "scaffold" / "templates"
     for tox in (ROOT / "tox.ini", templates / "tox.ini.in"):
         environments = re.findall(r"\bpy3(\d+)\b", re.search(r"^env_list = (.*)$", tox.read_text(), re.MULTILINE)[1])
         assert [f"3.{minor}" for minor in environments] == versions
@@ -87,7 +87,7 @@ def test_no_distribution_needs_the_umbrella(folder):
 
 @each
 def test_a_plugin_registers_under_its_own_name(folder):
-    if folder.name in {"amltk_core", "amltk-dask-jobqueue"}:  # which others build on
+    if folder.name in {"amltk_core", "amltk-dask-jobqueue", "amltk-testing"}:  # which others build on
         return
     name, package = folder.name.removeprefix("amltk-"), folder.name.replace("-", "_")
     group = "amltk.backends" if name in KNOWN_BACKENDS else "amltk.task_plugins"
@@ -96,12 +96,34 @@ def test_a_plugin_registers_under_its_own_name(folder):
     assert entry[1].startswith(package)
 
 
+def needs_kit(project: dict[str, Any]) -> bool:
+    return "amltk-testing" in names_of(project["dependencies"])
+
+
+def test_only_the_kit_has_a_plugin_of_pytest():
+    """pytest loads these in every run of everybody who has the distribution."""
+    plugins = {folder.name: project["project"].get("entry-points", {}) for folder, project in PYPROJECTS.items()}
+    assert {name: groups["pytest11"] for name, groups in plugins.items() if "pytest11" in groups} == {
+        "amltk-testing": {"amltk": "amltk_testing.pytest_plugin"}
+    }
+    needed_by = {folder.name for folder, project in PYPROJECTS.items() if needs_kit(project["project"])}
+    assert (needed_by, needs_kit(UMBRELLA["project"])) == (set(), False)
+
+
+def test_known_commands_are_those_of_the_distributions():
+    found = {}
+    for pyproject in PYPROJECTS.values():
+        project = pyproject["project"]
+        found |= dict.fromkeys(project.get("entry-points", {}).get("amltk.commands", {}), project["name"])
+    assert found == KNOWN_COMMANDS
+
+
 def test_the_umbrella_and_its_extras_name_everything():
     project = UMBRELLA["project"]
     extras = project["optional-dependencies"]
     out_of_the_box = names_of(project["dependencies"])
     added = NAMES - out_of_the_box
-    assert names_of(extras["all"]) == added
+    assert names_of(extras["all"]) == added - {"amltk-testing"}
     everything = [Requirement(need) for need in extras["all"]]
     for folder, pyproject in PYPROJECTS.items():
         markers = [need.marker for need in everything if need.name == pyproject["project"]["name"] and need.marker]

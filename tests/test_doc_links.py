@@ -83,7 +83,7 @@ def test_architecture_page_has_each_module_of_the_core_on_its_floor() -> None:
     core = ROOT / "amltk_core" / "src" / "amltk"
     files = {str(path.relative_to(core).with_suffix("")).replace("/", ".") for path in core.rglob("*.py")}
     # Packages that are shown as one room, and what only offers names or starts the command, has no row.
-    packages = ("display", "doctor", "events", "remote", "scaffold", "testing")
+    packages = ("display", "doctor", "events", "remote")
     inside = tuple(f"{package}." for package in packages)
     modules = {file for file in files if "__" not in file and not file.startswith(inside)} | set(packages)
     on_the_page = floors_on_the_page()

@@ -45,6 +45,16 @@ except ImportError as error:
     print(error)
 """
 
+PYTEST_ALONE = """
+import sys
+
+def test_nothing_of_amltk_is_loaded(pytestconfig):
+    plugins = {each.metadata["Name"] for _, each in pytestconfig.pluginmanager.list_plugin_distinfo()}
+    assert "pytest-timeout" in plugins  # this is how installed plugins show
+    assert not [name for name in plugins if name.startswith("amltk")]
+    assert not [name for name in sys.modules if name.startswith("amltk")]
+"""
+
 OUT_OF_THE_BOX = """
 from amltk import CallLimiter, Retry, Scheduler, Timeout
 
@@ -97,7 +107,6 @@ def others(tmp_path_factory) -> Path:
     """A folder with a wheel of everything that ours need of others."""
     work = tmp_path_factory.mktemp("others")
     needs = {need for pyproject in PYPROJECTS.values() for need in pyproject["project"]["dependencies"]}
-    needs |= set(PYPROJECTS[ROOT / "amltk_core"]["project"]["optional-dependencies"]["testing"])
     groups = PYPROJECTS[ROOT]["dependency-groups"]
     needs |= {need for group in ("build", "lint", "test", "mypy") for need in groups[group]}
     third_party = sorted(need for need in needs if not need.startswith("amltk"))
@@ -145,7 +154,25 @@ def test_core_alone(built, others, tmp_path):
     assert (result, code) == ("result 32", "EXHAUSTED")
     assert Path(place).is_relative_to(tmp_path)
     assert "pip install ./amltk_backends/amltk-loky" in "\n".join(error)
-    assert run(tmp_path / "env" / "bin" / "amltk", "--version", cwd=tmp_path).strip().endswith("0.1.0")
+    scripts = tmp_path / "env" / "bin"
+    assert run(scripts / "amltk", "--version", cwd=tmp_path).strip().endswith("0.1.0")
+    assert "not installed" in run(scripts / "amltk", "backends", cwd=tmp_path)
+    assert "not installed" in run(scripts / "amltk", "plugins", cwd=tmp_path)
+    assert "No backend is installed" in run(scripts / "amltk", "doctor", cwd=tmp_path)
+    new = subprocess.run(
+        [scripts / "amltk", "new", "backend", "mine"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert new.returncode == 2
+    assert "pip install ./amltk_plugins/amltk-testing (in a clone of amltk)" in new.stderr
+
+
+def test_the_pytest_of_somebody_who_uses_amltk_loads_nothing_of_it(built, others, tmp_path):
+    python = environment(tmp_path)
+    wanted = ("amltk", "pytest", "pytest-timeout")
+    run(python, "-m", "pip", "install", "-qq", "--no-index", "-f", built, "-f", others, *wanted, cwd=tmp_path)
+    (tmp_path / "test_nothing_of_amltk.py").write_text(PYTEST_ALONE)
+    assert "1 passed" in run(python, "-m", "pytest", "-p", "no:cacheprovider", cwd=tmp_path)
+    assert "amltk" not in run(python, "-m", "pytest", "--help", "-p", "no:cacheprovider", cwd=tmp_path)
 
 
 def test_umbrella_works_out_of_the_box(built, others, tmp_path):
@@ -185,10 +212,10 @@ def test_what_the_readme_says_installs_ours_from_the_checkout(tmp_path):
 
 @pytest.fixture
 def fresh(built, others, tmp_path):
-    """A folder with an environment `env`, in which amltk-core is what a stranger finds of ours, and what tests need."""
+    """A folder with an environment `env` that has amltk-testing, the core with it, and what tests need."""
     python = environment(tmp_path)
     tools = PYPROJECTS[ROOT]["dependency-groups"]
-    needs = ["amltk-core[testing]", *(need for group in ("build", "lint", "mypy") for need in tools[group]), "build"]
+    needs = ["amltk-testing", *(need for group in ("build", "lint", "mypy") for need in tools[group]), "build"]
     run(python, "-m", "pip", "install", "-qq", "--no-index", "-f", built, "-f", others, *needs, cwd=tmp_path)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""Write the README's table of backends: what each claims, and how it does in the suite of `amltk.testing`.
+"""Write the README's table of backends: what each claims, and how it does in the suite of `amltk-testing`.
 
     python tools/generate_backend_table.py            # runs the suites, and writes the table: about a minute
     python tools/generate_backend_table.py --check    # runs nothing; fails if what the table says is claimed is not

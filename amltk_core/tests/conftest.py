@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from amltk.plugins.catalog import KNOWN_BACKENDS
-from amltk.testing import FakeSite, ManualExecutor
+from amltk_testing import ManualExecutor
 
 # The same examples each time, and no judgement of how long one takes: machines are busy.
 settings.register_profile("amltk", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -32,10 +31,3 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def faraway(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend of this project that nobody has installed."""
     monkeypatch.setitem(KNOWN_BACKENDS, "faraway", "amltk-faraway")  # type: ignore[misc] # others only read it
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[FakeSite]:
-    """A folder for fake distributions, on the path of this process too, in which no plugin was loaded so far."""
-    with FakeSite(tmp_path / "site") as site:
-        yield site

@@ -16,7 +16,7 @@ from amltk.exceptions import (
     PluginAttachedError,
     SchedulerAlreadyRunningError,
 )
-from amltk.testing import EventRecorder
+from amltk_testing import EventRecorder
 
 
 def double(x: int) -> int:

@@ -143,19 +143,19 @@ def test_the_version_is_that_of_the_core(amltk):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "a command is missing. Commands: backends, plugins, doctor, new"),
+        ([], "a command is missing. Commands: backends, plugins, doctor"),
         (["--json"], "unrecognized arguments: --json"),
         (
             ["backend"],
-            "there is no command 'backend'. Did you mean 'backends'? Commands: backends, plugins, doctor, new",
+            "there is no command 'backend'. Did you mean 'backends'? Commands: backends, plugins, doctor",
         ),
-        (["x"], "there is no command 'x'. Commands: backends, plugins, doctor, new"),
+        (["x"], "there is no command 'x'. Commands: backends, plugins, doctor"),
         (["plugins", "--jsn"], "unrecognized arguments: --jsn"),
         (["plugins", "all"], "unrecognized arguments: all"),
     ],
 )
 def test_wrong_usage_is_said_in_a_line(amltk, args, message):
-    done = amltk(*args, AMLTK_DISABLE_PLUGINS="airflow")  # which adds a command
+    done = amltk(*args, AMLTK_DISABLE_PLUGINS="airflow,new")  # which add commands
     assert (done.returncode, done.stdout) == (2, "")
     usage, *_, error = done.stderr.splitlines()
     assert usage.startswith("usage: amltk")
@@ -290,6 +290,28 @@ def test_a_command_of_a_distribution_can_be_disabled(amltk, tmp_path):
     done = amltk("strange", AMLTK_DISABLE_PLUGINS="strange")
     assert done.returncode == 2
     assert "there is no command 'strange'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("new", "'new' comes with amltk-testing, which is not installed. Install it: pip install ./amltk_plugins/"),
+        ("airflow", "'airflow' comes with amltk-airflow, which is not installed. Install it: pip install ./amltk_back"),
+        ("nwe", "there is no command 'nwe'. Did you mean 'new'? Commands: backends, plugins, doctor"),
+    ],
+)
+def test_a_command_that_is_not_installed_is_said_to_be_that(monkeypatch, capsys, word, said):
+    monkeypatch.setattr(plugins.Plugins, "installed", lambda *_: {})
+    with pytest.raises(SystemExit) as end:
+        cli.main([word, "backend", "mine", "--into", "there"])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_command_that_is_installed_and_disabled_is_not_said_to_be_missing(amltk):
+    done = amltk("new", AMLTK_DISABLE_PLUGINS="new")
+    assert done.returncode == 2
+    assert "there is no command 'new'. Commands:" in done.stderr
 
 
 def test_a_command_of_amltk_can_not_be_replaced(amltk, tmp_path):

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 from amltk import Scheduler, TaskPlugin
 from amltk.backend import Execution, ExecutionTimer, ReportsExecution
-from amltk.testing import ManualExecutor
+from amltk_testing import ManualExecutor
 
 
 class Again(TaskPlugin):

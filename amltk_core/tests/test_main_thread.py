@@ -75,7 +75,7 @@ def test_a_run_that_begins_when_the_main_thread_has_ended_is_refused_before_anyt
     [
         ("Scheduler.with_sequential()", ""),
         ("Scheduler.with_processes(1)", ""),
-        ("Scheduler(ManualExecutor())", "from amltk.testing import ManualExecutor"),
+        ("Scheduler(ManualExecutor())", "from amltk_testing import ManualExecutor"),
     ],
 )
 def test_what_does_not_need_the_main_thread_runs_without_it(scheduler, imports):

@@ -30,7 +30,7 @@ from amltk.plugins import plugin_manager
 from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins.hooks import Hooks
 from amltk.plugins.listing import list_backends, list_plugins
-from amltk.testing import ManualExecutor
+from amltk_testing import ManualExecutor
 
 # A backend `good` in a module, as its authors would write it.
 GOOD = """

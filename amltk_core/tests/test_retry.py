@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from amltk import ExitState, Scheduler, TaskPlugin
-from amltk.testing import EventRecorder
+from amltk_testing import EventRecorder
 
 
 class Again(TaskPlugin):

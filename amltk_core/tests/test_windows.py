@@ -38,17 +38,18 @@ def windows(site):
     return site
 
 
-def test_every_module_of_the_core_can_be_imported(windows):
+def test_every_module_of_the_core_and_the_kit_can_be_imported(windows):
     printed = windows.run("""
         import importlib, os, pkgutil
-        import amltk
+        import amltk, amltk_testing
         assert not hasattr(os, "killpg")
-        for module in pkgutil.walk_packages(amltk.__path__, "amltk."):
-            if "templates" not in module.name and not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
-                print(module.name)
+        for package in (amltk, amltk_testing):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if "templates" not in module.name and not module.name.endswith("__main__"):
+                    importlib.import_module(module.name)
+                    print(module.name)
     """)
-    assert {"amltk.display.live", "amltk.doctor.probe", "amltk.testing.suite", "amltk.cli"} <= set(printed.split())
+    assert {"amltk.display.live", "amltk.doctor.probe", "amltk_testing.suite", "amltk.cli"} <= set(printed.split())
 
 
 @pytest.mark.parametrize("command", ["backends", "plugins", "doctor threads", "doctor sequential", "backends --json"])

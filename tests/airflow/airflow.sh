@@ -65,7 +65,7 @@ dag_is_there() { [[ $(sql airflow "SELECT 1 FROM dag WHERE dag_id = 'amltk' AND 
 
 install_airflow() {
     local wanted
-    local ours=(amltk_core amltk_backends/amltk-airflow amltk_plugins/amltk-pynisher)
+    local ours=(amltk_core amltk_backends/amltk-airflow amltk_plugins/amltk-pynisher amltk_plugins/amltk-testing)
     wanted=$(cd "$root" && echo "$requirements" | cat - "${ours[@]/%//pyproject.toml}" | sha256sum)
     [[ $(cat "$venv/complete" 2>/dev/null) != "$wanted" ]] || return 0
     say "installing Airflow into $venv (this takes a minute or two)"

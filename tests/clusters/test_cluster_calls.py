@@ -15,7 +15,7 @@ from batch_systems import SOON, BatchSystem, open_gate
 
 from amltk.exceptions import WorkerDied, WorkerLost
 from amltk.plugins import plugin_manager
-from amltk.testing import calls
+from amltk_testing import calls
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(150), pytest.mark.usefixtures("nothing_is_left")]
 

@@ -18,9 +18,9 @@ from batch_systems import SOON, BatchSystem, open_gate
 from amltk import Retry
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
-from amltk.testing import calls
 from amltk_dask_jobqueue import supervisor
 from amltk_dask_jobqueue.system import run
+from amltk_testing import calls
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(200), pytest.mark.usefixtures("nothing_is_left")]
 

@@ -15,7 +15,7 @@ from batch_systems import SOON, BatchSystem, open_gate
 from amltk import CallLimiter, PynisherPlugin, Retry
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
-from amltk.testing import calls
+from amltk_testing import calls
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(200), pytest.mark.usefixtures("nothing_is_left")]
 
@@ -119,7 +119,7 @@ def test_a_driver_that_is_killed(system: BatchSystem, job_name: str, tmp_path: P
         textwrap.dedent(f"""
             from pathlib import Path
             from amltk import Scheduler
-            from amltk.testing import calls
+            from amltk_testing import calls
 
             if __name__ == "__main__":
                 scheduler = Scheduler.with_{system.name}(**{options!r})

@@ -3,7 +3,7 @@
 import pytest
 from batch_systems import SYSTEMS
 
-from amltk.testing import BackendTests
+from amltk_testing import BackendTests
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(300), pytest.mark.usefixtures("system")]
 

@@ -9,7 +9,7 @@ import pytest
 
 from amltk import Scheduler, cli
 from amltk.exceptions import BrokenBackendError
-from amltk.testing import FakeSite
+from amltk_testing import FakeSite
 
 
 def test_g1_a_plugin_cannot_be_imported(case, tmp_path, capsys):

@@ -10,7 +10,7 @@ import fault_calls as calls
 import pytest
 from fault_places import OWN, PLACES
 
-from amltk.testing import ManualExecutor
+from amltk_testing import ManualExecutor
 
 MY_EXECUTOR = next(place for place in PLACES if place.own)
 BATCH = 500

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from amltk.testing import BackendTests
+from amltk_testing import BackendTests
 
 pytestmark = pytest.mark.thorough
 

@@ -17,7 +17,6 @@ import pytest
 
 from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
-from amltk.testing import BackendTests
 from amltk_dask_jobqueue import guardian
 from amltk_dask_jobqueue.backend import BatchBackend
 from amltk_dask_jobqueue.cluster import open_cluster
@@ -25,6 +24,7 @@ from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
 from amltk_slurm.plugin import Slurm
+from amltk_testing import BackendTests
 
 
 class Example(BatchSystem):

@@ -1,6 +1,6 @@
 import pytest
 
-from amltk.testing import BackendTests
+from amltk_testing import BackendTests
 
 pytestmark = pytest.mark.thorough
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 import pytest
 
-from amltk.testing import BackendTests
+from amltk_testing import BackendTests
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -31,7 +31,7 @@ class TestRay(BackendTests):
         """Have runs share a cluster, unless it is asked what they leave behind."""
         from amltk_ray.executor import RayExecutor
 
-        if request.function.__module__.endswith((".backend_leftovers", ".machine")):
+        if request.function.__module__.endswith((".leaks", ".state_machine")):
             while shared:
                 shared.pop().shutdown()
         elif not shared:

@@ -1,4 +1,4 @@
-from amltk.testing import BackendTests
+from amltk_testing import BackendTests
 
 
 class TestThreads(BackendTests):

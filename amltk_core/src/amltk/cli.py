@@ -1,4 +1,4 @@
-"""The command `amltk`: what is installed, whether it works, and a start for a distribution of one's own.
+"""The command `amltk`: what is installed, and whether it works. Distributions add commands of their own.
 
 Exit status: 0; 1 if `doctor` finds something wrong, or something could not be written; 2 for a command line that is
 wrong; 130 after Ctrl-C; 143 if SIGTERM ends `doctor`.
@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ _COMMANDS = {
     "backends": "where calls can run: what Scheduler.with_<name>() and with_backend(name) find",
     "plugins": "what can be attached to tasks, and what observes",
     "doctor": "whether backends work here: load, start, run a call, stop",
-    "new": "write a distribution of your own, ready to be filled in",
 }
 
-_DESCRIPTION = "Tell what amltk finds installed and whether it works; write a start for something of your own."
+_DESCRIPTION = "List what amltk finds installed, and test whether it works."
 
 _STYLES = {
     "ready": "green",
@@ -86,7 +84,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         parser.epilog = f"Installed distributions add: {', '.join(added)}. `amltk NAME --help` describes them."
     parser.add_argument("--version", action="store_true", help="print the version of amltk-core")
     commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
-    listing, plugins, doctor, new = (
+    listing, plugins, doctor = (
         commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False)
         for name, summary in _COMMANDS.items()
     )
@@ -108,15 +106,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     doctor.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="after how long a step has failed (30)"
     )
-    new.add_argument("kind", choices=("backend", "plugin"))
-    new.add_argument("name", help="what it is called; its distribution is amltk-NAME")
-    new.add_argument("--into", type=Path, metavar="DIR", help="the folder to write; ./amltk-NAME, if not given")
     word = next((word for word in argv if not word.startswith("-")), None)
     if word is not None and word not in _COMMANDS:
-        from amltk.checks import did_you_mean
-
-        known = [*_COMMANDS, *_added()]
-        parser.error(f"there is no command {word!r}.{did_you_mean(word, known)} Commands: {', '.join(known)}")
+        parser.error(_no_command(word))
     arguments = parser.parse_args(argv)
     if arguments.command is None and not arguments.version:
         parser.error(f"a command is missing. Commands: {', '.join(_COMMANDS)}")
@@ -129,6 +121,22 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         if twice := [name for name in names if names.count(name) > 1]:
             doctor.error(f"--option {twice[0]} is given more than once")
     return arguments
+
+
+def _no_command(name: str) -> str:
+    """Return why there is no command of this name, and what helps."""
+    from amltk.checks import did_you_mean
+    from amltk.plugins import plugin_manager
+    from amltk.plugins.catalog import KNOWN_COMMANDS, how_to_install
+    from amltk.plugins.entry_points import COMMANDS
+
+    missing = KNOWN_COMMANDS.keys() - plugin_manager().installed(COMMANDS).keys()
+    if name in missing:
+        distribution = KNOWN_COMMANDS[name]
+        return f"{name!r} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}"
+    available = [*_COMMANDS, *_added()]
+    hint = did_you_mean(name, [*available, *missing])
+    return f"there is no command {name!r}.{hint} Commands: {', '.join(available)}"
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -167,8 +175,6 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "doctor":
         return _job_script(arguments.name, dict(arguments.option)) if arguments.job_script else _doctor(arguments)
-    if arguments.command == "new":
-        return _new(arguments)
     return _list(arguments)
 
 
@@ -271,18 +277,6 @@ def _ended_in_good_order() -> Iterator[None]:
 
 def _duration(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.3f} s"
-
-
-def _new(arguments: argparse.Namespace) -> int:
-    from amltk.scaffold import ScaffoldError, write
-
-    try:
-        written = write(arguments.kind, arguments.name, arguments.into)
-    except ScaffoldError as error:
-        sys.stderr.write(f"amltk new: error: {error}\n")
-        return 2
-    sys.stdout.write(written)
-    return 0
 
 
 def _print_json(value: object) -> None:

@@ -26,8 +26,8 @@ def is_user_code(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code in _calls_users:
             return inner is not None
-        package, _, module = str(frame.f_globals.get("__name__")).partition(".")
-        if package in _OURS and not module.startswith("testing"):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in _OURS:
             return False
         if package == "asyncio":
             # A coroutine or callback of the user's; or the loop's own work, in which the collector may call somebody.

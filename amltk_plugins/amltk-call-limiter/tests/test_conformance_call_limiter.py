@@ -1,5 +1,5 @@
-from amltk.testing import TaskPluginTests
 from amltk_call_limiter import CallLimiter
+from amltk_testing import TaskPluginTests
 
 
 class TestCallLimiter(TaskPluginTests):

@@ -1,5 +1,5 @@
-from amltk.testing import TaskPluginTests
 from amltk_pynisher import PynisherPlugin
+from amltk_testing import TaskPluginTests
 
 
 class TestPynisher(TaskPluginTests):

@@ -1,5 +1,5 @@
-from amltk.testing import TaskPluginTests
 from amltk_retry import Retry
+from amltk_testing import TaskPluginTests
 
 
 class TestRetry(TaskPluginTests):

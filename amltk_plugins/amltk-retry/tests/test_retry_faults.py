@@ -13,7 +13,7 @@ import pytest
 
 from amltk import CallLimiter, ExitState, PynisherPlugin, Retry, Scheduler, Timeout
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
-from amltk.testing import EventRecorder
+from amltk_testing import EventRecorder
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

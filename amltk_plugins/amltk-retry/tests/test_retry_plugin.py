@@ -12,8 +12,8 @@ import tenacity
 
 from amltk import CallLimiter, ExitState, Retry, Scheduler
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
-from amltk.testing import EventRecorder, ManualExecutor
 from amltk_retry import Attempt
+from amltk_testing import EventRecorder, ManualExecutor
 
 
 def at_once(state):

@@ -1,4 +1,4 @@
-from amltk.testing import TaskPluginTests
+from amltk_testing import TaskPluginTests
 from amltk_timeout import Timeout
 
 

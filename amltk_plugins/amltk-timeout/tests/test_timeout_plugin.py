@@ -11,7 +11,7 @@ import pytest
 
 from amltk import CallLimiter, Scheduler, Timeout
 from amltk.exceptions import CallTimeoutError, NotSupportedError
-from amltk.testing import EventRecorder, ManualExecutor
+from amltk_testing import EventRecorder, ManualExecutor
 
 
 def test_the_executor_is_told():

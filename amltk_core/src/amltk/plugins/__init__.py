@@ -17,16 +17,16 @@ TYPE_CHECKING = False  # `typing` takes long to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from amltk.plugins.loading import plugin_manager
+    from amltk.plugins.loading import plugin_manager, reset_plugins
 
-__all__ = ["plugin_manager"]
+__all__ = ["plugin_manager", "reset_plugins"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "plugin_manager":
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from amltk.plugins.loading import plugin_manager
+    from amltk.plugins import loading
 
-    globals()[name] = plugin_manager
-    return plugin_manager
+    value = globals()[name] = getattr(loading, name)
+    return value

@@ -33,6 +33,9 @@ KNOWN_TASK_PLUGINS: Mapping[str, str] = {
 }
 """The task plugins of this project, and the distributions that bring them."""
 
+KNOWN_COMMANDS: Mapping[str, str] = {"airflow": "amltk-airflow", "new": "amltk-testing"}
+"""The commands that distributions of this project add to `amltk`, and these distributions."""
+
 _NEEDS = {
     "amltk-dask-jobqueue": "amltk-dask",
     **{
@@ -46,10 +49,11 @@ _NEEDS = {
 def is_ours(distribution: str) -> bool:
     """Return whether a distribution is one of this project."""
     name = _normalized(distribution)
-    return name in {"amltk", "amltk-core", *_NEEDS, *KNOWN_BACKENDS.values(), *KNOWN_TASK_PLUGINS.values()}
+    known = (KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, KNOWN_COMMANDS)
+    return name in {"amltk", "amltk-core", *_NEEDS, *(each for names in known for each in names.values())}
 
 
-def how_to_install(distribution: str, extra: str = "", *, elsewhere: bool = False) -> str:
+def how_to_install(distribution: str, *, elsewhere: bool = False) -> str:
     """Return the command that installs a distribution of this project, and the folder in which it works.
 
     No distribution is on a package index yet, where these names may be somebody else's. When they are published, the
@@ -57,7 +61,6 @@ def how_to_install(distribution: str, extra: str = "", *, elsewhere: bool = Fals
 
     Args:
         distribution: The name of the distribution.
-        extra: One of its extras.
         elsewhere: Whether the command is for another environment, which may lack the core.
     """
     name = _normalized(distribution)
@@ -67,16 +70,14 @@ def how_to_install(distribution: str, extra: str = "", *, elsewhere: bool = Fals
         name = _NEEDS.get(name, "")
     if elsewhere:
         folders.append(_folder("amltk-core"))
-    folders.reverse()
-    if extra:
-        folders[-1] = f"'{folders[-1]}[{extra}]'"
-    return f"pip install {' '.join(folders)} (in a clone of amltk)"
+    return f"pip install {' '.join(reversed(folders))} (in a clone of amltk)"
 
 
 def _folder(name: str) -> str:
     if name in {"amltk", "amltk-core"}:
         return "." if name == "amltk" else "./amltk_core"
-    return f"./amltk_plugins/{name}" if name in KNOWN_TASK_PLUGINS.values() else f"./amltk_backends/{name}"
+    plugins = {*KNOWN_TASK_PLUGINS.values(), KNOWN_COMMANDS["new"]}
+    return f"./amltk_plugins/{name}" if name in plugins else f"./amltk_backends/{name}"
 
 
 def _normalized(name: str) -> str:

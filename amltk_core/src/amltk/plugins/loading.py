@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from amltk.backend import Backend, check_backend
 from amltk.checks import check_callable, check_type, did_you_mean
+from amltk.events import emitter
 from amltk.exceptions import BrokenPluginError, PluginError
 from amltk.plugins import kinds
 from amltk.plugins.catalog import how_to_install
@@ -241,6 +242,12 @@ class PluginManager:
 def plugin_manager() -> PluginManager:
     """Return the plugins of this process."""
     return PluginManager()
+
+
+def reset_plugins() -> None:
+    """Forget all loaded plugins: their next use looks again at what is installed. For tests that change that."""
+    plugin_manager.cache_clear()
+    emitter.observer = None
 
 
 def disabled() -> set[str]:

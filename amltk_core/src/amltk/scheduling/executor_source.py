@@ -29,7 +29,10 @@ _NEEDS_MAIN_THREAD = frozenset(f"concurrent.futures.{name}" for name in ("thread
 
 
 _TELL = frozenset(
-    {"amltk", "loky", *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow"))}
+    {
+        *("amltk", "loky"),
+        *(f"amltk_{name}" for name in ("processes", "loky", "sequential", "dask", "ray", "airflow", "testing")),
+    }
 )
 """Packages whose futures return True from `running()` once a worker has begun the call."""
 
