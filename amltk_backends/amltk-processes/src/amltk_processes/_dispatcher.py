@@ -16,8 +16,8 @@ gives each token to one of them, so a call runs once at most, whoever dies when.
 short calls to be on their way to each worker: when one of them turns out long, those behind it are
 taken back. And of a dead worker's calls, the one whose token is gone is the one that it ran.
 
-Links, selector and fork server belong to the dispatcher's thread; others leave a word and wake it. Only while it
-sleeps, an idle worker's link belongs to whoever submits a call next, and gives it that.
+Connections to workers, selector and fork server belong to the dispatcher's thread; others leave a word and wake it.
+Only while it sleeps, an idle worker's connection belongs to whoever submits a call next, and gives it that.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from amltk.exceptions import add_note
 from amltk.remote.worker_exit import describe_exit
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
+from amltk_processes._call_killer import LONGEST, CallKiller
 from amltk_processes._errors import MakesError, broken, died, killed
 from amltk_processes._fork_lock import no_forks
-from amltk_processes._fork_server import ForkServer, Report
+from amltk_processes._fork_server import ForkServer, WorkerEvent
 from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
-from amltk_processes._limits import LONGEST, Limits
-from amltk_processes._link import LOOKS, Link
 from amltk_processes._logs import LogReceiver, levels
 from amltk_processes._pickling import loads
-from amltk_processes._server import DIED, STARTED
+from amltk_processes._server import EXITED, STARTED
+from amltk_processes._worker_connection import LOOKS, WorkerConnection
 
 _log = logging.getLogger("amltk_processes")
 
@@ -103,15 +103,15 @@ class Dispatcher:
         self._thread: threading.Thread | None = None
         self._woken = False
         # An idle worker's, while the thread sleeps, and the caller's then who holds the lock (see `_sleep`).
-        self._parked: Link | None = None
+        self._parked: WorkerConnection | None = None
         # The thread's own, its limits included.
         self._server: ForkServer | None = None
         self._dead_on_arrival = self._dead_servers = self._server_silent = 0
         self._server_stopped = ""
-        self.links: list[Link] = []
-        self._starting: collections.deque[Link] = collections.deque()
-        self._by_pid: dict[int, Link] = {}
-        self._limits = Limits(self, heartbeat_timeout, self._wake)
+        self.workers: list[WorkerConnection] = []
+        self._starting: collections.deque[WorkerConnection] = collections.deque()
+        self._by_pid: dict[int, WorkerConnection] = {}
+        self._call_killer = CallKiller(self, heartbeat_timeout, self._wake)
         _live.add(self)
 
     def check_open(self) -> None:
@@ -134,23 +134,23 @@ class Dispatcher:
             if self._thread is None:
                 with no_forks():
                     self._start()
-            link, self._parked = self._parked, None
-            if link is not None and not self._queue and link.takes_at_once(call):
-                self._give_at_once(link, call)
+            worker, self._parked = self._parked, None
+            if worker is not None and not self._queue and worker.takes_at_once(call):
+                self._give_at_once(worker, call)
                 return
-            self._limits.any_timed |= call.timeout is not None
+            self._call_killer.any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
 
-    def _give_at_once(self, link: Link, call: Call) -> None:
+    def _give_at_once(self, worker: WorkerConnection, call: Call) -> None:
         try:
             if call.begin():
-                link.give([call])
-                if link.unsent:
+                worker.give([call])
+                if worker.unsent:
                     self._wake()
         except BaseException:  # Ctrl-C, say: nobody knows how much of the call the worker has got
-            assert link.pid is not None
-            os.kill(link.pid, signal.SIGKILL)
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
             raise
 
     def _start(self) -> None:
@@ -181,7 +181,7 @@ class Dispatcher:
     def end_cancelled(self) -> None:
         """End those calls that run and whose futures are cancelled; does not wait for it."""
         with self._lock:
-            self._limits.any_cancelled = True
+            self._call_killer.any_cancelled = True
             self._wake()
 
     def kill_calls(self) -> None:
@@ -190,7 +190,7 @@ class Dispatcher:
         with self._lock:
             if self._thread is None or self._ended:
                 return
-            self._limits.orders.append(over)
+            self._call_killer.orders.append(over)
             waiting = list(self._queue)
             self._wake()
         for call in waiting:
@@ -222,9 +222,9 @@ class Dispatcher:
         self._selector.close()
         self._wake_reader.close()
         self._waker.close()
-        for link in self.links:
+        for worker in self.workers:
             with contextlib.suppress(OSError):  # the thread was about to close it
-                link.close()
+                worker.close()
         if self._server is not None:
             with contextlib.suppress(OSError):  # likewise
                 self._server.forget()
@@ -243,7 +243,7 @@ class Dispatcher:
                 self._hand_out()
                 if self._killing or self._failure is not None:
                     break
-                if self._stopping and not (self._queue or self._limits.endings or self._has_calls()):
+                if self._stopping and not (self._queue or self._call_killer.terminations or self._has_calls()):
                     break
                 for key, events in self._sleep():
                     key.data(events)
@@ -254,18 +254,18 @@ class Dispatcher:
 
     def _has_calls(self) -> bool:
         """Whether a worker has calls. An initializer is none once its worker will get no calls."""
-        return any(link.calls and not (self._cancelled and link.initializing) for link in self.links)
+        return any(worker.calls and not (self._cancelled and worker.initializing) for worker in self.workers)
 
     def _sleep(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until there is something to do.
 
-        Meanwhile one idle worker's link is parked: whoever submits a call gives it that, with no need to wake us. So
-        a call that follows the result of another waits for one thread less.
+        Meanwhile one idle worker's connection is parked: whoever submits a call gives it that, with no need to wake us.
+        So a call that follows the result of another waits for one thread less.
         """
         with self._lock:
-            self._parked = next((link for link in self.links if link.ready and link.is_idle()), None)
+            self._parked = next((worker for worker in self.workers if worker.ready and worker.is_idle()), None)
         try:
-            return self._selector.select(self._limits.time_left())
+            return self._selector.select(self._call_killer.time_left())
         finally:
             with self._lock:
                 self._parked = None
@@ -273,43 +273,43 @@ class Dispatcher:
     def _on_wake(self, _: int) -> None:
         self._wake_reader.recv(CHUNK)
         self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
-        for link in self.links:
-            if link.unsent:
-                self._flush(link)
+        for worker in self.workers:
+            if worker.unsent:
+                self._flush(worker)
 
     def _hand_out(self) -> None:
-        self._limits.enforce()
+        self._call_killer.enforce()
         if self._cancelling:
             self._cancel_queue()
         while self._queue and self._queue[0].future.cancelled():
             self._queue.popleft()
-        for link in list(self.links):
-            if link.is_stuck():
-                self.requeue(link.take_back())
-            elif link.is_idle() and link.tasks_left == 0:
-                self._retire(link)
-        if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self.links):
+        for worker in list(self.workers):
+            if worker.is_stuck():
+                self.requeue(worker.reclaim())
+            elif worker.is_idle() and worker.tasks_left == 0:
+                self._recycle(worker)
+        if not self._queue and not any(len(worker.calls) > 1 or worker.pid is None for worker in self.workers):
             return
         self._start_workers()
         self._share_out()
         _load_what_ends_workers()
-        idle = sum(link.is_idle() for link in self.links)
+        idle = sum(worker.is_idle() for worker in self.workers)
         while idle and not self._queue and (back := self._take_from_busiest()):
             self.requeue(back)
             self._share_out()
             idle -= 1
 
     def _start_workers(self) -> None:
-        if len(self.links) == self._max_workers:
+        if len(self.workers) == self._max_workers:
             return
         # One that has a call, however short its calls have been, is no place for another if a new one can be had.
-        ready = sum(link.is_idle() or link.initializing for link in self.links)
-        for _ in range(min(self._max_workers - len(self.links), len(self._queue) - ready)):
+        ready = sum(worker.is_idle() or worker.initializing for worker in self.workers)
+        for _ in range(min(self._max_workers - len(self.workers), len(self._queue) - ready)):
             try:
                 with no_forks():
                     self._start_worker()
             except OSError:
-                if not self.links:
+                if not self.workers:
                     raise
                 return  # with those that there are, it goes on
 
@@ -320,27 +320,29 @@ class Dispatcher:
             service = self._server.service
             self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
             self._selector.register(service, selectors.EVENT_READ, lambda _: service.answer())
-        link = Link(self._max_tasks)
-        self._server.start_worker(link.theirs, link.tokens)
-        link.hand_over()
-        self._starting.append(link)
-        self.links.append(link)
-        self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
+        worker = WorkerConnection(self._max_tasks)
+        self._server.start_worker(worker.child_end, worker.tokens)
+        worker.hand_over()
+        self._starting.append(worker)
+        self.workers.append(worker)
+        self._selector.register(worker.connection, selectors.EVENT_READ, functools.partial(self._on_worker, worker))
         if self._server.preparation:
-            link.prepare(self._server.preparation)
+            worker.prepare(self._server.preparation)
         if self._heartbeat_timeout is not None:
-            link.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
+            worker.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
         if self._first_call is not None:
-            link.initialize(self._first_call)
-        self._flush(link)
+            worker.initialize(self._first_call)
+        self._flush(worker)
 
     def _share_out(self) -> None:
-        share = -(-len(self._queue) // max(len(self.links), 1))
-        for link in sorted((link for link in self.links if link.room()), key=lambda link: len(link.calls)):
-            batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
+        share = -(-len(self._queue) // max(len(self.workers), 1))
+        for worker in sorted(
+            (worker for worker in self.workers if worker.free_slots()), key=lambda worker: len(worker.calls)
+        ):
+            batch = self._take_from_queue(min(worker.free_slots(), share), alone=not worker.calls)
             if batch:
-                self.requeue(link.give(batch))
-                self._flush(link)
+                self.requeue(worker.give(batch))
+                self._flush(worker)
 
     def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
         batch: list[Call] = []
@@ -353,9 +355,9 @@ class Dispatcher:
         return batch
 
     def _take_from_busiest(self) -> list[Call]:
-        busiest = max(self.links, key=lambda link: len(link.calls))
+        busiest = max(self.workers, key=lambda worker: len(worker.calls))
         # The first call of a worker that is just starting has not begun either.
-        return busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
+        return busiest.reclaim((len(busiest.calls) + (busiest.pid is None)) // 2)
 
     def requeue(self, calls: list[Call]) -> None:
         """Put calls back that have not begun, before all others."""
@@ -363,41 +365,41 @@ class Dispatcher:
 
     def _cancel_queue(self) -> None:
         self._cancelling = False
-        for link in self.links:
-            self.requeue(link.take_back())
+        for worker in self.workers:
+            self.requeue(worker.reclaim())
         while self._queue:
             self._queue.popleft().cancel()
 
     # What the workers and the fork server say
 
-    def _flush(self, link: Link) -> None:
-        if link.open:
-            events = selectors.EVENT_READ if link.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
-            if self._selector.get_key(link.connection).events != events:
-                self._selector.modify(link.connection, events, functools.partial(self._on_link, link))
+    def _flush(self, worker: WorkerConnection) -> None:
+        if worker.open:
+            events = selectors.EVENT_READ if worker.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
+            if self._selector.get_key(worker.connection).events != events:
+                self._selector.modify(worker.connection, events, functools.partial(self._on_worker, worker))
 
-    def _on_link(self, link: Link, events: int) -> None:
-        if not link.open:
+    def _on_worker(self, worker: WorkerConnection, events: int) -> None:
+        if not worker.open:
             return  # closed by what came a moment before
         if events & selectors.EVENT_WRITE:
-            self._flush(link)
+            self._flush(worker)
         if events & selectors.EVENT_READ:
-            answers = link.receive()
+            answers = worker.receive()
             if answers is None:
-                self.stop_listening(link)  # soon the fork server will tell how it died, or else it is ended
-                self._limits.should_end(link)
+                self.stop_listening(worker)  # soon the fork server will tell how it died, or else it is ended
+                self._call_killer.should_end(worker)
             else:
                 for answer in answers:
-                    self._on_answer(link, *answer)
+                    self._on_answer(worker, *answer)
 
-    def read(self, link: Link) -> None:
+    def read(self, worker: WorkerConnection) -> None:
         """Deal with all answers of a worker that are there."""
-        for answer in link.receive_all():
-            self._on_answer(link, *answer)
+        for answer in worker.receive_all():
+            self._on_answer(worker, *answer)
 
     def _on_answer(
         self,
-        link: Link,
+        worker: WorkerConnection,
         kind: int,
         number: int,
         tag: int,
@@ -407,14 +409,14 @@ class Dispatcher:
     ) -> None:
         if kind == ALIVE:
             self._dead_on_arrival = 0
-            link.spoke(number, tag)
+            worker.spoke(number, tag)
             return
         if kind == LOG:
-            logging_call = link.calls.get(number)
+            logging_call = worker.calls.get(number)
             if buffers is not None:  # else there was no memory for it
                 self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
             return
-        call = link.answered(number, tag, started)
+        call = worker.answered(number, tag, started)
         outcome: Any
         try:
             if buffers is None:
@@ -442,31 +444,30 @@ class Dispatcher:
             self._on_server_lost()
             return
         for report in reports:
-            if report.kind == DIED:
-                link = self._by_pid.pop(report.pid)
-                if link in self.links:
-                    self._bury(link, describe_exit(report.code, report.out_of_memory), report)
-                    self._check_arrivals(link, report)
+            if report.kind == EXITED:
+                worker = self._by_pid.pop(report.pid)
+                if worker in self.workers:
+                    self._on_worker_exit(worker, describe_exit(report.code, report.out_of_memory), report)
+                    self._check_arrivals(worker, report)
                 continue
-            link = self._starting.popleft()
+            worker = self._starting.popleft()
             if report.kind == STARTED:
-                link.pid = report.pid
-                self._by_pid[report.pid] = link
+                worker.pid = report.pid
+                self._by_pid[report.pid] = worker
                 self._dead_servers = 0
-                self._limits.endings.started(link)
+                self._call_killer.terminations.started(worker)
             else:
-                self._bury(link, "could not be started")
-                if not self.links:
+                self._on_worker_exit(worker, "could not be started")
+                if not self.workers:
                     raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
 
-    def _check_arrivals(self, link: Link, report: Report) -> None:
+    def _check_arrivals(self, worker: WorkerConnection, report: WorkerEvent) -> None:
         """Give up when workers die one after the other before they have said a word."""
-        self._dead_on_arrival += not link.ready and not link.doomed
+        self._dead_on_arrival += not worker.ready and not worker.retired
         if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
             msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
-            msg += (
-                f"{describe_exit(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
-            )
+            msg += f"{describe_exit(report.code, report.out_of_memory)}, wrote to stderr:\n"
+            msg += report.stderr_tail or "(nothing)"
             raise RuntimeError(msg)
 
     def _on_server_lost(self) -> None:
@@ -491,8 +492,10 @@ class Dispatcher:
             raise RuntimeError(msg)
         self._by_pid.clear()
         self._starting.clear()
-        for link in list(self.links):
-            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or describe_exit(code)}")
+        for worker in list(self.workers):
+            self._on_worker_exit(
+                worker, f"had to be ended, for the fork server {self._server_stopped or describe_exit(code)}"
+            )
         self._server_stopped = ""
 
     def look_after_server(self, timeout: float) -> None:
@@ -500,7 +503,7 @@ class Dispatcher:
 
         Its end of file comes next, and then another one is started.
         """
-        waits = self._starting or not all(link.open for link in self.links)
+        waits = self._starting or not all(worker.open for worker in self.workers)
         stopped = self._server is not None and waits and self._server.is_stopped()
         self._server_silent = self._server_silent + 1 if stopped else 0
         if self._server_silent == LOOKS + 1:
@@ -509,19 +512,19 @@ class Dispatcher:
             _log.warning("The fork server, process %d, %s. It is replaced.", self._server.pid, self._server_stopped)
             self._server.kill()
 
-    def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
-        if link.doomed:
-            self.links.remove(link)
-            if link.pid is None:
-                self._limits.endings.finish(link)
+    def _on_worker_exit(self, worker: WorkerConnection, how: str, report: WorkerEvent | None = None) -> None:
+        if worker.retired:
+            self.workers.remove(worker)
+            if worker.pid is None:
+                self._call_killer.terminations.finish(worker)
             return
-        self.read(link)
-        link.initializing = False
-        self.requeue([call for call in link.take_back() if call is not self._first_call])
-        self._remove(link)
-        link.note_end()
-        for call in link.calls.values():
-            self.fail(call, died, link.pid, how, report)
+        self.read(worker)
+        worker.initializing = False
+        self.requeue([call for call in worker.reclaim() if call is not self._first_call])
+        self._remove(worker)
+        worker.note_end()
+        for call in worker.calls.values():
+            self.fail(call, died, worker.pid, how, report)
 
     def fail(self, call: Call, make: MakesError, *args: Any, **more: Any) -> None:
         """End a call with the error that `make` makes of it, and the pool with it if it was the initializer's.
@@ -537,38 +540,38 @@ class Dispatcher:
         else:
             call.fail(error)
 
-    def stop_listening(self, link: Link) -> None:
+    def stop_listening(self, worker: WorkerConnection) -> None:
         """Let what a worker says be: nobody waits for it any more."""
-        if link.open:
-            self._selector.unregister(link.connection)
-            link.open = False
+        if worker.open:
+            self._selector.unregister(worker.connection)
+            worker.open = False
 
-    def _retire(self, link: Link) -> None:
+    def _recycle(self, worker: WorkerConnection) -> None:
         """Have a worker end that gets no more calls. It keeps its place until it has ended."""
-        self.stop_listening(link)
-        link.doom()
-        self._limits.should_end(link)
+        self.stop_listening(worker)
+        worker.retire()
+        self._call_killer.should_end(worker)
 
-    def _remove(self, link: Link) -> None:
-        self.stop_listening(link)
-        link.close()
-        self.links.remove(link)
+    def _remove(self, worker: WorkerConnection) -> None:
+        self.stop_listening(worker)
+        worker.close()
+        self.workers.remove(worker)
 
     def _end(self) -> None:
         with self._lock:
             self._stopping = True
-        for link in self.links:
-            self.requeue(link.take_back())
-        for link in self.links:
-            link.note_end()
-        unfinished = [(call, link.pid) for link in self.links for call in link.calls.values()]
-        for link in list(self.links):
-            self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
+        for worker in self.workers:
+            self.requeue(worker.reclaim())
+        for worker in self.workers:
+            worker.note_end()
+        unfinished = [(call, worker.pid) for worker in self.workers for call in worker.calls.values()]
+        for worker in list(self.workers):
+            self._remove(worker)  # so an idle worker ends, and one that survives SIGTERM by an exception
         try:
             if self._server is not None:
                 self._server.close(now=self._killing or self._failure is not None)
         finally:
-            self._limits.endings.finish_all()
+            self._call_killer.terminations.finish_all()
             if self._failure is None:
                 self._cancel_queue()
             unfinished += [(call, None) for call in self._queue if call.begin()]
@@ -583,7 +586,7 @@ class Dispatcher:
                 self._waker.close()
             with self._lock:
                 self._ended = True
-            for over in self._limits.orders:
+            for over in self._call_killer.orders:
                 over.set()
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import BrokenExecutor
 
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost, text_of
 from amltk_processes._call import Call
-from amltk_processes._fork_server import Report
+from amltk_processes._fork_server import WorkerEvent
 
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
 _AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
@@ -32,7 +32,7 @@ def broken(cause: BaseException) -> BrokenExecutor:
     return error
 
 
-def died(call: Call, pid: int | None, how: str, report: Report | None) -> WorkerDied:
+def died(call: Call, pid: int | None, how: str, report: WorkerEvent | None) -> WorkerDied:
     """Return the error of a call whose worker is gone.
 
     Args:
@@ -44,10 +44,10 @@ def died(call: Call, pid: int | None, how: str, report: Report | None) -> Worker
     message = f"{call.describe()} ended with its worker, process {pid} on {platform.node()}, which {how}. {_AGAIN}"
     if report is None:
         return WorkerDied(message, pid=pid)
-    if report.stderr:
-        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(report.stderr, '    ')}"
+    if report.stderr_tail:
+        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(report.stderr_tail, '    ')}"
     return WorkerDied(
-        message, pid=pid, exit_code=report.code, out_of_memory=report.out_of_memory is True, stderr=report.stderr
+        message, pid=pid, exit_code=report.code, out_of_memory=report.out_of_memory is True, stderr=report.stderr_tail
     )
 
 

@@ -29,13 +29,13 @@ class Fork:
         returncode: Its exit code, once it was waited for.
     """
 
-    def __init__(self, data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
+    def __init__(self, data: Preparation, control: int, parent_pipe: tuple[int, int], service: int) -> None:
         """Fork; in the fork, be the server, and do not come back.
 
         Args:
             data: As for `amltk_processes._server.main`.
             control: The server's end of the control socket.
-            lifeline: Both ends of its pipe.
+            parent_pipe: Both ends of its pipe.
             service: Likewise.
 
         Raises:
@@ -50,7 +50,7 @@ class Fork:
         self.returncode: int | None = None
         self.pid = fork()
         if self.pid == 0:
-            _serve(data, control, lifeline, service)
+            _serve(data, control, parent_pipe, service)
 
     def wait(self) -> None:
         """Wait for its end."""
@@ -63,17 +63,17 @@ class Fork:
                 self.returncode = os.waitstatus_to_exitcode(status)
 
 
-def _serve(data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
+def _serve(data: Preparation, control: int, parent_pipe: tuple[int, int], service: int) -> None:
     code = 1
     # Nothing of what called us must go on here, whatever happens.
     try:
-        _leave_behind(keep={control, *lifeline, service, 1, 2})
+        _leave_behind(keep={control, *parent_pipe, service, 1, 2})
         have_standard_descriptors()
         sys.path[:] = data["path"]
         prepare(data)
         import_all(data["preload"])
         gc.freeze()  # memory that nobody looks at stays shared with the main process
-        worker = Server(data, control, lifeline, service).serve()
+        worker = Server(data, control, parent_pipe, service).serve()
         if worker is not None:
             be_worker(data, *worker)
         code = 0

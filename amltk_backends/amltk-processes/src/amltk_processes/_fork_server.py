@@ -3,7 +3,7 @@
     main process: ForkServer                           fork server: _server.py            worker: work()
       start_worker(socket, tokens) ──both, as descriptors──>  fork() ────────────────────────> runs
       reports()            <──── STARTED pid ──────────────┘
-                           <──── DIED pid, exit code, ───── waits for its children <─────────── ends
+                           <──── EXITED pid, exit code, ───── waits for its children <─────────── ends
                                  last lines of stderr       passes stderr on <────────────────── writes
       close()              ──── end of file ──────────────> ends what is left, then itself
 
@@ -37,22 +37,22 @@ GRACE = 2.0
 PATIENCE = 5.0
 
 
-class Report(NamedTuple):
+class WorkerEvent(NamedTuple):
     """What the server says.
 
     Attributes:
-        kind: STARTED and NOT_STARTED come in the order of the requests, DIED at any time after.
+        kind: STARTED and NOT_STARTED come in the order of the requests, EXITED at any time after.
         pid: Of the worker.
         code: The exit code of a dead worker, negative for a signal; the errno of a fork that failed.
         out_of_memory: Whether a dead worker was killed because memory ran out; None if that can't be known.
-        stderr: The last lines that a dead worker, or what it started, wrote there.
+        stderr_tail: The last lines that a dead worker, or what it started, wrote there.
     """
 
     kind: int
     pid: int
     code: int
     out_of_memory: bool | None
-    stderr: str
+    stderr_tail: str
 
 
 class ForkServer:
@@ -84,15 +84,15 @@ class ForkServer:
         more |= {"grace": GRACE, "preload": list(preload), "command": fresh_workers}
         self.service = ProgramService()
         self.preparation = b""
-        self._control, theirs = socketpair()
-        for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
+        self._control, child_end = socketpair()
+        for end in (self._control, child_end):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
             end.setblocking(True)
-        lifeline, self._lifeline = pipe()
+        parent_pipe, self._parent_pipe = pipe()
         # Above the standard ones, each of which may be closed, and which the server makes sure to have.
-        given = theirs.fileno(), lifeline, self._lifeline, self.service.for_workers
+        given = child_end.fileno(), parent_pipe, self._parent_pipe, self.service.for_workers
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in given]
-        theirs.close()
-        os.close(lifeline)
+        child_end.close()
+        os.close(parent_pipe)
         try:
             if command:
                 # A session of its own: Ctrl-C is the main process's business, which then decides.
@@ -141,7 +141,7 @@ class ForkServer:
         with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
             send_fds(self._control, START, [connection.fileno(), tokens])
 
-    def reports(self) -> list[Report] | None:
+    def reports(self) -> list[WorkerEvent] | None:
         """Wait for reports, and return those that are there; None when the server is gone."""
         try:
             received = self._control.recv(1 << 16)
@@ -157,7 +157,7 @@ class ForkServer:
             end = REPORT.size + length
             if len(data) < end:
                 break
-            reports.append(Report(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            reports.append(WorkerEvent(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
             self.has_started |= kind == STARTED
             data = data[end:]
         self._received = data
@@ -212,6 +212,6 @@ class ForkServer:
         with no_forks():
             self.service.close()
             self._control.close()
-            if self._lifeline >= 0:
-                os.close(self._lifeline)
-                self._lifeline = -1
+            if self._parent_pipe >= 0:
+                os.close(self._parent_pipe)
+                self._parent_pipe = -1

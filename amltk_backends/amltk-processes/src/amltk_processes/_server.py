@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 START, BYE = b"s", b"b"
-STARTED, NOT_STARTED, DIED = range(3)
+STARTED, NOT_STARTED, EXITED = range(3)
 # Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
 REPORT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
@@ -40,7 +40,7 @@ _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _DESCRIPTORS = 2  # that come with each request for a worker
 
 
-def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, service: int) -> None:
+def main(data: Preparation, control: int, parent_pipe: int, parent_pipe_write: int, service: int) -> None:
     """Be the fork server; in a child of it, be a worker.
 
     Args:
@@ -48,8 +48,8 @@ def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, se
             and SIGKILL; `command`, what to execute as a worker, with what `be_fresh_worker` takes, or else it is
             a fork; `levels`, see `work`; and `preload`, the modules to import.
         control: The server's end of the control socket.
-        lifeline: The end to read from of a pipe that is open as long as the server, or the main process, is there.
-        lifeline_write: Its other end.
+        parent_pipe: The end to read from of a pipe that is open as long as the server, or the main process, is there.
+        parent_pipe_write: Its other end.
         service: See `ProgramService.for_workers`.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
@@ -59,7 +59,7 @@ def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, se
         import_all(data["preload"])
     gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
     # The stack of the loop is left before a worker begins.
-    worker = Server(data, control, (lifeline, lifeline_write), service).serve()
+    worker = Server(data, control, (parent_pipe, parent_pipe_write), service).serve()
     if worker is None:
         os._exit(0)  # there is nothing to clean up, and somebody waits
     be_worker(data, *worker)
@@ -80,31 +80,32 @@ def import_all(modules: Iterable[str]) -> None:
 
 
 def be_fresh_worker(
-    data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int
+    data: Preparation, connection: int, tokens: int, parent_pipe: int, service: int, number: int
 ) -> NoReturn:
     """Be a worker, in a fresh interpreter."""
     prepare(data)
-    be_worker(data, connection, tokens, lifeline, service, number)
+    be_worker(data, connection, tokens, parent_pipe, service, number)
 
 
-def be_worker(data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int) -> NoReturn:
+def be_worker(data: Preparation, connection: int, tokens: int, parent_pipe: int, service: int, number: int) -> NoReturn:
     """Work until there is nothing to do any more.
 
-    Nobody ever writes to the lifeline. When the last process that could is gone, which are the main
+    Nobody ever writes to `parent_pipe`. When the last process that could is gone, which are the main
     process and the fork server, the kernel itself kills us and our process group, whatever we do.
     """
-    for fd in (connection, tokens, lifeline, service):
+    for fd in (connection, tokens, parent_pipe, service):
         os.set_inheritable(fd, False)
     faulthandler.enable(2, all_threads=False)
     with contextlib.suppress(OSError, AttributeError):  # only Linux knows how
-        ours = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK)  # who is told is kept with the opening
+        # The kernel keeps the process to signal with the open file, so open a file of our own.
+        ours = os.open(f"/proc/self/fd/{parent_pipe}", os.O_RDONLY | os.O_NONBLOCK)
         fcntl.fcntl(ours, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(ours, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):  # then they are there
             os.read(ours, 1)
             os._exit(1)
-    os.close(lifeline)
+    os.close(parent_pipe)
     become_child(data, number, service)
     work(_blocking(connection), tokens, data["levels"])
     end_worker()
@@ -134,15 +135,15 @@ def end_worker() -> NoReturn:
 class Server:
     """Starts workers and waits for them. It has one thread, and never waits for anybody who could let it wait."""
 
-    def __init__(self, data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
+    def __init__(self, data: Preparation, control: int, parent_pipe: tuple[int, int], service: int) -> None:
         """Take over signals and stderr; see `main`."""
         self._control = _blocking(control)
-        self._lifeline = lifeline
+        self._parent_pipe = parent_pipe
         self._service = service
         self._grace: float = data["grace"]
         self._command: Sequence[str] = data["command"]
         self._numbers = itertools.count(1)
-        for fd in (control, *lifeline, service):
+        for fd in (control, *parent_pipe, service):
             os.set_inheritable(fd, False)
         self._workers: dict[int, Stream] = {}
         # Those of workers, also of dead ones, as long as something that they started may write.
@@ -174,7 +175,7 @@ class Server:
                 grace_for_workers = self._grace
             elif self._start(descriptors, number := next(self._numbers)):
                 connection, tokens = descriptors
-                return connection, tokens, self._lifeline[0], self._service, number
+                return connection, tokens, self._parent_pipe[0], self._service, number
         until = time.monotonic() + grace_for_workers
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
             self._await(left, requests=False)
@@ -208,7 +209,7 @@ class Server:
             self._outlet.write(streams[fd].read())
         if self._wake_read in ready:
             os.read(self._wake_read, 1 << 12)
-            self._bury()
+            self._reap_workers()
         self._end_orphans()
         self._streams = [stream for stream in self._streams if stream.open]
         return requests and self._control.fileno() in ready
@@ -249,11 +250,11 @@ class Server:
         for other in self._streams:
             other.close()
         self._outlet.close()
-        for fd in (self._wake_read, self._wake_write, self._lifeline[1]):
+        for fd in (self._wake_read, self._wake_write, self._parent_pipe[1]):
             os.close(fd)
         self._control.close()
         if self._command:
-            given = (*descriptors, self._lifeline[0], self._service)
+            given = (*descriptors, self._parent_pipe[0], self._service)
             for fd in given:
                 os.set_inheritable(fd, True)
             os.execv(self._command[0], [*self._command, *map(str, given), str(number)])
@@ -263,7 +264,7 @@ class Server:
             report = REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
             self._control.sendall(report + stderr, NO_SIGPIPE)
 
-    def _bury(self) -> None:
+    def _reap_workers(self) -> None:
         # A look first: while the body lies there, its number stays the group's and nobody else's.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while self._workers and (dead := os.waitid(os.P_ALL, 0, options)):
@@ -274,7 +275,7 @@ class Server:
             self._orphaned[dead.si_pid] = time.monotonic() + self._grace
             self._pass_on(stream)
             memory = self._memory_kills.recent() if code == -signal.SIGKILL else False
-            self._report(DIED, dead.si_pid, code, memory, stream.kept)
+            self._report(EXITED, dead.si_pid, code, memory, stream.kept)
 
     def _pass_on(self, stream: Stream) -> None:
         # Several times: its end counts, and a pipe holds more than what is read at once. Not for ever,

@@ -52,37 +52,37 @@ class Stream:
     """One worker's stderr.
 
     Attributes:
-        theirs: The end to write to; -1 once it was handed over.
+        child_end: The end to write to; -1 once it was handed over.
         kept: What was written last.
         open: Somebody may still write.
     """
 
     def __init__(self) -> None:
         """Make a pipe; a terminal where ours is one, so that progress bars and colours stay as they are."""
-        self._ours, self.theirs = _terminal() or pipe()
-        os.set_blocking(self._ours, False)
+        self._own_end, self.child_end = _terminal() or pipe()
+        os.set_blocking(self._own_end, False)
         self.kept = b""
         self.open = True
 
     def fileno(self) -> int:
         """Return the end to read from."""
-        return self._ours
+        return self._own_end
 
     def hand_over(self) -> None:
         """Close the end to write to, which a worker has now."""
-        os.close(self.theirs)
-        self.theirs = -1
+        os.close(self.child_end)
+        self.child_end = -1
 
     def take_over(self) -> None:
         """Make it this process's stderr: it is the worker."""
-        os.close(self._ours)
-        os.dup2(self.theirs, 2)
-        os.close(self.theirs)
+        os.close(self._own_end)
+        os.dup2(self.child_end, 2)
+        os.close(self.child_end)
 
     def read(self) -> bytes:
         """Return what is there; nothing also when nobody can write any more, which closes it."""
         try:
-            data = os.read(self._ours, _CHUNK)
+            data = os.read(self._own_end, _CHUNK)
         except BlockingIOError:
             return b""
         except OSError:  # how the end of a terminal looks
@@ -98,8 +98,8 @@ class Stream:
         """Close this process's descriptors, once."""
         if self.open:
             self.open = False
-            os.close(self._ours)
-        if self.theirs >= 0:
+            os.close(self._own_end)
+        if self.child_end >= 0:
             self.hand_over()
 
 
@@ -176,9 +176,9 @@ def _terminal() -> tuple[int, int] | None:
     if not os.isatty(2):
         return None
     try:
-        ours, theirs = os.openpty()
+        own_end, child_end = os.openpty()
     except OSError:  # there are no more of them, or none at all
         return None
-    tty.setraw(theirs)  # it is the real one that makes ends of lines
-    termios.tcsetwinsize(theirs, termios.tcgetwinsize(2))
-    return ours, theirs
+    tty.setraw(child_end)  # it is the real one that makes ends of lines
+    termios.tcsetwinsize(child_end, termios.tcgetwinsize(2))
+    return own_end, child_end

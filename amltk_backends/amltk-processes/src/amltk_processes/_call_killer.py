@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._endings import Endings
 from amltk_processes._errors import MakesError, closed, killed, lost, timed_out
-from amltk_processes._link import LOOKS, Link
+from amltk_processes._terminations import Terminations
+from amltk_processes._worker_connection import LOOKS, WorkerConnection
 
 if TYPE_CHECKING:
     from amltk_processes._dispatcher import Dispatcher
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
 LONGEST = 86_400.0
 
 
-class Limits:
+class CallKiller:
     """What a dispatcher asks in each turn of its loop.
 
     Attributes:
         any_cancelled: A future was cancelled whose call a worker has; may be set by any thread.
         any_timed: There are calls that have a limit; likewise.
         orders: To end all calls, each with an event that says when that is done; likewise.
-        endings: Of workers, under way.
+        terminations: Of workers, under way.
     """
 
     def __init__(self, dispatcher: Dispatcher, heartbeat_timeout: float | None, wake: Callable[[], None]) -> None:
         """Begin with nothing to end; `wake` has the dispatcher look here again."""
         self.any_cancelled = self.any_timed = False
         self.orders: collections.deque[threading.Event] = collections.deque()
-        self.endings = Endings(wake)
+        self.terminations = Terminations(wake)
         self._dispatcher = dispatcher
         self._heartbeat_timeout = heartbeat_timeout
         self._next_look = 0.0
-        self._should_end: dict[Link, float] = {}  # by when a worker is to have ended by itself
+        self._should_end: dict[WorkerConnection, float] = {}  # by when a worker is to have ended by itself
 
     def enforce(self) -> None:
         """End what must be ended now."""
-        self.endings.settle()
+        self.terminations.settle()
         if self.any_cancelled:
             self.any_cancelled = False
             self._end_cancelled()
@@ -62,45 +62,45 @@ class Limits:
         if self._should_end:
             self._end_lingering()
 
-    def should_end(self, link: Link) -> None:
+    def should_end(self, worker: WorkerConnection) -> None:
         """Take note that a worker is about to end by itself; one that has not after a grace is ended."""
-        self._should_end[link] = time.monotonic() + _fork_server.GRACE
+        self._should_end[worker] = time.monotonic() + _fork_server.GRACE
 
     def time_left(self) -> float | None:
         """Return after how many seconds to look again at the latest; None if nothing will be due."""
         if not self.any_timed and self._heartbeat_timeout is None and not self._should_end:
             return None
-        moments = [due for link in self._dispatcher.links if (due := link.deadline()) is not None]
+        moments = [due for worker in self._dispatcher.workers if (due := worker.deadline()) is not None]
         if self._heartbeat_timeout is not None:
             moments.append(self._next_look)
         moments += self._should_end.values()
         return min(max(0.0, min(moments) - time.monotonic()), LONGEST) if moments else None
 
     def _end_cancelled(self) -> None:
-        for link in list(self._dispatcher.links):
-            if any(call.future.cancelled() for call in link.calls.values()):
-                call = self._halt(link)
+        for worker in list(self._dispatcher.workers):
+            if any(call.future.cancelled() for call in worker.calls.values()):
+                call = self._halt(worker)
                 if call is not None and call.future.cancelled():
-                    self._end(link, call, _fork_server.GRACE, None)
+                    self._end(worker, call, _fork_server.GRACE, None)
 
     def _end_all(self, over: threading.Event) -> None:
         try:
-            for link in list(self._dispatcher.links):
-                for call in link.take_back():
+            for worker in list(self._dispatcher.workers):
+                for call in worker.reclaim():
                     call.cancel()
-                self._dispatcher.read(link)  # after that: see `_halt`
-                if (running := link.running()) is not None and not link.initializing:
-                    self._end(link, running, _fork_server.GRACE, killed)
+                self._dispatcher.read(worker)  # after that: see `_halt`
+                if (running := worker.running()) is not None and not worker.initializing:
+                    self._end(worker, running, _fork_server.GRACE, killed)
         finally:
-            self.endings.watch(over)
+            self.terminations.watch(over)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for link in list(self._dispatcher.links):
-            if _is_over(link.deadline(), now):
-                call = self._halt(link)
-                if call is not None and _is_over(link.deadline(), now):
-                    self._end(link, call, 0, timed_out)
+        for worker in list(self._dispatcher.workers):
+            if _is_over(worker.deadline(), now):
+                call = self._halt(worker)
+                if call is not None and _is_over(worker.deadline(), now):
+                    self._end(worker, call, 0, timed_out)
 
     def _end_silent(self, timeout: float) -> None:
         # What is counted are looks, not seconds: if it was we who slept, or stood still, nobody is to blame.
@@ -109,44 +109,44 @@ class Limits:
             return
         self._next_look = now + timeout / LOOKS
         self._dispatcher.look_after_server(timeout)
-        for link in list(self._dispatcher.links):
-            if not link.doomed and link.is_silent():
-                call = self._halt(link)
-                if link.silent:
-                    self._end(link, call, 0, functools.partial(lost, timeout=timeout))
+        for worker in list(self._dispatcher.workers):
+            if not worker.retired and worker.is_silent():
+                call = self._halt(worker)
+                if worker.silent:
+                    self._end(worker, call, 0, functools.partial(lost, timeout=timeout))
 
     def _end_lingering(self) -> None:
         now = time.monotonic()
-        for link, due in list(self._should_end.items()):
-            if link not in self._dispatcher.links or link in self.endings:
-                del self._should_end[link]
-            elif due <= now and link.pid is None:  # the fork server is gone, and will be missed
-                self._should_end[link] = now + _fork_server.GRACE
+        for worker, due in list(self._should_end.items()):
+            if worker not in self._dispatcher.workers or worker in self.terminations:
+                del self._should_end[worker]
+            elif due <= now and worker.pid is None:  # the fork server is gone, and will be missed
+                self._should_end[worker] = now + _fork_server.GRACE
             elif due <= now:
-                del self._should_end[link]
+                del self._should_end[worker]
                 # One that was retired has no call; what a call of it has left behind gets SIGTERM first.
-                retired = link.doomed
-                self._end(link, self._halt(link), _fork_server.GRACE if retired else 0, closed)
+                retired = worker.retired
+                self._end(worker, self._halt(worker), _fork_server.GRACE if retired else 0, closed)
 
-    def _halt(self, link: Link) -> Call | None:
+    def _halt(self, worker: WorkerConnection) -> Call | None:
         """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
-        self._dispatcher.requeue(link.take_back())
+        self._dispatcher.requeue(worker.reclaim())
         # In this order: a worker that had begun another call by then had answered the one before, which is read now.
         # The other way round, it may answer and begin in between, and that answer would be lost with its worker.
-        self._dispatcher.read(link)
-        return link.running()
+        self._dispatcher.read(worker)
+        return worker.running()
 
-    def _end(self, link: Link, call: Call | None, grace: float, error: MakesError | None) -> None:
+    def _end(self, worker: WorkerConnection, call: Call | None, grace: float, error: MakesError | None) -> None:
         """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
 
         def then(gone: bool) -> None:
             if call is not None and error is not None:
-                self._dispatcher.fail(call, error, link.pid, gone=gone)
+                self._dispatcher.fail(call, error, worker.pid, gone=gone)
 
-        self._dispatcher.stop_listening(link)
-        link.note_end()
-        link.doom()
-        self.endings.begin(link, grace, then)
+        self._dispatcher.stop_listening(worker)
+        worker.note_end()
+        worker.retire()
+        self.terminations.begin(worker, grace, then)
 
 
 def _is_over(deadline: float | None, now: float) -> bool:

@@ -37,13 +37,13 @@ LOOKS = 5
 STUCK, STUCK_ONE = 0.01, 0.1
 
 
-class Link:
+class WorkerConnection:
     """The way to one worker. Nothing here blocks.
 
     Attributes:
         pid: Of the worker; None while it is being started.
         calls: Those it has, by number, in the order in which it will run them.
-        may_have: How many calls it may have: doubled by each short call, 2 after a medium and 1 after a long one.
+        window: How many calls it may have: doubled by each short call, 2 after a medium and 1 after a long one.
         initializing: It has not done its first call yet, which is the initializer's.
         has_worked: It has answered.
         open: Both ends are open, as far as one knows.
@@ -51,17 +51,17 @@ class Link:
         worker_pid: What it has said its process is; it says so before `pid` is known, at times.
         peak_memory: The most bytes that it has held, as it said last.
         silent: How often one has looked in vain for a sign of life.
-        doomed: It is being ended, and holds only its place.
+        retired: It is being ended, and holds only its place.
         since: From when on the first of its calls may have been running, by the monotonic clock.
         tasks_left: How many more it may be given before it makes room for another; None is no limit.
     """
 
     def __init__(self, max_tasks: int | None) -> None:
-        """Make both ways, of which `theirs` and `tokens` are for the worker."""
-        self.connection, self.theirs = socketpair()
+        """Make both ways, of which `child_end` and `tokens` are for the worker."""
+        self.connection, self.child_end = socketpair()
         # Explicitly, since `socket.setdefaulttimeout` makes both ends non-blocking.
         self.connection.setblocking(False)
-        self.theirs.setblocking(True)
+        self.child_end.setblocking(True)
         self.tokens, self._give_token = pipe()
         self._pipe = [self.tokens, self._give_token]
         for end in self._pipe:
@@ -70,10 +70,10 @@ class Link:
         self.worker_pid = 0
         self.peak_memory: int | None = None
         self.calls: dict[int, Call] = {}
-        self.may_have = 1
+        self.window = 1
         self.initializing = self.has_worked = False
         self.open = True
-        self.ready = self.doomed = False
+        self.ready = self.retired = False
         self.silent = 0
         self.since = time.monotonic()
         self.tasks_left = max_tasks
@@ -82,17 +82,17 @@ class Link:
         self._out: collections.deque[memoryview] = collections.deque()
         self._frames = FrameReader(self.connection)
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Return how many calls it could take now; many at a time, rather than one by one."""
-        if not self.open or len(self.calls) > self.may_have // 2:
+        if not self.open or len(self.calls) > self.window // 2:
             return 0
-        room = self.may_have - len(self.calls)
-        return room if self.tasks_left is None else min(room, self.tasks_left)
+        free = self.window - len(self.calls)
+        return free if self.tasks_left is None else min(free, self.tasks_left)
 
     def takes_at_once(self, call: Call) -> bool:
         """Whether an idle worker can be given a call with nothing left to be done about it until it answers."""
         known = call.function.number in self._functions or not call.function.number
-        return known and call.timeout is None and not call.is_large() and self.room() > 0
+        return known and call.timeout is None and not call.is_large() and self.free_slots() > 0
 
     def ask_for_beats(self, seconds: float) -> None:
         """Have the worker give a sign of life each time so many seconds have passed; before anything else."""
@@ -156,7 +156,7 @@ class Link:
             self.tasks_left -= given
         refused = [self.calls.popitem()[1] for _ in range(len(tokens) // NUMBER.size - given)]
         if refused:
-            self.may_have = max(len(self.calls), 1)
+            self.window = max(len(self.calls), 1)
         return refused[::-1]
 
     @property
@@ -209,9 +209,9 @@ class Link:
         self.initializing = False
         self.has_worked = True
         if microseconds >= SHORT:
-            self.may_have = 2 if microseconds < MEDIUM else 1
-        elif self.may_have < MOST_CALLS:
-            self.may_have *= 2
+            self.window = 2 if microseconds < MEDIUM else 1
+        elif self.window < MOST_CALLS:
+            self.window *= 2
         return call
 
     def spoke(self, pid: int, memory: int) -> None:
@@ -265,7 +265,7 @@ class Link:
         waiting = len(self.calls) - 1
         return waiting > 0 and time.monotonic() - self.since > (STUCK_ONE if waiting == 1 else STUCK)
 
-    def take_back(self, most: int = MOST_CALLS + 1) -> list[Call]:
+    def reclaim(self, most: int = MOST_CALLS + 1) -> list[Call]:
         """Take calls back that have not begun, `most` of them, in the order in which they were given.
 
         What must come before all others stays: one that is initializing has nothing else.
@@ -281,25 +281,25 @@ class Link:
         taken = [self.calls.pop(number) for (number,) in NUMBER.iter_unpack(tokens)]
         if self.tasks_left is not None:
             self.tasks_left += len(taken)
-        self.may_have = 1
+        self.window = 1
         return taken
 
     def hand_over(self) -> None:
-        """Close the worker's end of the socket, which it has now. The pipe's stays, for `take_back`."""
+        """Close the worker's end of the socket, which it has now. The pipe's stays, for `reclaim`."""
         with no_forks():
-            self.theirs.close()
+            self.child_end.close()
 
     def close(self) -> None:
         """Close all: an idle worker ends then."""
         self.open = False
         with no_forks():
             self.connection.close()
-            self.theirs.close()
+            self.child_end.close()
             while self._pipe:
                 os.close(self._pipe.pop())
 
-    def doom(self) -> None:
+    def retire(self) -> None:
         """Close all, and keep only the place, until the worker is dead."""
-        self.doomed = True
+        self.retired = True
         self.calls.clear()
         self.close()
