@@ -21,7 +21,7 @@ from calls_for_processes import add, family, nothing, wait_for
 
 from amltk import Scheduler
 from amltk.exceptions import WorkerDied
-from amltk_processes import ProcessPoolExecutor, _dispatcher, _fork_server, _worker_connection
+from amltk_processes import ProcessPoolExecutor, _fork_server, _pool, _worker_connection
 from amltk_processes._frames import NUMBER
 from amltk_processes._worker_connection import MOST_CALLS, WorkerConnection
 
@@ -68,7 +68,7 @@ def test_a_call_that_an_idle_workers_socket_does_not_take_at_once_arrives(small_
 
 def test_the_levels_of_many_loggers_arrive(small_buffers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     levels = {f"library.part{number}": logging.ERROR for number in range(20_000)}
-    monkeypatch.setattr(_dispatcher, "levels", lambda: (logging.WARNING, 0, levels))
+    monkeypatch.setattr(_pool, "levels", lambda: (logging.WARNING, 0, levels))
 
     def look() -> int:
         return logging.getLogger("library.part19999").level

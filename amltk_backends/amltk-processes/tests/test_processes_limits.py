@@ -238,7 +238,7 @@ def test_an_answer_that_comes_while_the_next_call_is_about_to_be_ended_is_kept(
         first = executor.submit(wait_for, first_gate, "a")
         second = executor.submit(wait_for, tmp_path / "second", "b")
         until((tmp_path / "began-a").exists)
-        until(lambda: any(len(worker.calls) == 2 for worker in executor._dispatcher.workers))
+        until(lambda: any(len(worker.calls) == 2 for worker in executor._dispatcher.pool.workers))
         armed.append(how)
         second.cancel() if how == "cancel" else executor.kill_calls()
         first.result(20)

@@ -1,7 +1,7 @@
-"""Which calls must be ended while they run: those that are cancelled, out of time, in a silent worker, or all.
+"""Which calls are ended while they run: cancelled ones, those out of time, those of silent workers, or all.
 
-Before a worker is ended, everything that it has not begun is taken back from it. So nothing else can
-begin there any more, what is left is the call that runs, and no other is harmed.
+Before a worker is ended, all calls that it has not begun are reclaimed. So it can begin no other call, and only the
+call that runs ends with it.
 """
 
 from __future__ import annotations
@@ -10,46 +10,34 @@ import collections
 import functools
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
 from amltk_processes._errors import MakesError, closed, killed, lost, timed_out
-from amltk_processes._terminations import Terminations
-from amltk_processes._worker_connection import LOOKS, WorkerConnection
-
-if TYPE_CHECKING:
-    from amltk_processes._dispatcher import Dispatcher
-
-
-# Seconds to sleep at most: selectors take no more than 24 days, and `time.sleep` no more than some hundred years.
-LONGEST = 86_400.0
+from amltk_processes._pool import WorkerPool
+from amltk_processes._worker_connection import LONGEST, LOOKS, WorkerConnection
 
 
 class CallKiller:
-    """What a dispatcher asks in each turn of its loop.
+    """Ends calls that run, with their workers. Only other threads' wishes may be noted by any thread.
 
     Attributes:
-        any_cancelled: A future was cancelled whose call a worker has; may be set by any thread.
-        any_timed: There are calls that have a limit; likewise.
-        orders: To end all calls, each with an event that says when that is done; likewise.
-        terminations: Of workers, under way.
+        any_cancelled: A future was cancelled while a worker had its call; may be set by any thread.
+        any_timed: There are calls with a time limit; likewise.
+        orders: Requests to end all calls, each with the event to set when that is done; likewise.
     """
 
-    def __init__(self, dispatcher: Dispatcher, heartbeat_timeout: float | None, wake: Callable[[], None]) -> None:
-        """Begin with nothing to end; `wake` has the dispatcher look here again."""
+    def __init__(self, pool: WorkerPool) -> None:
+        """Start with nothing to end."""
         self.any_cancelled = self.any_timed = False
         self.orders: collections.deque[threading.Event] = collections.deque()
-        self.terminations = Terminations(wake)
-        self._dispatcher = dispatcher
-        self._heartbeat_timeout = heartbeat_timeout
+        self._pool = pool
+        self._heartbeat_timeout = pool.options.heartbeat_timeout
         self._next_look = 0.0
-        self._should_end: dict[WorkerConnection, float] = {}  # by when a worker is to have ended by itself
 
     def enforce(self) -> None:
-        """End what must be ended now."""
-        self.terminations.settle()
+        """End what must be ended now; called in each turn of the dispatcher's loop."""
+        self._pool.terminations.settle()
         if self.any_cancelled:
             self.any_cancelled = False
             self._end_cancelled()
@@ -59,25 +47,22 @@ class CallKiller:
             self._end_overdue()
         if self._heartbeat_timeout is not None:
             self._end_silent(self._heartbeat_timeout)
-        if self._should_end:
+        if self._pool.exit_due:
             self._end_lingering()
 
-    def should_end(self, worker: WorkerConnection) -> None:
-        """Take note that a worker is about to end by itself; one that has not after a grace is ended."""
-        self._should_end[worker] = time.monotonic() + _fork_server.GRACE
-
     def time_left(self) -> float | None:
-        """Return after how many seconds to look again at the latest; None if nothing will be due."""
-        if not self.any_timed and self._heartbeat_timeout is None and not self._should_end:
+        """Return the seconds until the next call of `enforce` is due; None if nothing will be due."""
+        exit_due = self._pool.exit_due
+        if not self.any_timed and self._heartbeat_timeout is None and not exit_due:
             return None
-        moments = [due for worker in self._dispatcher.workers if (due := worker.deadline()) is not None]
+        moments = [due for worker in self._pool.workers if (due := worker.deadline()) is not None]
         if self._heartbeat_timeout is not None:
             moments.append(self._next_look)
-        moments += self._should_end.values()
+        moments += exit_due.values()
         return min(max(0.0, min(moments) - time.monotonic()), LONGEST) if moments else None
 
     def _end_cancelled(self) -> None:
-        for worker in list(self._dispatcher.workers):
+        for worker in list(self._pool.workers):
             if any(call.future.cancelled() for call in worker.calls.values()):
                 call = self._halt(worker)
                 if call is not None and call.future.cancelled():
@@ -85,68 +70,70 @@ class CallKiller:
 
     def _end_all(self, over: threading.Event) -> None:
         try:
-            for worker in list(self._dispatcher.workers):
+            for worker in list(self._pool.workers):
                 for call in worker.reclaim():
                     call.cancel()
-                self._dispatcher.read(worker)  # after that: see `_halt`
+                self._pool.read(worker)  # after that: see `_halt`
                 if (running := worker.running()) is not None and not worker.initializing:
                     self._end(worker, running, _fork_server.GRACE, killed)
         finally:
-            self.terminations.watch(over)
+            self._pool.terminations.watch(over)
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for worker in list(self._dispatcher.workers):
+        for worker in list(self._pool.workers):
             if _is_over(worker.deadline(), now):
                 call = self._halt(worker)
                 if call is not None and _is_over(worker.deadline(), now):
                     self._end(worker, call, 0, timed_out)
 
     def _end_silent(self, timeout: float) -> None:
-        # What is counted are looks, not seconds: if it was we who slept, or stood still, nobody is to blame.
+        # Count looks, not seconds: if this process itself was stopped or slept, no worker is to blame.
         now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + timeout / LOOKS
-        self._dispatcher.look_after_server(timeout)
-        for worker in list(self._dispatcher.workers):
+        self._pool.check_server(timeout)
+        for worker in list(self._pool.workers):
             if not worker.retired and worker.is_silent():
                 call = self._halt(worker)
                 if worker.silent:
                     self._end(worker, call, 0, functools.partial(lost, timeout=timeout))
 
     def _end_lingering(self) -> None:
+        """End workers that have not exited by themselves."""
         now = time.monotonic()
-        for worker, due in list(self._should_end.items()):
-            if worker not in self._dispatcher.workers or worker in self.terminations:
-                del self._should_end[worker]
-            elif due <= now and worker.pid is None:  # the fork server is gone, and will be missed
-                self._should_end[worker] = now + _fork_server.GRACE
+        exit_due = self._pool.exit_due
+        for worker, due in list(exit_due.items()):
+            if worker not in self._pool.workers or worker in self._pool.terminations:
+                del exit_due[worker]
+            elif due <= now and worker.pid is None:  # the fork server is gone, which will be noticed
+                self._pool.expect_exit(worker)
             elif due <= now:
-                del self._should_end[worker]
-                # One that was retired has no call; what a call of it has left behind gets SIGTERM first.
+                del exit_due[worker]
+                # A retired worker has no call. What its calls have left behind gets SIGTERM first.
                 retired = worker.retired
                 self._end(worker, self._halt(worker), _fork_server.GRACE if retired else 0, closed)
 
     def _halt(self, worker: WorkerConnection) -> Call | None:
-        """Have a worker begin nothing more; return what it runs, if it has not ended meanwhile."""
-        self._dispatcher.requeue(worker.reclaim())
-        # In this order: a worker that had begun another call by then had answered the one before, which is read now.
-        # The other way round, it may answer and begin in between, and that answer would be lost with its worker.
-        self._dispatcher.read(worker)
+        """Keep a worker from beginning another call; return the one that runs, if it has not ended meanwhile."""
+        self._pool.queue.requeue(worker.reclaim())
+        # In this order: a worker that had begun another call by then had answered the one before, and that answer is
+        # read now. In the other order, it may answer and begin in between, and the answer would be lost with it.
+        self._pool.read(worker)
         return worker.running()
 
     def _end(self, worker: WorkerConnection, call: Call | None, grace: float, error: MakesError | None) -> None:
-        """End a worker, and the call that it runs, if any, which then fails with what `error` makes."""
+        """End a worker and the call that it runs, if any; that call fails with what `error` returns."""
 
         def then(gone: bool) -> None:
             if call is not None and error is not None:
-                self._dispatcher.fail(call, error, worker.pid, gone=gone)
+                self._pool.outcomes.fail(call, error, worker.pid, gone=gone)
 
-        self._dispatcher.stop_listening(worker)
+        self._pool.stop_listening(worker)
         worker.note_end()
         worker.retire()
-        self.terminations.begin(worker, grace, then)
+        self._pool.terminations.begin(worker, grace, then)
 
 
 def _is_over(deadline: float | None, now: float) -> bool:

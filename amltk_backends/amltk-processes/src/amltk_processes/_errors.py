@@ -32,22 +32,22 @@ def broken(cause: BaseException) -> BrokenExecutor:
     return error
 
 
-def died(call: Call, pid: int | None, how: str, report: WorkerEvent | None) -> WorkerDied:
+def died(call: Call, pid: int | None, how: str, event: WorkerEvent | None) -> WorkerDied:
     """Return the error of a call whose worker is gone.
 
     Args:
         call: The call that it ran.
         pid: Of the worker.
         how: What became of the worker, as the end of a sentence about it.
-        report: The fork server's, if it could tell.
+        event: The fork server's report of the exit, if there is one.
     """
     message = f"{call.describe()} ended with its worker, process {pid} on {platform.node()}, which {how}. {_AGAIN}"
-    if report is None:
+    if event is None:
         return WorkerDied(message, pid=pid)
-    if report.stderr_tail:
-        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(report.stderr_tail, '    ')}"
+    if event.stderr_tail:
+        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(event.stderr_tail, '    ')}"
     return WorkerDied(
-        message, pid=pid, exit_code=report.code, out_of_memory=report.out_of_memory is True, stderr=report.stderr_tail
+        message, pid=pid, exit_code=event.code, out_of_memory=event.out_of_memory is True, stderr=event.stderr_tail
     )
 
 

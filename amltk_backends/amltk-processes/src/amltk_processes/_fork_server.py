@@ -2,7 +2,7 @@
 
     main process: ForkServer                           fork server: _server.py            worker: work()
       start_worker(socket, tokens) ──both, as descriptors──>  fork() ────────────────────────> runs
-      reports()            <──── STARTED pid ──────────────┘
+      read_events()        <──── STARTED pid ──────────────┘
                            <──── EXITED pid, exit code, ───── waits for its children <─────────── ends
                                  last lines of stderr       passes stderr on <────────────────── writes
       close()              ──── end of file ──────────────> ends what is left, then itself
@@ -28,7 +28,7 @@ from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
 from amltk_processes._fork_lock import no_forks
-from amltk_processes._server import BYE, MEMORY, REPORT, START, STARTED
+from amltk_processes._server import BYE, EVENT, MEMORY, START, STARTED
 from amltk_processes._stderr import last_lines
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
@@ -119,7 +119,7 @@ class ForkServer:
             data = preparation(**more)
             if fresh_workers:
                 self.preparation = data
-            with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
+            with contextlib.suppress(ConnectionError):  # it is gone; `read_events` will tell
                 self._control.sendall(data, NO_SIGPIPE)
 
     @property
@@ -133,16 +133,16 @@ class ForkServer:
         return self._process.pid
 
     def fileno(self) -> int:
-        """Return what becomes readable when there are reports."""
+        """Return the descriptor that becomes readable when there are events."""
         return self._control.fileno()
 
     def start_worker(self, connection: socket.socket, tokens: int) -> None:
         """Ask for a worker that works with these two (see `work`); the caller may close them then."""
-        with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
+        with contextlib.suppress(ConnectionError):  # it is gone; `read_events` will tell
             send_fds(self._control, START, [connection.fileno(), tokens])
 
-    def reports(self) -> list[WorkerEvent] | None:
-        """Wait for reports, and return those that are there; None when the server is gone."""
+    def read_events(self) -> list[WorkerEvent] | None:
+        """Wait for events, and return those that are there; None when the server is gone."""
         try:
             received = self._control.recv(1 << 16)
         except ConnectionError:
@@ -151,17 +151,17 @@ class ForkServer:
             return None
         self._importing = False
         data = self._received + received
-        reports = []
-        while len(data) >= REPORT.size:
-            kind, pid, code, memory, length = REPORT.unpack_from(data)
-            end = REPORT.size + length
+        events = []
+        while len(data) >= EVENT.size:
+            kind, pid, code, memory, length = EVENT.unpack_from(data)
+            end = EVENT.size + length
             if len(data) < end:
                 break
-            reports.append(WorkerEvent(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            events.append(WorkerEvent(kind, pid, code, MEMORY[memory], last_lines(data[EVENT.size : end])))
             self.has_started |= kind == STARTED
             data = data[end:]
         self._received = data
-        return reports
+        return events
 
     def close(self, *, now: bool) -> None:
         """End the server, its workers, and what these have started; wait until everything is gone.
@@ -178,7 +178,7 @@ class ForkServer:
             self._control.shutdown(socket.SHUT_WR)
         self._control.settimeout(GRACE * (1 if now else 2) + PATIENCE)
         try:
-            while self.reports() is not None:
+            while self.read_events() is not None:
                 pass
         except TimeoutError:  # it was stopped, say
             self._end_tree()

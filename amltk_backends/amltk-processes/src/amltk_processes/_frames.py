@@ -27,7 +27,7 @@ from amltk.descriptors import NO_SIGPIPE
 
 HEADER = struct.Struct("<BQQdQI")  # kind, number, tag, when it started, length of the data, how many buffers
 FUNCTION, CALL, RESULT, ERROR, LOG, ALIVE, BEAT = range(7)
-NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
+NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see _worker_connection.py)
 
 # Microseconds. A call is short if it takes less: others are sent ahead, ever more of them.
 SHORT = 1_000

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 START, BYE = b"s", b"b"
 STARTED, NOT_STARTED, EXITED = range(3)
 # Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
-REPORT = struct.Struct("<BiiBI")
+EVENT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _DESCRIPTORS = 2  # that come with each request for a worker
@@ -261,8 +261,8 @@ class Server:
 
     def _report(self, kind: int, pid: int, code: int, memory: bool | None = None, stderr: bytes = b"") -> None:
         with contextlib.suppress(ConnectionError):  # the end of file comes next
-            report = REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
-            self._control.sendall(report + stderr, NO_SIGPIPE)
+            event = EVENT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
+            self._control.sendall(event + stderr, NO_SIGPIPE)
 
     def _reap_workers(self) -> None:
         # A look first: while the body lies there, its number stays the group's and nobody else's.

@@ -1,4 +1,4 @@
-"""Workers that are ended while the pool goes on, because of what their call did or what became of it.
+"""Workers that are ended while the pool goes on.
 
       dispatcher's thread                                     a thread for each
 
@@ -7,8 +7,8 @@
       settle() <──────────────────────────── wakes it ────────────┘ are gone
         └─> then(gone)
 
-Such a worker is given nothing more, and what it still says is not heard. It keeps its place until
-it is dead, so that there are never more workers than asked for.
+Such a worker gets no more calls, and nothing more is read from it. It keeps its place until it has exited, so there are
+never more workers than asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import collections
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,10 +31,10 @@ class _Termination(NamedTuple):
 
 
 class Terminations:
-    """Those that are under way. All methods are for the dispatcher's thread."""
+    """The terminations under way. All methods are for the dispatcher's thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """Begin with none; `wake` makes the dispatcher's thread call `settle`."""
+        """Start with none; `wake` makes the dispatcher's thread call `settle`, and may be called by any thread."""
         self._wake = wake
         self._under_way: dict[WorkerConnection, _Termination] = {}
         self._threads: dict[WorkerConnection, threading.Thread] = {}
@@ -41,19 +42,19 @@ class Terminations:
         self._watched: list[tuple[set[WorkerConnection], threading.Event]] = []
 
     def begin(self, worker: WorkerConnection, grace: float, then: Callable[[bool], None]) -> None:
-        """End a worker with all that it started, whose connection is closed.
+        """End a worker whose connection is closed, with all that it started.
 
         Args:
-            worker: The way to it.
+            worker: The worker.
             grace: Seconds between SIGTERM and SIGKILL; with 0, SIGKILL comes at once.
-            then: Called at the end with whether nothing of it is left, which is all but certain.
+            then: Called at the end, with False if a process may be left.
         """
         self._under_way[worker] = _Termination(grace, then)
         if worker.pid is not None:
             self.started(worker)
 
     def started(self, worker: WorkerConnection) -> None:
-        """Take note that the process id of a worker has become known; it may be one that is to end."""
+        """Note that the process id of a worker is known; end it now if that was waited for."""
         termination = self._under_way.get(worker)
         if termination is None:
             return
@@ -63,7 +64,7 @@ class Terminations:
         self._threads[worker] = thread
         try:
             thread.start()
-        except RuntimeError:  # the system has no thread to give: then the pool waits
+        except RuntimeError:  # the system gives no thread, so the pool waits
             del self._threads[worker]
             self._end(worker, termination.grace)
 
@@ -71,10 +72,10 @@ class Terminations:
         assert worker.pid is not None
         gone = False
         try:
-            from amltk.remote.process_tree import end_process_trees  # it is loaded: see `Dispatcher._start_workers`
+            from amltk.remote.process_tree import end_process_trees  # loaded by `load_process_tree`
 
             gone = end_process_trees([worker.pid], grace)
-        except BaseException:  # memory ran out, say; this takes nothing, and the fork server ends what is left
+        except BaseException:  # memory ran out, say; this needs none, and the fork server ends what is left
             with contextlib.suppress(OSError):
                 os.killpg(worker.pid, signal.SIGKILL)
         finally:
@@ -82,12 +83,12 @@ class Terminations:
             self._wake()
 
     def settle(self) -> None:
-        """Do what was to be done after those terminations that are over."""
+        """Finish the terminations whose threads are done."""
         while self._over:
             self.finish(*self._over.popleft())
 
     def finish(self, worker: WorkerConnection, gone: bool = True) -> None:
-        """Take an ending as over; `gone` is whether nothing of the worker is left."""
+        """Finish the termination of a worker; `gone` is False if a process may be left."""
         termination = self._under_way.pop(worker, None)
         if termination is None:
             return
@@ -97,7 +98,7 @@ class Terminations:
         self._tell()
 
     def finish_all(self) -> None:
-        """Wait for all, and take them as over."""
+        """Wait for all threads, and finish all terminations."""
         for thread in list(self._threads.values()):
             thread.join()
         self.settle()
@@ -105,7 +106,7 @@ class Terminations:
             self.finish(worker)
 
     def watch(self, over: threading.Event) -> None:
-        """Set an event when the terminations that are under way now are over."""
+        """Set an event when the terminations that are under way now are finished."""
         self._watched.append((set(self._under_way), over))
         self._tell()
 
@@ -122,3 +123,10 @@ class Terminations:
 
     def __bool__(self) -> bool:
         return bool(self._under_way)
+
+
+def load_process_tree() -> None:
+    """Import what ends workers while the first worker starts: later there may be no descriptor left to import it."""
+    if "amltk.remote.process_tree" not in sys.modules:
+        with contextlib.suppress(OSError, ImportError):
+            import amltk.remote.process_tree  # noqa: F401

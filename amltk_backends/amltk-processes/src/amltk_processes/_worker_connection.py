@@ -1,4 +1,11 @@
-"""A worker as the main process sees it: its socket, its pipe of tokens, and the calls that it has."""
+"""A worker as the main process sees it: its socket, its pipe of tokens, and the calls that it has.
+
+The main process sends a call as data on the worker's socket, and writes a token, the call's number, to its pipe. The
+worker takes one token at a time and runs the call of that number. The main process holds the reading end of the pipe
+too, and can reclaim a call by taking its token out. The kernel gives each token to one of the two. So a call runs at
+most once, whichever process dies. Short calls can be sent ahead: when a call turns out long, those behind it are
+reclaimed. And when a worker dies, the call without a token is the one that it ran.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +38,8 @@ from amltk_processes._frames import (
 MEDIUM = 50_000
 # How many calls a worker may have at most, the running one included.
 MOST_CALLS = 256
+# Seconds to sleep at most: selectors take no more than 24 days, and `time.sleep` no more than some hundred years.
+LONGEST = 86_400.0
 # How often one looks for signs of life within the time that a worker has for one.
 LOOKS = 5
 # Seconds after which a running call is no short one any more, and no medium one.

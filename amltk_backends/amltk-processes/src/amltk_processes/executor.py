@@ -13,9 +13,9 @@ from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
+from amltk_processes._options import PoolOptions, check_options
 from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
-from amltk_processes.plugin import Processes
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -93,8 +93,8 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: There is no Python interpreter to start workers with.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
-        Processes(  # which checks the options
-            max_workers,
+        check_options(
+            max_workers=max_workers,
             mp_context=mp_context,
             initializer=initializer,
             initargs=initargs,
@@ -119,14 +119,16 @@ class ProcessPoolExecutor(Executor):
         processors = cpu_count()
         max_workers = max_workers or processors
         self._dispatcher = Dispatcher(
-            max_workers,
-            first,
-            max_tasks_per_child,
-            heartbeat_timeout=None if heartbeat_timeout is None else float(heartbeat_timeout),
-            start_method=start_method,
-            forward_logs=forward_logs,
-            preload=preload,
-            environ=numerical_threads(processors, max_workers),
+            PoolOptions(
+                max_workers=max_workers,
+                first_call=first,
+                max_tasks_per_child=max_tasks_per_child,
+                heartbeat_timeout=None if heartbeat_timeout is None else float(heartbeat_timeout),
+                start_method=start_method,
+                forward_logs=forward_logs,
+                preload=preload,
+                environ=numerical_threads(processors, max_workers),
+            )
         )
         self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
         # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_callable, check_heartbeat, check_int, check_type
 from amltk_processes import why_unavailable
+from amltk_processes._options import check_options
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -73,29 +73,6 @@ class Processes(Backend):
                 process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
                 has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
         """
-        check_int("max_workers", max_workers, at_least=1, or_none=True)
-        if mp_context is not None:
-            from multiprocessing.context import BaseContext  # whoever has one has loaded it
-
-            if not isinstance(mp_context, BaseContext):
-                msg = (
-                    f"mp_context must be a context of multiprocessing, such as multiprocessing.get_context('spawn'), "
-                    f"got {mp_context!r} of type {type(mp_context).__name__}."
-                )
-                raise TypeError(msg)
-        if initializer is not None:
-            check_callable("initializer", initializer)
-        check_type("initargs", initargs, tuple)
-        check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
-        check_heartbeat("heartbeat_timeout", heartbeat_timeout)
-        check_type("forward_logs", forward_logs, bool)
-        if isinstance(preload, str) or not isinstance(preload, Sequence):
-            msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."
-            raise TypeError(msg)
-        for name in preload:
-            if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-                msg = f"preload must have names of modules, such as 'sklearn.ensemble', got {name!r}."
-                raise ValueError(msg)
         self._options: Mapping[str, Any] = {
             "max_workers": max_workers,
             "mp_context": mp_context,
@@ -106,6 +83,7 @@ class Processes(Backend):
             "forward_logs": forward_logs,
             "preload": preload,
         }
+        check_options(**self._options)
 
     def open(self) -> Executor:
         """Return the executor of a run."""
