@@ -252,14 +252,14 @@ class WorkerPool:
         broken_from_the_start = not self._server.has_started and not was_killed
         self._server = None
         if broken_from_the_start or self._dead_servers >= MOST_DEAD_ON_ARRIVAL:
-            msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
+            msg = f"The fork server ended with exit code {code} before it started a worker; see its stderr."
             if command:
-                msg += f" It was started as {command[0]}: if that is no Python interpreter, say which "
-                msg += "one to use: multiprocessing.set_executable(path)."
+                msg += f" It was started as {command[0]}. If that is not a Python interpreter, set "
+                msg += "the one to use: multiprocessing.set_executable(path)."
             raise RuntimeError(msg)
         self._by_pid.clear()
         self._starting.clear()
-        how = f"had to be ended, for the fork server {self._server_stopped or describe_exit(code)}"
+        how = f"had to be ended because the fork server {self._server_stopped or describe_exit(code)}"
         for worker in list(self.workers):
             self._on_worker_exit(worker, how)
         self._server_stopped = ""
@@ -274,7 +274,7 @@ class WorkerPool:
         self._server_silent = self._server_silent + 1 if stopped else 0
         if self._server_silent == LOOKS + 1:
             assert self._server is not None
-            self._server_stopped = f"was stopped (SIGSTOP), and did not go on within {timeout:g} s"
+            self._server_stopped = f"was stopped (SIGSTOP), and did not continue within {timeout:g} s"
             _log.warning("The fork server, process %d, %s. It is replaced.", self._server.pid, self._server_stopped)
             self._server.kill()
 

@@ -49,29 +49,28 @@ class Processes(Backend):
     ) -> None:
         """Run calls in processes of this machine.
 
-        A process that dies takes only the call that it ran with it; `wait=False` and Ctrl-C end what
-        runs, children of calls included. Functions and classes of `__main__`, lambdas and closures
-        work, and the script needs no `if __name__ == "__main__"`.
+        A process that dies fails only the call that it ran; `wait=False` and Ctrl-C end running calls
+        and their child processes. Functions and classes of `__main__`, lambdas and closures work, and
+        the script needs no `if __name__ == "__main__"`.
 
         Args:
-            max_workers: How many processes there are at most; by default one for each processor that
-                this process may use. They are started when there is work for them.
-            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
-                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+            max_workers: The most processes at a time; by default one for each processor that this process
+                may use. They start when there are calls for them.
+            mp_context: A context of `multiprocessing.get_context(...)`: how processes start. `forkserver`, the
+                default: as forks of a small process, which is quick and safe. `spawn`: as fresh interpreters.
                 `fork`: with the memory of this program as it is at the first call, and the dangers of that.
             initializer: Called in each process before its first call. If it raises, the pool is broken
                 and every call fails.
             initargs: Passed to `initializer`.
-            max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
-            heartbeat_timeout: A process that gives no sign of life for so many seconds, because it was
-                stopped, say, is ended and replaced, and its call fails with `WorkerLost`. None, the
-                default, waits for ever.
-            forward_logs: Log records and warnings of calls are handled by the loggers of this process,
-                with the call's name and the process's id; they are those that it logs itself when a
-                first process is started. False leaves them there, where warnings go to stderr.
-            preload: Names of modules, such as `["sklearn"]`, that are imported before the first call: once, in the
-                process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
-                has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
+            max_tasks_per_child: A process is replaced after so many calls; None keeps it.
+            heartbeat_timeout: A process that gives no sign of life for so many seconds is ended and
+                replaced, and its call fails with `WorkerLost`. None, the default, waits for ever.
+            forward_logs: The loggers of this process handle log records and warnings of calls, with the
+                call's name and the process's id. Their levels are those of the moment when the first process
+                starts. False leaves records in the workers, where warnings go to stderr.
+            preload: Names of modules, such as `["sklearn"]`, to import before the first call: once, in the
+                process that forks workers; with the start method `spawn`, in each worker. This time does not count
+                for the limits of calls. If a module can't be imported, `run()` raises that ImportError.
         """
         self._options: Mapping[str, Any] = {
             "max_workers": max_workers,
@@ -87,10 +86,10 @@ class Processes(Backend):
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
+        from amltk_processes import ProcessPoolExecutor  # imported late, so that listing backends stays cheap
 
         return ProcessPoolExecutor(**self._options)
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End the calls that run."""
         cast("ProcessPoolExecutor", executor).kill_workers()
