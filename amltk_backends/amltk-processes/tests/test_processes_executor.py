@@ -23,7 +23,7 @@ from processes_of_pools import servers
 
 from amltk.exceptions import WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor
-from amltk_processes._link import Link
+from amltk_processes._worker_connection import WorkerConnection
 
 
 def test_submit_and_map() -> None:
@@ -176,12 +176,12 @@ def test_a_call_that_an_idle_worker_gets_just_as_it_dies_is_done_by_another() ->
 
 
 def test_an_interrupt_while_a_call_is_given_to_an_idle_worker_leaves_nothing_halfway(monkeypatch) -> None:
-    flush = Link.flush
+    flush = WorkerConnection.flush
 
-    def interrupted(link: Link) -> bool:
+    def interrupted(worker: WorkerConnection) -> bool:
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
-        return flush(link)
+        return flush(worker)
 
     def submit_until_interrupted(executor: ProcessPoolExecutor) -> None:
         for _ in range(1000):  # at some of them the pool is awake, and takes the call itself
@@ -189,7 +189,7 @@ def test_an_interrupt_while_a_call_is_given_to_an_idle_worker_leaves_nothing_hal
 
     with ProcessPoolExecutor(1) as executor:
         first = executor.submit(pid).result()
-        monkeypatch.setattr(Link, "flush", interrupted)
+        monkeypatch.setattr(WorkerConnection, "flush", interrupted)
         with pytest.raises(KeyboardInterrupt):
             submit_until_interrupted(executor)
         monkeypatch.undo()
@@ -409,7 +409,7 @@ def test_a_worker_has_no_descriptors_but_its_own(tmp_path: Path, until) -> None:
         (tmp_path / "gate").touch()
         wait(first)
     kinds = sorted(name.split(":")[0] for name in last if not name.startswith("/proc"))
-    # Where calls begin, tokens, lifeline, calls, the way to ask the program.
+    # Where calls begin, tokens, the pipe of the parent, calls, the way to ask the program.
     assert kinds == [str(Path.cwd()), "pipe", "pipe", "socket", "socket"]
     assert "socket" not in child
 
@@ -462,13 +462,13 @@ def test_behind_a_call_of_medium_length_one_other_is_sent_ahead(tmp_path: Path, 
         gate.touch()
 
 
-@pytest.mark.parametrize(("microseconds", "room"), [(100, [2, 4, 8]), (10_000, [2, 2, 2]), (100_000, [1, 1, 1])])
-def test_how_many_calls_a_worker_may_have_depends_on_how_long_they_take(microseconds: int, room: list[int]) -> None:
-    link = Link(None)
+@pytest.mark.parametrize(("microseconds", "slots"), [(100, [2, 4, 8]), (10_000, [2, 2, 2]), (100_000, [1, 1, 1])])
+def test_how_many_calls_a_worker_may_have_depends_on_how_long_they_take(microseconds: int, slots: list[int]) -> None:
+    worker = WorkerConnection(None)
     try:
-        for number, expected in enumerate(room):
-            link.calls[number] = Mock()
-            link.answered(number, microseconds, started=0.0)
-            assert link.room() == expected
+        for number, expected in enumerate(slots):
+            worker.calls[number] = Mock()
+            worker.answered(number, microseconds, started=0.0)
+            assert worker.free_slots() == expected
     finally:
-        link.close()
+        worker.close()

@@ -21,9 +21,9 @@ from calls_for_processes import add, family, nothing, wait_for
 
 from amltk import Scheduler
 from amltk.exceptions import WorkerDied
-from amltk_processes import ProcessPoolExecutor, _dispatcher, _fork_server, _link
+from amltk_processes import ProcessPoolExecutor, _fork_server, _pool, _worker_connection
 from amltk_processes._frames import NUMBER
-from amltk_processes._link import MOST_CALLS, Link
+from amltk_processes._worker_connection import MOST_CALLS, WorkerConnection
 
 LARGE = 300_000  # bytes: more than a socket takes at once
 
@@ -68,7 +68,7 @@ def test_a_call_that_an_idle_workers_socket_does_not_take_at_once_arrives(small_
 
 def test_the_levels_of_many_loggers_arrive(small_buffers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     levels = {f"library.part{number}": logging.ERROR for number in range(20_000)}
-    monkeypatch.setattr(_dispatcher, "levels", lambda: (logging.WARNING, 0, levels))
+    monkeypatch.setattr(_pool, "levels", lambda: (logging.WARNING, 0, levels))
 
     def look() -> int:
         return logging.getLogger("library.part19999").level
@@ -86,7 +86,7 @@ def small_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
         fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
         return ends
 
-    monkeypatch.setattr(_link, "pipe", pipe)
+    monkeypatch.setattr(_worker_connection, "pipe", pipe)
 
 
 def test_a_full_pipe_refuses_calls_and_does_not_wait(small_pipes: None) -> None:
@@ -97,22 +97,22 @@ def test_a_full_pipe_refuses_calls_and_does_not_wait(small_pipes: None) -> None:
             self.data = b""
             self.buffers = ()
 
-    link = Link(max_tasks=2 * MOST_CALLS)
+    worker = WorkerConnection(max_tasks=2 * MOST_CALLS)
     try:
         first: list[Any] = [Recorded() for _ in range(MOST_CALLS)]
-        assert link.give(first) == []
+        assert worker.give(first) == []
         # The worker takes all but one, whose page is used up by the next calls.
-        os.read(link.tokens, NUMBER.size * (MOST_CALLS - 1))
+        os.read(worker.tokens, NUMBER.size * (MOST_CALLS - 1))
         second: list[Any] = [Recorded() for _ in range(MOST_CALLS)]
-        assert link.give(second) == []
+        assert worker.give(second) == []
         third: list[Any] = [Recorded(), Recorded()]
-        assert link.give(third) == third
-        assert list(link.calls.values()) == first + second
-        assert link.tasks_left == 0
-        assert link.take_back(MOST_CALLS + 1) == [first[-1], *second]
-        assert link.give(third) == []
+        assert worker.give(third) == third
+        assert list(worker.calls.values()) == first + second
+        assert worker.tasks_left == 0
+        assert worker.reclaim(MOST_CALLS + 1) == [first[-1], *second]
+        assert worker.give(third) == []
     finally:
-        link.close()
+        worker.close()
 
 
 def test_many_short_calls_run_once_each_with_small_pipes(small_pipes: None, small_buffers: None) -> None:
@@ -211,14 +211,14 @@ def test_the_end_comes_while_the_data_of_an_initializer_is_sent(end: str, until,
     monkeypatch.setattr(_fork_server, "GRACE", 0.3)
     sending = threading.Event()
 
-    def flush(link: Link) -> bool:
-        flushed = really_flush(link)
+    def flush(worker: WorkerConnection) -> bool:
+        flushed = really_flush(worker)
         if not flushed:
             sending.set()
         return flushed
 
-    really_flush = Link.flush
-    monkeypatch.setattr(Link, "flush", flush)
+    really_flush = WorkerConnection.flush
+    monkeypatch.setattr(WorkerConnection, "flush", flush)
     executor = ProcessPoolExecutor(1, initializer=nothing, initargs=(bytes(100_000_000),))
     future = executor.submit(add, 1)
     assert sending.wait(20)

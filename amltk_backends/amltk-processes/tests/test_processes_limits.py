@@ -20,7 +20,7 @@ from amltk.backend import CallOptions
 from amltk.exceptions import CallTimeoutError, NotSupportedError, WorkerDied
 from amltk_processes import BrokenProcessPool, ProcessPoolExecutor, _fork_server
 from amltk_processes._call import Call
-from amltk_processes._link import Link
+from amltk_processes._worker_connection import WorkerConnection
 
 
 @pytest.fixture
@@ -221,24 +221,24 @@ def test_an_answer_that_comes_while_the_next_call_is_about_to_be_ended_is_kept(
     how: str, tmp_path: Path, until, monkeypatch
 ) -> None:
     first_gate, began = tmp_path / "first", tmp_path / "began-b"
-    take_back, armed = Link.take_back, []
+    reclaim, armed = WorkerConnection.reclaim, []
 
-    def late(link: Link, *args: int) -> list[Call]:
+    def late(worker: WorkerConnection, *args: int) -> list[Call]:
         if armed:  # the worker answers its first call, and begins the second one, just before that could be taken back
             armed.clear()
             first_gate.write_text("")
             until(began.exists)
-        return take_back(link, *args)
+        return reclaim(worker, *args)
 
-    monkeypatch.setattr(Link, "take_back", late)
-    monkeypatch.setattr(Link, "is_stuck", lambda _: False)
+    monkeypatch.setattr(WorkerConnection, "reclaim", late)
+    monkeypatch.setattr(WorkerConnection, "is_stuck", lambda _: False)
     with ProcessPoolExecutor(1) as executor:
         for _ in range(20):
             executor.submit(nothing).result()  # so that calls are sent ahead
         first = executor.submit(wait_for, first_gate, "a")
         second = executor.submit(wait_for, tmp_path / "second", "b")
         until((tmp_path / "began-a").exists)
-        until(lambda: any(len(link.calls) == 2 for link in executor._dispatcher.links))
+        until(lambda: any(len(worker.calls) == 2 for worker in executor._dispatcher.pool.workers))
         armed.append(how)
         second.cancel() if how == "cancel" else executor.kill_calls()
         first.result(20)

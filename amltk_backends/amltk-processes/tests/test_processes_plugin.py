@@ -53,9 +53,9 @@ def test_where_it_cannot_run_that_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 def test_as_many_workers_as_usable_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpus, "_MOUNTS", os.devnull)  # no quota
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3})
-    assert ProcessPoolExecutor()._dispatcher._max_workers == 3
+    assert ProcessPoolExecutor()._dispatcher.pool.options.max_workers == 3
     monkeypatch.setenv("PYTHON_CPU_COUNT", "1")
-    assert ProcessPoolExecutor()._dispatcher._max_workers == 1
+    assert ProcessPoolExecutor()._dispatcher.pool.options.max_workers == 1
 
 
 def test_importing_the_plugin_imports_nothing_that_it_need_not() -> None:

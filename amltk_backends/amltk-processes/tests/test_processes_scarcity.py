@@ -169,12 +169,12 @@ def test_calls_end_that_nobody_can_describe() -> None:
 
 @pytest.mark.parametrize("which", ["timed_out", "died"])
 def test_calls_end_whose_error_cannot_be_made(monkeypatch, which: str) -> None:
-    from amltk_processes import _dispatcher, _limits
+    from amltk_processes import _call_killer, _pool
 
     def fail(*_: object, **__: object) -> BaseException:
         raise LookupError(which)
 
-    monkeypatch.setattr(_limits if which == "timed_out" else _dispatcher, which, fail)
+    monkeypatch.setattr(_call_killer if which == "timed_out" else _pool, which, fail)
     with ProcessPoolExecutor(1) as executor:
         if which == "timed_out":
             call = executor.submit_call(time.sleep, (600,), {}, CallOptions(timeout=0.1))
@@ -294,12 +294,12 @@ def test_nothing_is_left_where_no_thread_can_be_started(monkeypatch, method: str
 
 
 def test_nothing_is_left_where_no_selector_can_be_made(monkeypatch) -> None:
-    from amltk_processes import _dispatcher
+    from amltk_processes import _pool
 
     def fail() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(_dispatcher, "_new_selector", fail)
+    monkeypatch.setattr(_pool, "_new_selector", fail)
     executor = ProcessPoolExecutor(1)
     with pytest.raises(BrokenProcessPool, match="Too many open files"):
         executor.submit(add, 1)

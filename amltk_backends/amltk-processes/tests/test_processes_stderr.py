@@ -145,7 +145,7 @@ def test_pieces_of_a_progress_bar_are_put_together() -> None:
     stream = _stderr.Stream()
     try:
         for piece in (b"start\n", b"1%\r", b"2%", b"\r", b"3", b"%\n", b"one\r", b"\ntwo"):
-            os.write(stream.theirs, piece)
+            os.write(stream.child_end, piece)
             stream.read()
         assert stream.kept == b"start\n3%\none\r\ntwo"
     finally:
@@ -296,10 +296,10 @@ def test_an_orphan_that_writes_on_holds_nothing_up(until, tmp_path: Path) -> Non
 def test_a_line_of_a_progress_bar_is_kept_once() -> None:
     stream = _stderr.Stream()
     try:
-        os.write(stream.theirs, b"before\n\r1%")
+        os.write(stream.child_end, b"before\n\r1%")
         stream.read()
         for percent in range(2, 9999):
-            os.write(stream.theirs, b"\r%d%%" % percent)
+            os.write(stream.child_end, b"\r%d%%" % percent)
             stream.read()
         assert re.sub(rb"\r", b"", stream.kept) == b"before\n9998%"
     finally:

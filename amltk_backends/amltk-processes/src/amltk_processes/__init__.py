@@ -1,7 +1,7 @@
 """A backend of amltk: processes of this machine.
 
-`ProcessPoolExecutor` works without a scheduler too. It is imported when it is first asked for, so
-that listing backends stays cheap.
+`ProcessPoolExecutor` works without a scheduler too. It is imported on first use, so that listing
+backends stays cheap.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["BrokenProcessPool", "ProcessPoolExecutor"]
 
 
 def why_unavailable() -> str:
-    """Say why the pool can't run on this system; nothing where it can."""
+    """Return why the pool can't run on this system; an empty string where it can."""
     if hasattr(os, "waitid"):
         return ""
     return (

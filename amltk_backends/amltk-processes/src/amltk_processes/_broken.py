@@ -1,6 +1,7 @@
-"""The error of a pool that can't go on; a module of its own, for its base takes 20 ms to import.
+"""The error of a broken pool.
 
-Who needs it imports it then: the user who names it, or a pool that breaks.
+It has a module of its own because its base class takes 20 ms to import. It is loaded when the user names it or a pool
+breaks.
 """
 
 from __future__ import annotations

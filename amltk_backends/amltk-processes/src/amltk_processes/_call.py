@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class _Condition(RLock):  # type: ignore[misc] # typeshed calls it final; it is not
-    """What a future is locked with; a `threading.Condition` is made of it only if somebody waits.
+    """The lock of a future; it makes a `threading.Condition` only if a thread waits.
 
-    That is half a dozen objects, which few futures ever need. In a burst of calls, to make them, and to have the
-    garbage collector look through them again and again, takes about as long as all else that the pool does.
+    A condition is half a dozen objects, and few futures need one. In a burst of calls, making them and collecting
+    garbage among them takes about as long as everything else that the pool does.
     """
 
     _waited_for: threading.Condition | None = None
 
-    # Both are called by who holds the lock.
+    # The caller of both holds the lock.
 
     def wait(self, timeout: float | None = None) -> bool:
         if self._waited_for is None:
@@ -41,15 +41,15 @@ class _Condition(RLock):  # type: ignore[misc] # typeshed calls it final; it is 
     def notify_all(self) -> None:
         if self._waited_for is not None:
             self._waited_for.notify_all()
-            self._waited_for = None  # a circle of references; and a future ends but once
+            self._waited_for = None  # it is a circle of references, and a future ends only once
 
 
 Ran = tuple[int | None, float | None, float | None, int | None]
-"""Of a call: pid, when it started, how many seconds it ran, the most bytes of memory; None if that is not known."""
+"""A call's execution: pid, start time, seconds, peak memory in bytes; None where a value is not known."""
 
 
 class HasWorker(Protocol):
-    """The way to a worker that has the call of a future."""
+    """The worker that has the call of a future."""
 
     def execution(self, future: PoolFuture[Any]) -> Ran | None:
         """Return what is known of the call if it runs."""
@@ -59,20 +59,20 @@ class PoolFuture(Future[T]):
     """The future of a call, which can be cancelled even when the call runs.
 
     Attributes:
-        ran: What is known of the call's execution, or who knows; None before a worker has the call.
+        ran: The call's execution, or the worker to ask for it; None before a worker has the call.
     """
 
     ran: Ran | HasWorker | None = None
 
     def __init__(self, on_cancel: Callable[[], None], ends_running: bool) -> None:
-        """Be pending.
+        """Start as pending.
 
         Args:
-            on_cancel: Told, in any thread, when the future was cancelled while its call ran.
-            ends_running: Whether it can be cancelled then.
+            on_cancel: Called, in any thread, after the future was cancelled while its call ran.
+            ends_running: Whether the future can be cancelled while its call runs.
         """
-        # All that the standard `__init__` does, but for the condition; a test compares them.
-        self._condition = _Condition()  # type: ignore[assignment] # of a condition, futures use no more than this has
+        # All that the standard `__init__` does, except for the condition; a test compares them.
+        self._condition = _Condition()  # type: ignore[assignment] # futures use no other methods of a condition
         self._state = PENDING
         self._result = None
         self._exception = None
@@ -83,13 +83,13 @@ class PoolFuture(Future[T]):
 
     @property
     def execution(self) -> Execution | None:
-        """Where and when the call ran, or has run until now; None before it begins."""
+        """Where and when the call runs or ran; None before it begins."""
         ran = self.ran
         if ran is not None and not isinstance(ran, tuple):
-            ran = ran.execution(self) or self.ran  # it may have ended meanwhile
+            ran = ran.execution(self) or self.ran  # it may have ended in the meantime
         if not isinstance(ran, tuple):
             return None
-        from platform import node  # whoever asks for no execution need load neither
+        from platform import node  # loaded only by programs that ask for an execution
 
         from amltk.backend import Execution
 
@@ -99,29 +99,29 @@ class PoolFuture(Future[T]):
     def cancel(self) -> bool:
         """Cancel the call, and end it if it runs.
 
-        The future is cancelled at once, and what the call returns from now on is dropped. If it
+        The future is cancelled at once, and a result that arrives later is dropped. If the call
         runs, its worker is ended, with children and grandchildren: they get SIGTERM, and SIGKILL
-        after two seconds. This does not wait for that.
+        after two seconds. This method does not wait for that.
 
         Returns:
-            False only if the call has ended already: it has its result or exception, and keeps it.
-            (Or if it runs, and is one of `map`, which cancels what it gives up.)
+            False only if the call has ended already: the future keeps its result or exception.
+            (Also if the call runs, and `map` has submitted it.)
         """
         return self._cancel(self._ends_running)
 
     def result(self, timeout: float | None = None) -> T:
-        """Do as the standard one does; without a lock where the result is there."""
+        """Do what the standard method does, without a lock if the result is there."""
         if self._state == FINISHED and self._exception is None:
-            return self._result  # type: ignore[return-value] # it is there
+            return self._result  # type: ignore[return-value] # the state says that there is one
         return super().result(timeout)
 
     def cancel_anyway(self) -> bool:
-        """Cancel a call that has not begun, whatever this future says."""
+        """Cancel a call that has not begun, even if the future is marked as running."""
         return self._cancel(ends_running=True)
 
     def _cancel(self, ends_running: bool) -> bool:
-        # What a future waits in is nobody's but its own class's; the standard one has no way out of RUNNING but a
-        # result. All in one go, so that whoever comes with that result at the same time is either first or too late.
+        # The standard future leaves RUNNING only with a result, so this sets the private state. It does all of it under
+        # the lock, so a result that arrives at the same time is either first or too late.
         with self._condition:
             if self._state in {CANCELLED, CANCELLED_AND_NOTIFIED}:
                 return True
@@ -133,22 +133,22 @@ class PoolFuture(Future[T]):
             self.set_running_or_notify_cancel()
         if handed_over:
             self._on_cancel()
-        self._invoke_callbacks()  # type: ignore[attr-defined] # what every setter of a future does last
+        self._invoke_callbacks()  # type: ignore[attr-defined] # as every setter of a future does at its end
         return True
 
 
 class Call(NamedTuple):
-    """A call, pickled, and the future that waits for it.
+    """A pickled call and its future.
 
     Attributes:
-        future: Of the caller's.
-        fn: What is called, with `args` and `kwargs`: here only to name it when it fails.
-        args: See above.
-        kwargs: See above.
-        timeout: How many seconds it may run; None is no limit.
-        function: The function as it is sent.
-        data: The rest of the call as it is sent.
-        buffers: What is large of it, and sent apart.
+        future: The future that the caller has.
+        fn: The function; kept, like `args` and `kwargs`, to describe the call in errors.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        timeout: How many seconds the call may run; None is no limit.
+        function: The pickled function.
+        data: The rest of the call, pickled.
+        buffers: Its large buffers, sent outside of the pickle.
     """
 
     future: PoolFuture[Any]
@@ -161,27 +161,27 @@ class Call(NamedTuple):
     buffers: Sequence[Memory]
 
     def is_large(self) -> bool:
-        """Whether it is nothing to send ahead."""
+        """Whether it is too large to prefetch."""
         return bool(self.buffers) or len(self.data) > CHUNK
 
     def describe(self) -> str:
-        """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
+        """Return the call as text, such as `train(3, lr=0.1)`, with long values cut short."""
         try:
             return describe_call(self.fn, self.args, self.kwargs)
-        except BaseException:  # what is the user's may raise anything
+        except BaseException:  # a `__repr__` of the user's may raise anything
             return "A call"
 
     def begin(self) -> bool:
-        """Mark the future as running; False if nobody wants its result any more."""
+        """Mark the future as running; False if it is cancelled or has ended."""
         if self.future._state != PENDING:
-            return self.future._state == RUNNING  # it was taken back from a worker
+            return self.future._state == RUNNING  # it was reclaimed from a worker
         try:
             return self.future.set_running_or_notify_cancel()
-        except RuntimeError:  # somebody has settled it just now
+        except RuntimeError:  # another thread has ended it at this moment
             return False
 
     def cancel(self) -> None:
-        """Cancel it: it has not begun, whatever its future says."""
+        """Cancel the call, which has not begun, even if its future is marked as running."""
         self._settle(lambda _: self.future.cancel_anyway(), None)
 
     def fail(self, error: BaseException) -> None:
@@ -195,7 +195,7 @@ class Call(NamedTuple):
     def _settle(self, settle: Callable[[Any], object], outcome: object) -> None:
         try:
             settle(outcome)
-        except BaseException as error:  # a callback of the user's that exits, or somebody else has settled it
+        except BaseException as error:  # a callback raises SystemExit, say, or other code has ended the future
             if isinstance(error, InvalidStateError) and self.future.cancelled():
                 return
             message = "A callback of a future failed, or the future was settled by somebody else: %r"

@@ -1,128 +1,81 @@
-"""The pool's heart: one thread that hands calls to workers, and their results to futures.
+"""The dispatcher: one thread that hands calls to workers, and their results to futures.
 
       caller's threads                dispatcher's thread                    a worker, one of several
 
       submit: pickle ──> queue ──> take from the queue ──calls──> socket ──> read ahead
                                      │         └──────tokens─> pipe ─┬─────> take a token, run that call
-                                     │   <── take tokens back ───────┘            │
+                                     │   <── reclaim tokens ─────────┘            │
       future is done <──────── unpickle <────────────────results── socket <───────┘
                                      │
-                                     └─── fork server: starts workers, tells who died
+                                     └─── fork server: starts workers, reports their exits
 
-A call is handed to a worker as data on its socket and a token, the call's number, in its pipe. The
-worker takes one token at a time and runs the call of that number. The main process holds the
-reading end too: a token that it takes out belongs to it again, and so does the call. The kernel
-gives each token to one of them, so a call runs once at most, whoever dies when. This allows several
-short calls to be on their way to each worker: when one of them turns out long, those behind it are
-taken back. And of a dead worker's calls, the one whose token is gone is the one that it ran.
+`CallQueue` decides which worker gets which call, `WorkerPool` has the workers, `CallKiller` ends calls that run, and
+`Outcomes` ends futures. This module has what other threads ask for (submit, cancel, kill, shut down) and the loop.
 
-Links, selector and fork server belong to the dispatcher's thread; others leave a word and wake it. Only while it
-sleeps, an idle worker's link belongs to whoever submits a call next, and gives it that.
+Queue, connections to workers, selector and fork server belong to the dispatcher's thread. Other threads append to the
+queue, set flags, and wake it. Only while it sleeps, an idle worker's connection belongs to the next thread that submits
+a call, which gives the call to that worker.
 """
 
 from __future__ import annotations
 
 import atexit
-import collections
 import contextlib
-import functools
-import logging
 import os
 import selectors
 import signal
-import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from amltk.describe import name_of
 from amltk.descriptors import NO_SIGPIPE, socketpair
-from amltk.exceptions import add_note
-from amltk.remote.worker_exit import describe_exit
-from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._errors import MakesError, broken, died, killed
+from amltk_processes._call_killer import CallKiller
+from amltk_processes._call_queue import CallQueue
+from amltk_processes._errors import broken, killed
 from amltk_processes._fork_lock import no_forks
-from amltk_processes._fork_server import ForkServer, Report
-from amltk_processes._frames import ALIVE, CHUNK, ERROR, LOG, Memory
-from amltk_processes._limits import LONGEST, Limits
-from amltk_processes._link import LOOKS, Link
-from amltk_processes._logs import LogReceiver, levels
-from amltk_processes._pickling import loads
-from amltk_processes._server import DIED, STARTED
-
-_log = logging.getLogger("amltk_processes")
-
-# So many workers, or fork servers, in a row may die before they have said a word. It is the machine's fault then, not a
-# call's.
-MOST_DEAD_ON_ARRIVAL = 5
+from amltk_processes._frames import CHUNK
+from amltk_processes._options import PoolOptions
+from amltk_processes._outcomes import Outcomes
+from amltk_processes._pool import WorkerPool
+from amltk_processes._terminations import Terminations, load_process_tree
+from amltk_processes._worker_connection import WorkerConnection
 
 
 class Dispatcher:
-    """Holds the queue and the workers of one executor."""
+    """Runs the calls of one executor.
 
-    def __init__(
-        self,
-        max_workers: int,
-        first_call: Call | None,
-        max_tasks_per_child: int | None,
-        *,
-        start_method: str,
-        heartbeat_timeout: float | None,
-        forward_logs: bool,
-        preload: Sequence[str],
-        environ: Mapping[str, str],
-    ) -> None:
-        """Start nothing; the first call does.
+    Attributes:
+        pool: The workers.
+    """
 
-        Args:
-            max_workers: How many workers there are at most.
-            first_call: What each worker has to do before its first call: the initializer.
-            max_tasks_per_child: How many calls a worker gets at most; None is no limit.
-            heartbeat_timeout: How many seconds a worker may give no sign of life; None is no limit.
-            start_method: How workers are started (see `ForkServer`).
-            forward_logs: Whether what workers log is handled here.
-            preload: The modules that are imported before workers are forked.
-            environ: Environment variables of workers.
-        """
-        self._max_workers = max_workers
-        self._first_call = first_call
-        self._max_tasks = max_tasks_per_child
-        self._new_server = functools.partial(ForkServer, start_method, preload=preload, environ=dict(environ))
-        self._forward_logs = forward_logs
-        self._heartbeat_timeout = heartbeat_timeout
-        self._logs = LogReceiver()
+    def __init__(self, options: PoolOptions) -> None:
+        """Start nothing; the first call does."""
         # Shared with other threads. The lock is held for moments, and may be taken again by
         # whatever interrupts its holder in the same thread: a signal handler, a finalizer.
         self._lock = threading.RLock()
-        self._queue: collections.deque[Call] = collections.deque()
+        self._queue = CallQueue()
         self._stopping = self._killing = self._cancelling = self._ended = False
-        self._cancelled = False  # No call waits any more, so that no initializer is needed.
-        self._failure: BaseException | None = None
+        self._cancelled = False  # No call waits any more, so no initializer is needed.
         self._thread: threading.Thread | None = None
         self._woken = False
-        # An idle worker's, while the thread sleeps, and the caller's then who holds the lock (see `_sleep`).
-        self._parked: Link | None = None
-        # The thread's own, its limits included.
-        self._server: ForkServer | None = None
-        self._dead_on_arrival = self._dead_servers = self._server_silent = 0
-        self._server_stopped = ""
-        self.links: list[Link] = []
-        self._starting: collections.deque[Link] = collections.deque()
-        self._by_pid: dict[int, Link] = {}
-        self._limits = Limits(self, heartbeat_timeout, self._wake)
+        # An idle worker. The thread sets it while it sleeps, and whoever holds the lock may take it (see `_sleep`).
+        self._parked: WorkerConnection | None = None
+        # The thread's own. Others only read `failure` and set the flags of `CallKiller`.
+        self._outcomes = Outcomes(options.first_call)
+        self._terminations = Terminations(self._wake)
+        self.pool = WorkerPool(options, self._queue, self._outcomes, self._terminations)
+        self._call_killer = CallKiller(self.pool)
         _live.add(self)
 
     def check_open(self) -> None:
-        """Refuse when no calls are taken any more.
+        """Raise when no more calls are accepted.
 
         Raises:
             RuntimeError: The executor was shut down.
             BrokenProcessPool: It is broken.
         """
-        if self._failure is not None:
-            raise broken(self._failure)
+        if self._outcomes.failure is not None:
+            raise broken(self._outcomes.failure)
         if self._stopping:
             msg = "cannot schedule new futures after shutdown: this ProcessPoolExecutor was shut down; make a new one."
             raise RuntimeError(msg)
@@ -134,54 +87,51 @@ class Dispatcher:
             if self._thread is None:
                 with no_forks():
                     self._start()
-            link, self._parked = self._parked, None
-            if link is not None and not self._queue and link.takes_at_once(call):
-                self._give_at_once(link, call)
+            worker, self._parked = self._parked, None
+            if worker is not None and not self._queue and worker.takes_at_once(call):
+                self._give_at_once(worker, call)
                 return
-            self._limits.any_timed |= call.timeout is not None
+            self._call_killer.any_timed |= call.timeout is not None
             self._queue.append(call)
             self._wake()
 
-    def _give_at_once(self, link: Link, call: Call) -> None:
+    def _give_at_once(self, worker: WorkerConnection, call: Call) -> None:
         try:
             if call.begin():
-                link.give([call])
-                if link.unsent:
+                worker.give([call])
+                if worker.unsent:
                     self._wake()
-        except BaseException:  # Ctrl-C, say: nobody knows how much of the call the worker has got
-            assert link.pid is not None
-            os.kill(link.pid, signal.SIGKILL)
+        except BaseException:  # Ctrl-C, say: it is unknown how much of the call the worker has received
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
             raise
 
     def _start(self) -> None:
-        """Start the server, in the caller's thread, and then ours.
+        """Start the fork server, in the caller's thread, and then the dispatcher's thread.
 
-        A fork has only the thread that forks: ours is not there yet. And ours would wait for the
-        GIL again and again while the caller goes on submitting.
+        In this order, since a fork has only the thread that forks, and since the new thread would
+        wait for the GIL again and again while the caller goes on submitting.
         """
         with contextlib.ExitStack() as undo:
             try:
-                self._server = self._new_server(levels=levels() if self._forward_logs else None)
-                undo.callback(self._server.close, now=True)
-                self._selector = _new_selector()
-                undo.callback(self._selector.close)
+                self.pool.open(undo)
                 self._wake_reader, self._waker = socketpair()
                 for end in (self._wake_reader, self._waker):
                     undo.callback(end.close)
                     end.setblocking(False)  # explicitly: there may be a default timeout
-                self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+                self.pool.selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
                 thread = threading.Thread(target=self._run, name="amltk-processes", daemon=True)
                 thread.start()
             except (OSError, RuntimeError) as error:
-                self._failure = error
+                self._outcomes.failure = error
                 raise broken(error) from error
             undo.pop_all()
         self._thread = thread
 
     def end_cancelled(self) -> None:
-        """End those calls that run and whose futures are cancelled; does not wait for it."""
+        """End the running calls whose futures are cancelled; do not wait for it."""
         with self._lock:
-            self._limits.any_cancelled = True
+            self._call_killer.any_cancelled = True
             self._wake()
 
     def kill_calls(self) -> None:
@@ -190,7 +140,7 @@ class Dispatcher:
         with self._lock:
             if self._thread is None or self._ended:
                 return
-            self._limits.orders.append(over)
+            self._call_killer.orders.append(over)
             waiting = list(self._queue)
             self._wake()
         for call in waiting:
@@ -199,7 +149,7 @@ class Dispatcher:
             over.wait()
 
     def stop(self, *, cancel_pending: bool = False, kill: bool = False) -> None:
-        """Take no more calls, and end when none is left; with `kill`, end now."""
+        """Accept no more calls, and end when none is left; with `kill`, end now."""
         with self._lock:
             self._stopping = True
             self._cancelling |= cancel_pending
@@ -208,31 +158,25 @@ class Dispatcher:
             self._wake()
 
     def join(self) -> None:
-        """Wait for the end, unless this is the thread that has to come to it."""
+        """Wait for the end, unless this is the dispatcher's own thread."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-            self._logs.join()
+            self.pool.logs.join()
 
     def forget(self) -> None:
-        """Let go of everything: this process is a fork, and the pool is its parent's."""
-        self._lock = threading.RLock()  # whoever held it is not here
+        """Release everything: this process is a fork, and the pool is its parent's."""
+        self._lock = threading.RLock()  # the thread that held it is not in this process
         self._stopping = True
         if self._thread is None or self._ended:
             return
-        self._selector.close()
+        self.pool.forget()
         self._wake_reader.close()
         self._waker.close()
-        for link in self.links:
-            with contextlib.suppress(OSError):  # the thread was about to close it
-                link.close()
-        if self._server is not None:
-            with contextlib.suppress(OSError):  # likewise
-                self._server.forget()
 
     def _wake(self) -> None:
         if self._thread is not None and not self._woken:
             self._woken = True
-            with contextlib.suppress(OSError):  # it is over, and closed
+            with contextlib.suppress(OSError):  # the thread has ended and closed it
                 self._waker.send(b"!", NO_SIGPIPE)
 
     # From here on: in the dispatcher's thread.
@@ -241,374 +185,96 @@ class Dispatcher:
         try:
             while True:
                 self._hand_out()
-                if self._killing or self._failure is not None:
+                if self._killing or self._outcomes.failure is not None:
                     break
-                if self._stopping and not (self._queue or self._limits.endings or self._has_calls()):
+                if self._stopping and not (self._queue or self._terminations or self._has_calls()):
                     break
                 for key, events in self._sleep():
                     key.data(events)
         except BaseException as error:
-            self._failure = error
+            self._outcomes.failure = error
         finally:
             self._end()
 
     def _has_calls(self) -> bool:
-        """Whether a worker has calls. An initializer is none once its worker will get no calls."""
-        return any(link.calls and not (self._cancelled and link.initializing) for link in self.links)
+        """Whether a worker has calls. An initializer does not count once its worker will get no calls."""
+        return any(worker.calls and not (self._cancelled and worker.initializing) for worker in self.pool.workers)
 
     def _sleep(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait until there is something to do.
 
-        Meanwhile one idle worker's link is parked: whoever submits a call gives it that, with no need to wake us. So
-        a call that follows the result of another waits for one thread less.
+        Meanwhile one idle worker is parked: the next thread that submits a call gives it to that worker, and need
+        not wake this one. So a call that follows the result of another waits for one thread less.
         """
         with self._lock:
-            self._parked = next((link for link in self.links if link.ready and link.is_idle()), None)
+            self._parked = next((worker for worker in self.pool.workers if worker.ready and worker.is_idle()), None)
         try:
-            return self._selector.select(self._limits.time_left())
+            return self.pool.selector.select(self._call_killer.time_left())
         finally:
             with self._lock:
                 self._parked = None
 
     def _on_wake(self, _: int) -> None:
         self._wake_reader.recv(CHUNK)
-        self._woken = False  # before the queue is looked at, so that whoever comes later wakes us again
-        for link in self.links:
-            if link.unsent:
-                self._flush(link)
+        self._woken = False  # before the queue is looked at, so that a later call wakes us again
+        for worker in self.pool.workers:
+            if worker.unsent:
+                self.pool.flush(worker)
 
     def _hand_out(self) -> None:
-        self._limits.enforce()
+        self._call_killer.enforce()
+        queue, workers = self._queue, self.pool.workers
         if self._cancelling:
-            self._cancel_queue()
-        while self._queue and self._queue[0].future.cancelled():
-            self._queue.popleft()
-        for link in list(self.links):
-            if link.is_stuck():
-                self.requeue(link.take_back())
-            elif link.is_idle() and link.tasks_left == 0:
-                self._retire(link)
-        if not self._queue and not any(len(link.calls) > 1 or link.pid is None for link in self.links):
+            self._cancelling = False
+            queue.cancel_all(workers)
+        queue.drop_cancelled()
+        for worker in list(workers):
+            if worker.is_stuck():
+                queue.requeue(worker.reclaim())
+            elif worker.is_idle() and worker.tasks_left == 0:
+                self.pool.recycle(worker)
+        if not queue and not any(len(worker.calls) > 1 or worker.pid is None for worker in workers):
             return
-        self._start_workers()
-        self._share_out()
-        _load_what_ends_workers()
-        idle = sum(link.is_idle() for link in self.links)
-        while idle and not self._queue and (back := self._take_from_busiest()):
-            self.requeue(back)
-            self._share_out()
-            idle -= 1
-
-    def _start_workers(self) -> None:
-        if len(self.links) == self._max_workers:
-            return
-        # One that has a call, however short its calls have been, is no place for another if a new one can be had.
-        ready = sum(link.is_idle() or link.initializing for link in self.links)
-        for _ in range(min(self._max_workers - len(self.links), len(self._queue) - ready)):
-            try:
-                with no_forks():
-                    self._start_worker()
-            except OSError:
-                if not self.links:
-                    raise
-                return  # with those that there are, it goes on
-
-    def _start_worker(self) -> None:
-        if self._server is None:
-            self._server = self._new_server(levels=levels() if self._forward_logs else None)
-        if self._server.fileno() not in self._selector.get_map():
-            service = self._server.service
-            self._selector.register(self._server, selectors.EVENT_READ, self._on_report)
-            self._selector.register(service, selectors.EVENT_READ, lambda _: service.answer())
-        link = Link(self._max_tasks)
-        self._server.start_worker(link.theirs, link.tokens)
-        link.hand_over()
-        self._starting.append(link)
-        self.links.append(link)
-        self._selector.register(link.connection, selectors.EVENT_READ, functools.partial(self._on_link, link))
-        if self._server.preparation:
-            link.prepare(self._server.preparation)
-        if self._heartbeat_timeout is not None:
-            link.ask_for_beats(min(self._heartbeat_timeout / LOOKS, LONGEST))
-        if self._first_call is not None:
-            link.initialize(self._first_call)
-        self._flush(link)
-
-    def _share_out(self) -> None:
-        share = -(-len(self._queue) // max(len(self.links), 1))
-        for link in sorted((link for link in self.links if link.room()), key=lambda link: len(link.calls)):
-            batch = self._take_from_queue(min(link.room(), share), alone=not link.calls)
-            if batch:
-                self.requeue(link.give(batch))
-                self._flush(link)
-
-    def _take_from_queue(self, most: int, *, alone: bool) -> list[Call]:
-        batch: list[Call] = []
-        while self._queue and len(batch) < most:
-            if self._queue[0].is_large() and (batch or not alone):
-                break  # nothing big is sent ahead
-            call = self._queue.popleft()
-            if call.begin():
-                batch.append(call)
-        return batch
-
-    def _take_from_busiest(self) -> list[Call]:
-        busiest = max(self.links, key=lambda link: len(link.calls))
-        # The first call of a worker that is just starting has not begun either.
-        return busiest.take_back((len(busiest.calls) + (busiest.pid is None)) // 2)
-
-    def requeue(self, calls: list[Call]) -> None:
-        """Put calls back that have not begun, before all others."""
-        self._queue.extendleft(reversed(calls))
-
-    def _cancel_queue(self) -> None:
-        self._cancelling = False
-        for link in self.links:
-            self.requeue(link.take_back())
-        while self._queue:
-            self._queue.popleft().cancel()
-
-    # What the workers and the fork server say
-
-    def _flush(self, link: Link) -> None:
-        if link.open:
-            events = selectors.EVENT_READ if link.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
-            if self._selector.get_key(link.connection).events != events:
-                self._selector.modify(link.connection, events, functools.partial(self._on_link, link))
-
-    def _on_link(self, link: Link, events: int) -> None:
-        if not link.open:
-            return  # closed by what came a moment before
-        if events & selectors.EVENT_WRITE:
-            self._flush(link)
-        if events & selectors.EVENT_READ:
-            answers = link.receive()
-            if answers is None:
-                self.stop_listening(link)  # soon the fork server will tell how it died, or else it is ended
-                self._limits.should_end(link)
-            else:
-                for answer in answers:
-                    self._on_answer(link, *answer)
-
-    def read(self, link: Link) -> None:
-        """Deal with all answers of a worker that are there."""
-        for answer in link.receive_all():
-            self._on_answer(link, *answer)
-
-    def _on_answer(
-        self,
-        link: Link,
-        kind: int,
-        number: int,
-        tag: int,
-        started: float,
-        data: memoryview,
-        buffers: Sequence[Memory] | None,
-    ) -> None:
-        if kind == ALIVE:
-            self._dead_on_arrival = 0
-            link.spoke(number, tag)
-            return
-        if kind == LOG:
-            logging_call = link.calls.get(number)
-            if buffers is not None:  # else there was no memory for it
-                self._logs.put(bytes(data), name_of(logging_call.fn) if logging_call else "")
-            return
-        call = link.answered(number, tag, started)
-        outcome: Any
-        try:
-            if buffers is None:
-                msg = f"There is not enough memory in the main process for what {name_of(call.fn)} returned."
-                raise MemoryError(msg)  # noqa: TRY301 - as if `loads` had raised it
-            outcome = loads(data, buffers)
-            if kind == ERROR:
-                outcome = outcome.unpack(loads)
-        except BaseException as error:
-            with contextlib.suppress(BaseException):  # what is the user's may raise anything
-                add_note(error, f"Raised while what {name_of(call.fn)} returned was unpickled in the main process.")
-            kind, outcome = ERROR, error
-        if call is self._first_call:
-            if kind == ERROR:
-                self._failure = outcome
-        elif kind == ERROR:
-            call.fail(outcome)
-        else:
-            call.succeed(outcome)
-
-    def _on_report(self, _: int) -> None:
-        assert self._server is not None
-        reports = self._server.reports()
-        if reports is None:
-            self._on_server_lost()
-            return
-        for report in reports:
-            if report.kind == DIED:
-                link = self._by_pid.pop(report.pid)
-                if link in self.links:
-                    self._bury(link, describe_exit(report.code, report.out_of_memory), report)
-                    self._check_arrivals(link, report)
-                continue
-            link = self._starting.popleft()
-            if report.kind == STARTED:
-                link.pid = report.pid
-                self._by_pid[report.pid] = link
-                self._dead_servers = 0
-                self._limits.endings.started(link)
-            else:
-                self._bury(link, "could not be started")
-                if not self.links:
-                    raise OSError(report.code, f"No worker can be started: {os.strerror(report.code)}")
-
-    def _check_arrivals(self, link: Link, report: Report) -> None:
-        """Give up when workers die one after the other before they have said a word."""
-        self._dead_on_arrival += not link.ready and not link.doomed
-        if self._dead_on_arrival >= MOST_DEAD_ON_ARRIVAL:
-            msg = f"{self._dead_on_arrival} workers in a row died before their first call; the last of them, which "
-            msg += (
-                f"{describe_exit(report.code, report.out_of_memory)}, wrote to stderr:\n{report.stderr or '(nothing)'}"
-            )
-            raise RuntimeError(msg)
-
-    def _on_server_lost(self) -> None:
-        assert self._server is not None
-        from amltk.remote.process_tree import end_process_trees
-
-        # Before the server is closed, for then the kernel ends workers, without what they started.
-        end_process_trees(self._by_pid, _fork_server.GRACE)
-        self._selector.unregister(self._server)
-        self._selector.unregister(self._server.service)
-        self._server.close(now=True)
-        code, command = self._server.exit_code, self._server.command
-        self._dead_servers += not self._server.has_started
-        was_killed = code is not None and code < 0
-        broken_from_the_start = not self._server.has_started and not was_killed
-        self._server = None
-        if broken_from_the_start or self._dead_servers >= MOST_DEAD_ON_ARRIVAL:
-            msg = f"The fork server ended with exit code {code} before it started a worker; its stderr tells why."
-            if command:
-                msg += f" It was started as {command[0]}: if that is no Python interpreter, say which "
-                msg += "one to use: multiprocessing.set_executable(path)."
-            raise RuntimeError(msg)
-        self._by_pid.clear()
-        self._starting.clear()
-        for link in list(self.links):
-            self._bury(link, f"had to be ended, for the fork server {self._server_stopped or describe_exit(code)}")
-        self._server_stopped = ""
-
-    def look_after_server(self, timeout: float) -> None:
-        """Count one more look; end the fork server if it was stopped all the while, and something waits for it.
-
-        Its end of file comes next, and then another one is started.
-        """
-        waits = self._starting or not all(link.open for link in self.links)
-        stopped = self._server is not None and waits and self._server.is_stopped()
-        self._server_silent = self._server_silent + 1 if stopped else 0
-        if self._server_silent == LOOKS + 1:
-            assert self._server is not None
-            self._server_stopped = f"was stopped (SIGSTOP), and did not go on within {timeout:g} s"
-            _log.warning("The fork server, process %d, %s. It is replaced.", self._server.pid, self._server_stopped)
-            self._server.kill()
-
-    def _bury(self, link: Link, how: str, report: Report | None = None) -> None:
-        if link.doomed:
-            self.links.remove(link)
-            if link.pid is None:
-                self._limits.endings.finish(link)
-            return
-        self.read(link)
-        link.initializing = False
-        self.requeue([call for call in link.take_back() if call is not self._first_call])
-        self._remove(link)
-        link.note_end()
-        for call in link.calls.values():
-            self.fail(call, died, link.pid, how, report)
-
-    def fail(self, call: Call, make: MakesError, *args: Any, **more: Any) -> None:
-        """End a call with the error that `make` makes of it, and the pool with it if it was the initializer's.
-
-        It ends in any case: if its error can't be made, what was raised then is its error.
-        """
-        try:
-            error = make(call, *args, **more)
-        except BaseException as failure:
-            error = failure
-        if call is self._first_call:
-            self._failure = error
-        else:
-            call.fail(error)
-
-    def stop_listening(self, link: Link) -> None:
-        """Let what a worker says be: nobody waits for it any more."""
-        if link.open:
-            self._selector.unregister(link.connection)
-            link.open = False
-
-    def _retire(self, link: Link) -> None:
-        """Have a worker end that gets no more calls. It keeps its place until it has ended."""
-        self.stop_listening(link)
-        link.doom()
-        self._limits.should_end(link)
-
-    def _remove(self, link: Link) -> None:
-        self.stop_listening(link)
-        link.close()
-        self.links.remove(link)
+        self.pool.start_workers(len(queue))
+        queue.assign(workers, self.pool.flush)
+        load_process_tree()
+        queue.rebalance(workers, self.pool.flush)
 
     def _end(self) -> None:
         with self._lock:
             self._stopping = True
-        for link in self.links:
-            self.requeue(link.take_back())
-        for link in self.links:
-            link.note_end()
-        unfinished = [(call, link.pid) for link in self.links for call in link.calls.values()]
-        for link in list(self.links):
-            self._remove(link)  # so an idle worker ends, and one that survives SIGTERM by an exception
+        unfinished = self.pool.close_workers()
         try:
-            if self._server is not None:
-                self._server.close(now=self._killing or self._failure is not None)
+            self.pool.close_server(now=self._killing or self._outcomes.failure is not None)
         finally:
-            self._limits.endings.finish_all()
-            if self._failure is None:
-                self._cancel_queue()
+            self._terminations.finish_all()
+            if self._outcomes.failure is None:
+                self._queue.cancel_all(self.pool.workers)
             unfinished += [(call, None) for call in self._queue if call.begin()]
             for call, pid in unfinished:
-                if call is not self._first_call:
-                    self.fail(call, killed, pid) if self._failure is None else call.fail(broken(self._failure))
+                if call is self._outcomes.first_call:
+                    continue
+                if self._outcomes.failure is None:
+                    self._outcomes.fail(call, killed, pid)
+                else:
+                    call.fail(broken(self._outcomes.failure))
             self._queue.clear()
-            self._logs.close()
+            self.pool.logs.close()
             with no_forks():
-                self._selector.close()
+                self.pool.selector.close()
                 self._wake_reader.close()
                 self._waker.close()
             with self._lock:
                 self._ended = True
-            for over in self._limits.orders:
+            for over in self._call_killer.orders:
                 over.set()
-
-
-def _new_selector() -> selectors.BaseSelector:
-    """Make a selector whose descriptor, if it has one, is above the standard ones."""
-    low = []
-    while getattr(selector := selectors.DefaultSelector(), "fileno", lambda: 3)() < 3:
-        low.append(selector)
-    for each in low:
-        each.close()
-    return selector
-
-
-def _load_what_ends_workers() -> None:
-    """Load it while the first worker starts: there may be no descriptor to load it with when it is needed."""
-    if "amltk.remote.process_tree" not in sys.modules:
-        with contextlib.suppress(OSError, ImportError):
-            import amltk.remote.process_tree  # noqa: F401
 
 
 _live: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 
 
 def _finish_all() -> None:
-    """At the interpreter's end: what was submitted is done first, as with the standard executors."""
+    """At the interpreter's end: finish the calls that were submitted, as the standard executors do."""
     for dispatcher in list(_live):
         dispatcher.stop()
     for dispatcher in list(_live):

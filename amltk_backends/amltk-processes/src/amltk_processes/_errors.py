@@ -1,4 +1,4 @@
-"""What the pool says of calls that did not come back, and when it takes no more."""
+"""The errors of calls whose worker was lost or ended, and of a broken pool."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from concurrent.futures import BrokenExecutor
 
 from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost, text_of
 from amltk_processes._call import Call
-from amltk_processes._fork_server import Report
+from amltk_processes._fork_server import WorkerEvent
 
 _AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
 _AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
 MakesError = Callable[..., BaseException]
-"""One of the functions here that take a call, the id of its worker's process, and whether that is gone."""
+"""A function of this module that takes a call, its worker's process id, and more."""
 
 
 def broken(cause: BaseException) -> BrokenExecutor:
-    """Return the error of each call that a broken pool has or is given; one for each, for tracebacks grow on it."""
+    """Return the error of a call in a broken pool; a new one for each call, as each gets its own traceback."""
     kind: type[BrokenExecutor] = BrokenExecutor
-    with contextlib.suppress(ImportError, OSError):  # there may be no descriptor left, which is why it breaks
+    with contextlib.suppress(ImportError, OSError):  # the pool may be broken because no descriptor is left
         from amltk_processes._broken import BrokenProcessPool
 
         kind = BrokenProcessPool
@@ -32,22 +32,22 @@ def broken(cause: BaseException) -> BrokenExecutor:
     return error
 
 
-def died(call: Call, pid: int | None, how: str, report: Report | None) -> WorkerDied:
+def died(call: Call, pid: int | None, how: str, event: WorkerEvent | None) -> WorkerDied:
     """Return the error of a call whose worker is gone.
 
     Args:
-        call: The call that it ran.
-        pid: Of the worker.
-        how: What became of the worker, as the end of a sentence about it.
-        report: The fork server's, if it could tell.
+        call: The call that the worker ran.
+        pid: The worker's process id.
+        how: How the worker ended, as the end of a sentence about it.
+        event: The fork server's report of the exit, if there is one.
     """
     message = f"{call.describe()} ended with its worker, process {pid} on {platform.node()}, which {how}. {_AGAIN}"
-    if report is None:
+    if event is None:
         return WorkerDied(message, pid=pid)
-    if report.stderr:
-        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(report.stderr, '    ')}"
+    if event.stderr_tail:
+        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(event.stderr_tail, '    ')}"
     return WorkerDied(
-        message, pid=pid, exit_code=report.code, out_of_memory=report.out_of_memory is True, stderr=report.stderr
+        message, pid=pid, exit_code=event.code, out_of_memory=event.out_of_memory is True, stderr=event.stderr_tail
     )
 
 
@@ -56,11 +56,11 @@ def _ended(gone: bool) -> str:
 
 
 def timed_out(call: Call, pid: int | None, *, gone: bool = True) -> CallTimeoutError:
-    """Return the error of a call that took longer than it was allowed."""
+    """Return the error of a call that took longer than its time limit."""
     assert call.timeout is not None
     message = (
         f"{call.describe()} took longer than its limit of {call.timeout:g} s: its worker, process {pid} on "
-        f"{platform.node()}, {_ended(gone)}. Give it more time, or less to do. {_AGAIN_LATE}"
+        f"{platform.node()}, {_ended(gone)}. Set a longer limit, or make the call shorter. {_AGAIN_LATE}"
     )
     return CallTimeoutError(message, timeout=call.timeout, pid=pid)
 
@@ -69,24 +69,24 @@ def lost(call: Call, pid: int | None, *, timeout: float, gone: bool = True) -> W
     """Return the error of a call whose worker gave no sign of life for `timeout` seconds."""
     message = (
         f"{call.describe()} is lost: its worker, process {pid} on {platform.node()}, gave no sign of life for "
-        f"{timeout:g} s and {_ended(gone)}. Somebody stopped it, or compiled code kept the "
-        f"interpreter's lock for so long; if that is usual, have a longer heartbeat_timeout. {_AGAIN}"
+        f"{timeout:g} s and {_ended(gone)}. The process was stopped, or compiled code held the interpreter's lock. "
+        f"Set heartbeat_timeout longer than your longest such section. {_AGAIN}"
     )
     return WorkerLost(message, pid=pid)
 
 
 def closed(call: Call, pid: int | None, *, gone: bool = True) -> WorkerDied:
-    """Return the error of a call whose worker closed its connection, and lived on."""
+    """Return the error of a call whose worker closed its connection and did not exit."""
     message = (
         f"{call.describe()} is lost: its worker, process {pid} on {platform.node()}, closed its connection to the main "
-        f"process, lived on, and {_ended(gone)}. Something in it closed or replaced descriptors that it had not "
-        f"opened, by os.closerange(3, 256), say. {_AGAIN}"
+        f"process, did not exit, and {_ended(gone)}. The call, or a library, closed or replaced descriptors that it "
+        f"had not opened, by os.closerange(3, 256), for example. {_AGAIN}"
     )
     return WorkerDied(message, pid=pid)
 
 
 def killed(call: Call, pid: int | None, *, gone: bool = True) -> WorkerDied:
-    """Return the error of a call that was ended on purpose, together with all others."""
+    """Return the error of a call that `kill_calls` or `kill_workers` has ended."""
     where = f", in process {pid} on {platform.node()}" if pid else ""
     so = ", with all that it had started" if gone else "; that process may still be there"
     message = f"{call.describe()} was ended by kill_calls() or kill_workers(){where}{so}."

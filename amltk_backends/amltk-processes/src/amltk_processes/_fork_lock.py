@@ -1,8 +1,8 @@
-"""Has forks of the program wait while a pool opens or closes descriptors.
+"""Makes forks of the program wait while a pool opens or closes descriptors.
 
-A fork, by `os.fork`, closes those of all pools that are on a list. One that came between the opening of a descriptor
-and its place on the list, or between its removal and its closing, would keep it, and so keep workers alive that end
-with the last who has the other end.
+A child made by `os.fork` closes the descriptors of all pools that are on a list. A fork between the opening of a
+descriptor and its entry in the list, or between its removal and its closing, would keep the descriptor open. A worker
+would then not see the end of file that makes it exit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _lock = threading.RLock()  # the start method `fork` forks while it is held
 
 
 def no_forks() -> AbstractContextManager[bool]:
-    """Return what to hold meanwhile, as a context; what takes long has no place in it."""
+    """Return the lock to hold meanwhile, as a context manager; hold it only for moments."""
     return _lock
 
 
@@ -28,7 +28,7 @@ def _end() -> None:
 
 
 def _renew() -> None:
-    global _lock  # noqa: PLW0603 - whoever holds it may be no thread of this process
+    global _lock  # noqa: PLW0603 - the thread that holds it may not exist in this process
     _lock = threading.RLock()
 
 

@@ -1,15 +1,15 @@
-"""Where workers come from: a small process of one thread, which forks when it is asked to.
+"""The main process's side of the fork server: a small process with one thread, which forks workers on request.
 
     main process: ForkServer                           fork server: _server.py            worker: work()
       start_worker(socket, tokens) ──both, as descriptors──>  fork() ────────────────────────> runs
-      reports()            <──── STARTED pid ──────────────┘
-                           <──── DIED pid, exit code, ───── waits for its children <─────────── ends
+      read_events()        <──── STARTED pid ──────────────┘
+                           <──── EXITED pid, exit code, ─── waits for its children <─────────── exits
                                  last lines of stderr       passes stderr on <────────────────── writes
       close()              ──── end of file ──────────────> ends what is left, then itself
 
-It starts as a fresh interpreter that does not know the user's script. So threads of the main
-process are no danger, and nothing is imported twice. When the main process ends in whatever way,
-the end of file comes too. This module and _server.py are the only ones that know how processes are started.
+It starts as a fresh interpreter that does not import the user's script. So threads of the main
+process are no danger, and nothing is imported twice. However the main process ends, the server sees
+the end of file. Only this module, _server.py and _fork.py know how processes are started.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from amltk.preparation import child_command, collect, preparation
 from amltk.program_service import ProgramService
 from amltk_processes._fork import Fork
 from amltk_processes._fork_lock import no_forks
-from amltk_processes._server import BYE, MEMORY, REPORT, START, STARTED
+from amltk_processes._server import BYE, EVENT, MEMORY, START, STARTED
 from amltk_processes._stderr import last_lines
 
 # Seconds between the request to end (SIGTERM) and force (SIGKILL).
 GRACE = 2.0
-# Seconds beyond that, after which the server itself seems to be stuck.
+# Seconds after that until the server itself counts as stuck.
 PATIENCE = 5.0
 
 
-class Report(NamedTuple):
-    """What the server says.
+class WorkerEvent(NamedTuple):
+    """An event that the server reports.
 
     Attributes:
-        kind: STARTED and NOT_STARTED come in the order of the requests, DIED at any time after.
-        pid: Of the worker.
-        code: The exit code of a dead worker, negative for a signal; the errno of a fork that failed.
-        out_of_memory: Whether a dead worker was killed because memory ran out; None if that can't be known.
-        stderr: The last lines that a dead worker, or what it started, wrote there.
+        kind: STARTED and NOT_STARTED come in the order of the requests, EXITED at any time after STARTED.
+        pid: The worker's process id.
+        code: The worker's exit code, negative for a signal; the errno of a fork that failed.
+        out_of_memory: Whether the kernel killed the worker because memory ran out; None if that is unknown.
+        stderr_tail: The last lines that the worker, or what it started, wrote to stderr.
     """
 
     kind: int
     pid: int
     code: int
     out_of_memory: bool | None
-    stderr: str
+    stderr_tail: str
 
 
 class ForkServer:
-    """The main process's side: start workers, hear of their deaths.
+    """The fork server of one pool: starts workers and reports their exits.
 
     Attributes:
-        service: What answers workers that ask the main process for something.
-        command: What was executed to start it; empty if it is a fork.
-        has_started: Whether it has started a worker.
-        preparation: What a worker has to be sent before anything else; empty if it is a fork.
+        service: Answers requests of workers to the main process.
+        command: The command that started the server; empty if it is a fork.
+        has_started: Whether the server has started a worker.
+        preparation: The data to send to a worker before anything else; empty if workers are forks.
     """
 
     def __init__(self, start_method: str, *, preload: Sequence[str] = (), **more: Any) -> None:
@@ -72,8 +72,8 @@ class ForkServer:
             start_method: `forkserver`: workers are forks of the server, a fresh interpreter. `spawn`: each
                 worker is a fresh interpreter. `fork`: the server is a fork of this process, as it is now,
                 and workers are forks of that.
-            preload: What it imports before it forks.
-            more: What else it hands down to workers (see `amltk_processes._server.main`).
+            preload: The modules that it imports before it forks.
+            more: Other data for workers (see `amltk_processes._server.main`).
 
         Raises:
             OSError: The system starts no more processes, or the interpreter can't be found.
@@ -84,18 +84,18 @@ class ForkServer:
         more |= {"grace": GRACE, "preload": list(preload), "command": fresh_workers}
         self.service = ProgramService()
         self.preparation = b""
-        self._control, theirs = socketpair()
-        for end in (self._control, theirs):  # explicitly, as always: `socket.setdefaulttimeout` would have its way
+        self._control, child_end = socketpair()
+        for end in (self._control, child_end):  # explicitly: there may be a default timeout
             end.setblocking(True)
-        lifeline, self._lifeline = pipe()
-        # Above the standard ones, each of which may be closed, and which the server makes sure to have.
-        given = theirs.fileno(), lifeline, self._lifeline, self.service.for_workers
+        parent_pipe, self._parent_pipe = pipe()
+        # Above the standard descriptors: any of these may be closed, and the server opens those.
+        given = child_end.fileno(), parent_pipe, self._parent_pipe, self.service.for_workers
         for_server = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in given]
-        theirs.close()
-        os.close(lifeline)
+        child_end.close()
+        os.close(parent_pipe)
         try:
             if command:
-                # A session of its own: Ctrl-C is the main process's business, which then decides.
+                # A session of its own, so that Ctrl-C reaches only the main process, which decides what to end.
                 self._process: subprocess.Popen[bytes] | Fork = subprocess.Popen(
                     [*command, *map(str, for_server)],
                     stdin=subprocess.DEVNULL,
@@ -119,12 +119,12 @@ class ForkServer:
             data = preparation(**more)
             if fresh_workers:
                 self.preparation = data
-            with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
+            with contextlib.suppress(ConnectionError):  # it is gone; `read_events` will tell
                 self._control.sendall(data, NO_SIGPIPE)
 
     @property
     def exit_code(self) -> int | None:
-        """The server's exit code, once it was closed."""
+        """The server's exit code, after `close`."""
         return self._process.returncode
 
     @property
@@ -133,16 +133,16 @@ class ForkServer:
         return self._process.pid
 
     def fileno(self) -> int:
-        """Return what becomes readable when there are reports."""
+        """Return the descriptor that becomes readable when there are events."""
         return self._control.fileno()
 
     def start_worker(self, connection: socket.socket, tokens: int) -> None:
-        """Ask for a worker that works with these two (see `work`); the caller may close them then."""
-        with contextlib.suppress(ConnectionError):  # it is gone; whoever reads the reports will see
+        """Request a worker with these two descriptors (see `work`); the caller may close them afterwards."""
+        with contextlib.suppress(ConnectionError):  # it is gone; `read_events` will tell
             send_fds(self._control, START, [connection.fileno(), tokens])
 
-    def reports(self) -> list[Report] | None:
-        """Wait for reports, and return those that are there; None when the server is gone."""
+    def read_events(self) -> list[WorkerEvent] | None:
+        """Wait for events, and return those that are there; None when the server is gone."""
         try:
             received = self._control.recv(1 << 16)
         except ConnectionError:
@@ -151,26 +151,26 @@ class ForkServer:
             return None
         self._importing = False
         data = self._received + received
-        reports = []
-        while len(data) >= REPORT.size:
-            kind, pid, code, memory, length = REPORT.unpack_from(data)
-            end = REPORT.size + length
+        events = []
+        while len(data) >= EVENT.size:
+            kind, pid, code, memory, length = EVENT.unpack_from(data)
+            end = EVENT.size + length
             if len(data) < end:
                 break
-            reports.append(Report(kind, pid, code, MEMORY[memory], last_lines(data[REPORT.size : end])))
+            events.append(WorkerEvent(kind, pid, code, MEMORY[memory], last_lines(data[EVENT.size : end])))
             self.has_started |= kind == STARTED
             data = data[end:]
         self._received = data
-        return reports
+        return events
 
     def close(self, *, now: bool) -> None:
         """End the server, its workers, and what these have started; wait until everything is gone.
 
         Args:
-            now: Whatever workers do. Otherwise they get the time of `GRACE` to end by themselves.
+            now: End them at once. Otherwise workers get `GRACE` seconds to exit by themselves.
         """
         self.service.stop()
-        if now and self._importing:  # which may take long, and it reads nothing meanwhile
+        if now and self._importing:  # this may take long, and the server reads nothing meanwhile
             self._end_tree()
         with contextlib.suppress(ConnectionError):
             if not now:
@@ -178,7 +178,7 @@ class ForkServer:
             self._control.shutdown(socket.SHUT_WR)
         self._control.settimeout(GRACE * (1 if now else 2) + PATIENCE)
         try:
-            while self.reports() is not None:
+            while self.read_events() is not None:
                 pass
         except TimeoutError:  # it was stopped, say
             self._end_tree()
@@ -186,15 +186,15 @@ class ForkServer:
         self._close()
 
     def is_stopped(self) -> bool:
-        """Whether somebody has stopped it, by SIGSTOP or a debugger."""
-        import psutil  # it is loaded with what ends processes
+        """Whether the server is stopped, by SIGSTOP or a debugger."""
+        import psutil  # loaded already, with `amltk.remote.process_tree`
 
         with contextlib.suppress(OSError, psutil.Error):
             return psutil.Process(self.pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
         return False
 
     def kill(self) -> None:
-        """Have it end at once, even if it is stopped; workers stay."""
+        """Kill the server, even if it is stopped; workers stay."""
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
 
@@ -212,6 +212,6 @@ class ForkServer:
         with no_forks():
             self.service.close()
             self._control.close()
-            if self._lifeline >= 0:
-                os.close(self._lifeline)
-                self._lifeline = -1
+            if self._parent_pipe >= 0:
+                os.close(self._parent_pipe)
+                self._parent_pipe = -1

@@ -1,4 +1,4 @@
-"""What the main process and a worker say to each other: frames on a stream socket.
+"""The protocol between the main process and a worker: frames on a stream socket.
 
     main -> worker    FUNCTION  tag: its number                        data: the pickled function
                       CALL      number: of the call, tag: the function (0: it is in the data)
@@ -9,9 +9,9 @@
                                 first of all, before the result of a longer call, and as often as asked for
                       LOG       number: of the call                     data: a pickled log record
 
-A frame is a header, the sizes of its buffers, its data, and the buffers: what pickle leaves out of
-the data because it is large (protocol 5). Each of them is received in memory of its own, in which
-it stays: the array that was sent becomes one around that memory.
+A frame is a header, the sizes of its buffers, its data, and the buffers, which pickle (protocol 5)
+leaves out of the data because they are large. Each buffer is received into memory of its own and stays
+there: the received array uses that memory.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from amltk.descriptors import NO_SIGPIPE
 
 HEADER = struct.Struct("<BQQdQI")  # kind, number, tag, when it started, length of the data, how many buffers
 FUNCTION, CALL, RESULT, ERROR, LOG, ALIVE, BEAT = range(7)
-NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see executor.py)
+NUMBER = struct.Struct("<Q")  # a token: the number of a call, in a pipe of its own (see _worker_connection.py)
 
-# Microseconds. A call is short if it takes less: others are sent ahead, ever more of them.
+# Microseconds. A call that takes less is short: more and more calls are sent ahead.
 SHORT = 1_000
-# Reading more at a time is no quicker, and allocates anew each time. What is larger is not copied needlessly.
+# The size of a read; larger reads are no quicker, and allocate memory each time. Larger data is not copied to be sent.
 CHUNK = 1 << 16
-# From this size on the system gives fresh memory anyway; a bytearray would first fill it with zeros, under the GIL.
+# From this size on, `mmap` is quicker: a bytearray would first fill fresh memory with zeros, under the GIL.
 _MAPPED = 1 << 25
-# Both sides forget all functions when so many are known, so that endless lambdas fill no memory.
+# Both sides drop all functions when they have so many, so that many lambdas do not fill the memory.
 MOST_FUNCTIONS = 256
 
 Memory = bytes | bytearray | memoryview
-# Without buffers (None), it is one for which there was no memory: its data is lost.
+# If the buffers are None, there was no memory for the frame, and its data is lost.
 Frame = tuple[int, int, int, float, memoryview, Sequence[Memory] | None]
 
 
 def pack(
     kind: int, number: int, tag: int, data: bytes, buffers: Sequence[Memory] = (), started: float = 0.0
 ) -> list[Memory]:
-    """Return what to send, in pieces, without a copy of what is large."""
+    """Return the pieces of a frame, without copying large data."""
     head = HEADER.pack(kind, number, tag, started, len(data), len(buffers))
     if buffers:
         head += struct.pack(f"<{len(buffers)}Q", *map(len, buffers))
@@ -54,18 +54,18 @@ def pack(
 
 
 class FrameWriter:
-    """Sends whole frames, from whatever thread, to a socket that blocks."""
+    """Sends whole frames, from any thread, to a blocking socket."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Take a socket that nobody else writes to."""
+        """Take a socket that only this object writes to."""
         self._connection = connection
-        # May be taken again by a signal handler, which interrupts a frame in the middle: its own then has to wait.
+        # Reentrant for signal handlers. A frame of a handler that interrupts another frame waits until that is sent.
         self._lock = threading.RLock()
         self._waiting: collections.deque[list[Memory]] = collections.deque()
         self._sending = False
 
     def send(self, pieces: list[Memory]) -> None:
-        """Send the pieces of a frame, and those of others that came up meanwhile.
+        """Send the pieces of a frame, and then frames that were added meanwhile.
 
         Raises:
             OSError: The connection is broken.
@@ -85,21 +85,21 @@ class FrameWriter:
                 self._sending = False
 
     def forget(self) -> None:
-        """Close the connection here: this process is a fork, and whoever held the lock is not in it."""
+        """Close the connection: this process is a fork, and the thread that held the lock is not in it."""
         self._lock = threading.RLock()
         self._connection.close()
 
 
 class FrameReader:
-    """Puts frames together from what comes out of a socket, piece by piece."""
+    """Assembles frames from the pieces that a socket returns."""
 
     def __init__(self, connection: socket.socket) -> None:
         """Start at the beginning of a frame."""
         self._connection = connection
-        self._rest = b""  # the beginning of a small frame, or of the head of a large one
+        self._rest = b""  # an incomplete small frame, or an incomplete head of a large one
         self._large: Frame | None = None
-        self._missing: collections.deque[memoryview] = collections.deque()  # where what is left of it goes
-        self._to_drop = 0  # bytes left of one for which there is no memory
+        self._missing: collections.deque[memoryview] = collections.deque()  # memory for the rest of the large frame
+        self._to_drop = 0  # bytes left of a frame for which there is no memory
 
     def read(self) -> list[Frame] | None:
         """Read once, and return the frames that are complete now; None at the end of the file.
@@ -138,7 +138,7 @@ class FrameReader:
     def _begin_large(self, head: tuple[int, int, int, float], sizes: tuple[int, ...], view: memoryview, at: int) -> int:
         try:
             parts = [_allocate(size) for size in sizes]
-        except (MemoryError, OSError):  # of `mmap`, it is this one
+        except (MemoryError, OSError):  # `mmap` raises OSError
             self._large = (*head, memoryview(b""), None)
             dropped = min(sum(sizes), len(view) - at)
             self._to_drop = sum(sizes) - dropped

@@ -1,8 +1,9 @@
-"""What a call leaves behind in its worker and would kill or fail the next one: undone after each call.
+"""Undoes after each call what it leaves behind and what would kill or fail the next call.
 
-Timers are stopped. Working directory, signal mask, and the handlers of signals that programs set most, are again what
-they were when the worker began, or after its initializer. All else stays, as in other pools: see docs/backends.md.
-The watchdog of `faulthandler` stays, too: in a fork of a program that has one, to cancel it waits for ever.
+Timers are stopped. The working directory, the signal mask, and the handlers of the most common signals are reset to
+what they were when the worker began, or after its initializer. Everything else stays, as in other pools: see
+docs/backends.md. The watchdog of `faulthandler` stays too: in a fork of a program that has one, cancelling it blocks
+for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import os
 import signal
 
-# Those of `signal` wrap these, to return enums: that takes ten times as long.
+# The functions of `signal` wrap these to return enums, which takes ten times as long.
 from _signal import getsignal, pthread_sigmask  # type: ignore[import-not-found]
 from os import fchdir
 from signal import ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL, SIG_BLOCK, setitimer
@@ -24,7 +25,7 @@ _SIGNALS = tuple(map(int, (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT, signal
 
 
 class _Found:
-    """What calls are to find."""
+    """The state that each call starts with."""
 
     def __init__(self) -> None:
         self._handlers: list[Any] = []
@@ -32,7 +33,7 @@ class _Found:
         self._directory = -1
 
     def remember(self) -> None:
-        """Take what there is now for what calls are to find."""
+        """Remember the present state."""
         self._handlers = [getsignal(number) for number in _SIGNALS]
         self._mask = pthread_sigmask(SIG_BLOCK, ())
         if self._directory >= 0:
@@ -42,23 +43,23 @@ class _Found:
             self._directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
 
     def undo(self) -> None:
-        """Undo what a call has left behind. A handler of its own may still raise here, once."""
+        """Restore the remembered state. A handler of the call may still raise here, once."""
         setitimer(ITIMER_REAL, 0)
         setitimer(ITIMER_VIRTUAL, 0)
         setitimer(ITIMER_PROF, 0)
         if [getsignal(number) for number in _SIGNALS] != self._handlers:
             for number, handler in zip(_SIGNALS, self._handlers, strict=True):
-                if handler is not None:  # it is not of Python's making
+                if handler is not None:  # None: not installed by Python
                     signal.signal(number, handler)
         mask = pthread_sigmask(SIG_BLOCK, ())
         if mask != self._mask:
-            # What waits for a signal to be unblocked is the call's own. Only the request to end is for us.
+            # Pending signals are the call's and are dropped, except for the request to end this worker.
             while signal.sigtimedwait(mask - {signal.SIGTERM}, 0):
                 pass
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         try:
             fchdir(self._directory)
-        except OSError:  # there is none, or it may not be entered any more
+        except OSError:  # there was none, or it may no longer be entered
             return
 
 

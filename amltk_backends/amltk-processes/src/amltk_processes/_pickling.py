@@ -1,7 +1,7 @@
-"""Pickling by the rules of this backend: in C where that works, by value where it must be.
+"""Pickling for workers: with pickle where that works, and with cloudpickle where an object must travel by value.
 
-A worker is a fresh interpreter which does not import the user's script. So whatever lives in
-`__main__`, and what has no importable name, travels by value; the rest as pickle does it anyway.
+A worker does not import the user's script. So objects of `__main__` and objects without an importable name travel by
+value, and pickle handles the rest.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PROTOCOL = 5
-# What objects may raise while they are pickled, to the harm of their call alone. Ctrl-C is not theirs.
+# Exceptions that an object may raise while it is pickled, and that fail only its call. Ctrl-C is none of them.
 FAILURES = (Exception, SystemExit)
-# A copy in C holds the interpreter's lock from beginning to end, which for 300 MB is a fifth of a second and more.
+# Bytes to copy at once: copying holds the interpreter's lock, for 300 MB a fifth of a second and more.
 _AT_ONCE = 1 << 23
 
 
@@ -31,15 +31,14 @@ def dumps(value: object, buffers: list[memoryview] | None = None) -> bytes:
     """Pickle `value` for a worker; functions and classes of `__main__`, lambdas and closures by value.
 
     Args:
-        value: What is pickled.
-        buffers: Gets what is large of arrays and the like, as it lies in memory; None has it copied
-            into the pickle.
+        value: The object to pickle.
+        buffers: Gets the large buffers of arrays and the like, uncopied; None copies them into the pickle.
     """
     return _dumps(value, buffers, result=False)
 
 
 def dumps_result(value: object, buffers: list[memoryview] | None = None) -> bytes:
-    """Do as `dumps` does, in a worker and for the program."""
+    """Do what `dumps` does, in a worker for the program."""
     return _dumps(value, buffers, result=True)
 
 
@@ -49,11 +48,11 @@ def _dumps(value: object, buffers: list[memoryview] | None, *, result: bool) -> 
         data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
         if b"__main__" not in data:
             return data
-    except Exception:  # noqa: S110 - cloudpickle knows more; what it does not know either, it says
+    except Exception:  # noqa: S110 - cloudpickle can pickle more, and its error tells the rest
         pass
     if buffers is not None:
         buffers.clear()
-    from amltk import remote  # it takes long to import, and every pool waits for its fork server
+    from amltk import remote  # imported late, or else the start of every pool would take longer
 
     return (remote.dumps_result if result else remote.dumps)(value, apart)
 
@@ -82,25 +81,24 @@ IN_THE_CALL = Function(0, b"")
 class CallPickler:
     """Pickles calls for one executor, and each plain function only once.
 
-    A function by value takes the globals that it uses along as they are at its first call. Functions of one script
-    share their globals in a worker. A change that the program makes later arrives with the next function that uses
-    them. What carries state that one expects to change between calls (`partial`, bound methods, callable objects) is
-    pickled each time.
+    A function that travels by value takes along the globals that it uses, as they are at its first call. Functions of
+    one script share their globals in a worker. A later change of a global arrives with the next function that uses it.
+    Callables whose state may change between calls (`partial`, bound methods, callable objects) are pickled each time.
     """
 
     def __init__(self) -> None:
-        """Start with no functions."""
+        """Start without functions."""
         self._functions: WeakKeyDictionary[FunctionType, Function] = WeakKeyDictionary()
         self._numbers = itertools.count(1)
 
     def pickle(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Function, bytes, Sequence[Memory]]:
-        """Return the function, the call's data, and its buffers, which are copies: the caller may go on with his.
+        """Return the function, the call's data, and copies of its buffers, so that the caller may change the originals.
 
         Raises:
-            pickle.PicklingError: Something in it can't be pickled; the message says what.
-            Exception: Whatever the user's own `__reduce__` or `__getstate__` raises; also SystemExit.
+            pickle.PicklingError: A part of the call can't be pickled; the message names it.
+            Exception: Any exception of the user's `__reduce__` or `__getstate__`; also SystemExit.
         """
         buffers: list[memoryview] = []
         try:
@@ -118,14 +116,14 @@ class CallPickler:
 
 
 def loads(data: bytes | memoryview, buffers: Sequence[Memory] = ()) -> Any:
-    """Unpickle what `dumps` made in another process; classes that this one has already are left as they are."""
+    """Unpickle what `dumps` made in another process; classes that exist in this process are left as they are."""
     if len(data) > _AT_ONCE:
         return pickle.load(io.BufferedReader(_InPieces(data), CHUNK), buffers=buffers)
     return pickle.loads(data, buffers=buffers)
 
 
 class _InPieces(io.RawIOBase):
-    """Reads from memory as from a file; between its pieces other threads get the interpreter's lock."""
+    """Reads from memory as from a file, in pieces, so that other threads get the interpreter's lock in between."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._rest = memoryview(data)

@@ -1,4 +1,4 @@
-"""The fork server's own side: it starts workers, passes their stderr on, and says how they died."""
+"""The fork server's own side: starts workers, passes their stderr on, and reports how they exited."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 START, BYE = b"s", b"b"
-STARTED, NOT_STARTED, DIED = range(3)
-# Kind, pid, exit code, what is known of memory, length of what the worker wrote to stderr last, which follows.
-REPORT = struct.Struct("<BiiBI")
+STARTED, NOT_STARTED, EXITED = range(3)
+# Kind, pid, exit code, whether memory ran out, length of the worker's last stderr output, which follows.
+EVENT = struct.Struct("<BiiBI")
 MEMORY = (None, False, True)
 _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_DESCRIPTORS = 2  # that come with each request for a worker
+_DESCRIPTORS = 2  # in each request for a worker
 
 
-def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, service: int) -> None:
-    """Be the fork server; in a child of it, be a worker.
+def main(data: Preparation, control: int, parent_pipe: int, parent_pipe_write: int, service: int) -> None:
+    """Run the fork server, and in its forks a worker.
 
     Args:
-        data: What the main process hands down: that of `amltk.preparation`, and `grace`, the seconds between SIGTERM
-            and SIGKILL; `command`, what to execute as a worker, with what `be_fresh_worker` takes, or else it is
-            a fork; `levels`, see `work`; and `preload`, the modules to import.
+        data: From the main process: the preparation of `amltk.preparation`; `grace`, the seconds between SIGTERM and
+            SIGKILL; `command`, the program to execute as a worker with the arguments of `be_fresh_worker`, empty if
+            workers are forks; `levels`, see `work`; and `preload`, the modules to import.
         control: The server's end of the control socket.
-        lifeline: The end to read from of a pipe that is open as long as the server, or the main process, is there.
-        lifeline_write: Its other end.
+        parent_pipe: The reading end of a pipe that is open while the main process or the server lives.
+        parent_pipe_write: Its writing end.
         service: See `ProgramService.for_workers`.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
@@ -57,54 +57,55 @@ def main(data: Preparation, control: int, lifeline: int, lifeline_write: int, se
     prepare(data)
     if not data["command"]:
         import_all(data["preload"])
-    gc.freeze()  # what is here now stays: no worker need look at it, and copy it, when it collects garbage
-    # The stack of the loop is left before a worker begins.
-    worker = Server(data, control, (lifeline, lifeline_write), service).serve()
+    gc.freeze()  # so that garbage collections of workers do not touch, and so copy, what is here now
+    # A worker returns from `serve` first, so it does not keep the server's stack.
+    worker = Server(data, control, (parent_pipe, parent_pipe_write), service).serve()
     if worker is None:
-        os._exit(0)  # there is nothing to clean up, and somebody waits
+        os._exit(0)  # there is nothing to clean up, and the main process waits
     be_worker(data, *worker)
 
 
 def have_standard_descriptors() -> None:
-    """Open those that are closed, or else one of ours could become the stderr of all."""
+    """Open closed standard descriptors, or else another file of the server could become the stderr of all workers."""
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(spare, True)
     os.close(spare)
 
 
 def import_all(modules: Iterable[str]) -> None:
-    """Import modules for the forks that come; what goes wrong, the first call of each worker reports."""
+    """Import modules for later forks; the first call of each worker reports what fails."""
     for name in modules:
         with contextlib.suppress(BaseException):
             importlib.import_module(name)
 
 
 def be_fresh_worker(
-    data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int
+    data: Preparation, connection: int, tokens: int, parent_pipe: int, service: int, number: int
 ) -> NoReturn:
-    """Be a worker, in a fresh interpreter."""
+    """Run a worker in a fresh interpreter."""
     prepare(data)
-    be_worker(data, connection, tokens, lifeline, service, number)
+    be_worker(data, connection, tokens, parent_pipe, service, number)
 
 
-def be_worker(data: Preparation, connection: int, tokens: int, lifeline: int, service: int, number: int) -> NoReturn:
-    """Work until there is nothing to do any more.
+def be_worker(data: Preparation, connection: int, tokens: int, parent_pipe: int, service: int, number: int) -> NoReturn:
+    """Run a worker until the main process closes its connection.
 
-    Nobody ever writes to the lifeline. When the last process that could is gone, which are the main
-    process and the fork server, the kernel itself kills us and our process group, whatever we do.
+    No process ever writes to `parent_pipe`. When both the main process and the fork server are gone, no process can,
+    and the kernel kills this process and its process group, whatever they do.
     """
-    for fd in (connection, tokens, lifeline, service):
+    for fd in (connection, tokens, parent_pipe, service):
         os.set_inheritable(fd, False)
     faulthandler.enable(2, all_threads=False)
-    with contextlib.suppress(OSError, AttributeError):  # only Linux knows how
-        ours = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK)  # who is told is kept with the opening
+    with contextlib.suppress(OSError, AttributeError):  # only Linux can do this
+        # The kernel keeps the process to signal with the open file, so open a file of our own.
+        ours = os.open(f"/proc/self/fd/{parent_pipe}", os.O_RDONLY | os.O_NONBLOCK)
         fcntl.fcntl(ours, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(ours, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(ours, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
-        with contextlib.suppress(BlockingIOError):  # then they are there
+        with contextlib.suppress(BlockingIOError):  # then a parent lives
             os.read(ours, 1)
             os._exit(1)
-    os.close(lifeline)
+    os.close(parent_pipe)
     become_child(data, number, service)
     work(_blocking(connection), tokens, data["levels"])
     end_worker()
@@ -132,34 +133,34 @@ def end_worker() -> NoReturn:
 
 
 class Server:
-    """Starts workers and waits for them. It has one thread, and never waits for anybody who could let it wait."""
+    """Starts workers and waits for them. It has one thread, which never blocks on another process."""
 
-    def __init__(self, data: Preparation, control: int, lifeline: tuple[int, int], service: int) -> None:
-        """Take over signals and stderr; see `main`."""
+    def __init__(self, data: Preparation, control: int, parent_pipe: tuple[int, int], service: int) -> None:
+        """Install signal handlers and take over stderr; see `main`."""
         self._control = _blocking(control)
-        self._lifeline = lifeline
+        self._parent_pipe = parent_pipe
         self._service = service
         self._grace: float = data["grace"]
         self._command: Sequence[str] = data["command"]
         self._numbers = itertools.count(1)
-        for fd in (control, *lifeline, service):
+        for fd in (control, *parent_pipe, service):
             os.set_inheritable(fd, False)
         self._workers: dict[int, Stream] = {}
-        # Those of workers, also of dead ones, as long as something that they started may write.
+        # Of all workers, including exited ones while a process that they started may write.
         self._streams: list[Stream] = []
         self._outlet = Outlet()
         self._memory_kills = OomKills()
-        # Dead workers by pid, which is their group's id too, and when force is due for what they left.
+        # Exited workers by pid, which is their group's id too, and when SIGKILL is due for what they left.
         self._orphaned: dict[int, float] = {}
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        # Of a fork, it is the program's; whoever reads our stderr may be gone.
+        # In a fork, it is the program's. Ignored here, because the reader of our stderr may be gone.
         self._on_sigpipe = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def serve(self) -> tuple[int, int, int, int, int] | None:
-        """Do what is asked until the main process is gone, or done; return in a worker only what `be_worker` takes."""
+        """Serve requests until the main process closes the socket; in a worker, return the arguments of `be_worker`."""
         grace_for_workers = 0.0
         while True:
             if not self._await(None):
@@ -174,7 +175,7 @@ class Server:
                 grace_for_workers = self._grace
             elif self._start(descriptors, number := next(self._numbers)):
                 connection, tokens = descriptors
-                return connection, tokens, self._lifeline[0], self._service, number
+                return connection, tokens, self._parent_pipe[0], self._service, number
         until = time.monotonic() + grace_for_workers
         while (self._workers or self._orphaned) and (left := until - time.monotonic()) > 0:
             self._await(left, requests=False)
@@ -189,7 +190,7 @@ class Server:
         return None
 
     def _await(self, timeout: float | None, *, requests: bool = True) -> bool:
-        """Wait for something to do, and do it; except for requests: return whether there is one."""
+        """Wait for an event and handle it; return whether there is a request, which the caller handles."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         if requests:
@@ -208,15 +209,15 @@ class Server:
             self._outlet.write(streams[fd].read())
         if self._wake_read in ready:
             os.read(self._wake_read, 1 << 12)
-            self._bury()
+            self._reap_workers()
         self._end_orphans()
         self._streams = [stream for stream in self._streams if stream.open]
         return requests and self._control.fileno() in ready
 
     def _start(self, descriptors: list[int], number: int) -> bool:
-        """Start a worker; True in a fork that is to be one."""
+        """Start a worker; return True in the fork."""
         try:
-            if len(descriptors) < _DESCRIPTORS:  # the system has dropped one
+            if len(descriptors) < _DESCRIPTORS:  # this process has reached its limit of descriptors
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # noqa: TRY301 - as below
             stream = Stream()
             try:
@@ -240,31 +241,31 @@ class Server:
         return False
 
     def _become_worker(self, stream: Stream, descriptors: Iterable[int], number: int) -> None:
-        os.setsid()  # a group that can be signalled as a whole, and no terminal whose Ctrl-C it would get
+        os.setsid()  # a process group of its own, and no Ctrl-C from the terminal
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if self._on_sigpipe is not None:  # it is of Python's making
+        if self._on_sigpipe is not None:  # None: not installed by Python
             signal.signal(signal.SIGPIPE, self._on_sigpipe)
         stream.take_over()
         for other in self._streams:
             other.close()
         self._outlet.close()
-        for fd in (self._wake_read, self._wake_write, self._lifeline[1]):
+        for fd in (self._wake_read, self._wake_write, self._parent_pipe[1]):
             os.close(fd)
         self._control.close()
         if self._command:
-            given = (*descriptors, self._lifeline[0], self._service)
+            given = (*descriptors, self._parent_pipe[0], self._service)
             for fd in given:
                 os.set_inheritable(fd, True)
             os.execv(self._command[0], [*self._command, *map(str, given), str(number)])
 
     def _report(self, kind: int, pid: int, code: int, memory: bool | None = None, stderr: bytes = b"") -> None:
         with contextlib.suppress(ConnectionError):  # the end of file comes next
-            report = REPORT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
-            self._control.sendall(report + stderr, NO_SIGPIPE)
+            event = EVENT.pack(kind, pid, code, MEMORY.index(memory), len(stderr))
+            self._control.sendall(event + stderr, NO_SIGPIPE)
 
-    def _bury(self) -> None:
-        # A look first: while the body lies there, its number stays the group's and nobody else's.
+    def _reap_workers(self) -> None:
+        # WNOWAIT first: until the worker is reaped, no other process or group can get its id.
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while self._workers and (dead := os.waitid(os.P_ALL, 0, options)):
             self._signal_group(dead.si_pid, signal.SIGTERM)
@@ -274,11 +275,11 @@ class Server:
             self._orphaned[dead.si_pid] = time.monotonic() + self._grace
             self._pass_on(stream)
             memory = self._memory_kills.recent() if code == -signal.SIGKILL else False
-            self._report(DIED, dead.si_pid, code, memory, stream.kept)
+            self._report(EXITED, dead.si_pid, code, memory, stream.kept)
 
     def _pass_on(self, stream: Stream) -> None:
-        # Several times: its end counts, and a pipe holds more than what is read at once. Not for ever,
-        # for what a worker left behind may go on writing.
+        # Several times, because the last lines matter and a pipe holds more than one read returns. Not for ever,
+        # because a process that the worker left behind may go on writing.
         for _ in range(16):
             data = stream.read() if stream.open else b""
             if not data:
@@ -288,7 +289,7 @@ class Server:
     def _end_orphans(self) -> None:
         for group, force_due in list(self._orphaned.items()):
             late = time.monotonic() - force_due
-            # Even then it takes a moment, or for ever where nobody buries what has no parent.
+            # Even after SIGKILL a group takes a moment to go, or stays where no init process reaps orphans.
             if not self._signal_group(group, signal.SIGKILL if late >= 0 else 0) or late > 1:
                 del self._orphaned[group]
 

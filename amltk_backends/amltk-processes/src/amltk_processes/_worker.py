@@ -1,6 +1,6 @@
-"""What a worker does: it takes a token, runs the call of that number, sends the result, and again.
+"""The loop of a worker: take a token, run the call of that number, send the result.
 
-It runs calls in its main thread, so that they may set signal handlers and time limits.
+Calls run in the main thread, so they may set signal handlers and timers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class _Function:
-    """A function as it came, unpickled by the first call that needs it, so that a failure is that call's."""
+    """A pickled function. The first call that needs it unpickles it, so a failure fails that call."""
 
     def __init__(self, data: memoryview, buffers: Sequence[Memory] | None) -> None:
         self._data: memoryview | None = data
@@ -72,10 +72,10 @@ def work(connection: socket.socket, tokens: int, levels: Levels | None = None) -
     """Run calls until the main process closes its ends, or is gone.
 
     Args:
-        connection: Where calls come from and results go to.
-        tokens: The end to read from of the pipe of tokens. Whoever reads the number of a call from
-            it has that call: this process, to run it, or the main process, to give it to another.
-        levels: What the main process logs; None if it does not handle what is logged here.
+        connection: The socket for calls and results.
+        tokens: The reading end of the pipe of tokens. The process that reads the number of a call from
+            it has that call: this one runs it, or the main process gives it to another worker.
+        levels: The levels of the main process's loggers; None if log records stay here.
     """
     writer = FrameWriter(connection)
     logs = LogSender(writer)
@@ -84,37 +84,37 @@ def work(connection: socket.socket, tokens: int, levels: Levels | None = None) -
 
     held = [tokens]
 
-    def let_go() -> None:  # also in the forks of a fork, where the number may be another file's
+    def let_go() -> None:  # once only: in a fork of a fork, the number may be another file's
         logs.forget()
         writer.forget()
         while held:
             os.close(held.pop())
 
-    # What a call forks must not keep these open when we die, nor come back here as a second worker.
+    # A fork that a call makes must not keep these open when this worker exits, nor run on as a second worker.
     os.register_at_fork(after_in_child=let_go)
     _leftovers.remember()
     calls = _Calls(connection, writer)
     with contextlib.suppress(ConnectionError):  # the main process is gone
         writer.send(pack(ALIVE, os.getpid(), 0, b""))
         while token := _next_token(tokens):
-            # Calls whose token somebody else has taken are passed over.
+            # Skips the calls whose tokens the main process has reclaimed.
             call = calls.get(NUMBER.unpack(token)[0])
             if call is None:
                 return
             logs.number = call[0]
             _answer(writer, logs, *call)
-            del call  # it may be large, and the next one far
+            del call  # it may be large, and the next call may come late
 
 
 def run_initializer(
     preload: Sequence[str], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
-    """Import modules and call the initializer, and drop what it returns, which need not be picklable.
+    """Import modules and call the initializer; its result is dropped, as it may not be picklable.
 
     Raises:
         ImportError: A module can't be imported.
     """
-    for name in preload:  # the fork server has done so before, unless each worker is a fresh interpreter
+    for name in preload:  # done before by the fork server, unless each worker is a fresh interpreter
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -148,7 +148,7 @@ def _next_token(tokens: int) -> bytes:
 
 
 class _Calls:
-    """Those that have been sent, in their order; read ahead only as far as one asks."""
+    """The calls that were sent, in their order; reads only as far as the wanted call."""
 
     def __init__(self, connection: socket.socket, writer: FrameWriter) -> None:
         self._writer = writer
@@ -157,7 +157,7 @@ class _Calls:
         self._calls: collections.deque[Call] = collections.deque()
 
     def get(self, wanted: int) -> Call | None:
-        """Return the call of that number, and forget those before it; None at the end of the file."""
+        """Return the call of that number, and drop the calls before it; None at the end of the file."""
         while True:
             while self._calls:
                 call = self._calls.popleft()
@@ -190,8 +190,8 @@ def _answer(
     buffers: list[memoryview] = []
     try:
         kind, answer = RESULT, _run(function, data, arrived, buffers)
-        _leftovers.undo()  # here, where what a signal handler raises is still the call's failure
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not we
+        _leftovers.undo()  # here, so that an exception of a signal handler fails the call
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call, not the worker
         buffers.clear()
         with contextlib.suppress(BaseException):  # a handler raises
             _leftovers.undo()
@@ -214,7 +214,7 @@ def _answer(
 def _run(
     function: _Function | None, data: memoryview, arrived: Sequence[Memory] | None, buffers: list[memoryview]
 ) -> bytes:
-    """Return the pickled result; `buffers` gets what is large of it."""
+    """Return the pickled result; `buffers` gets its large buffers."""
     try:
         arrived = _check_memory(arrived)
         if function is None:

@@ -1,4 +1,4 @@
-"""A worker's side of logging: its root logger's handler sends records to the main process (see `_logs`)."""
+"""The worker's side of logging: the handler of its root logger sends records to the main process (see `_logs`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # each start would wait for `typing` to be imported
 if TYPE_CHECKING:
     from typing import Any
 
-# How many records a worker may send in a second, and how large one may be, in characters or bytes.
+# The most records that a worker sends in a second, and the size of a record, in characters and in bytes.
 MOST_RECORDS = 1000
 MOST_TEXT = 1 << 15
 MOST_BYTES = 1 << 17
@@ -26,10 +26,10 @@ _formatter = logging.Formatter()
 
 
 class LogSender(logging.Handler):
-    """Sends log records and warnings to the main process, no more than it can take.
+    """Sends log records and warnings to the main process, up to `MOST_RECORDS` a second.
 
     Attributes:
-        number: Of the call that runs.
+        number: The number of the call that runs.
     """
 
     def __init__(self, writer: FrameWriter) -> None:
@@ -41,18 +41,18 @@ class LogSender(logging.Handler):
         self._sent = self._dropped = 0
 
     def install(self, levels: Levels) -> None:
-        """Be the root logger's handler, until a function has another idea.
+        """Become the root logger's handler, until a call configures logging itself.
 
         Args:
-            levels: What the main process logs (see `_logs.levels`): what nobody wants there is not even made here.
+            levels: The levels of the main process's loggers (see `_logs.levels`), so that no unwanted record is made.
         """
         root, disabled, named = levels
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
-            if isinstance(logger, logging.Logger):  # a fork has those of the main process, which will have their turn
+            if isinstance(logger, logging.Logger):  # a fork has handlers of the main process
                 logger.handlers.clear()
                 logger.propagate = True
         for name, level in named.items():
-            logging.getLogger(name).level = level  # not `setLevel`, each of which goes through all loggers
+            logging.getLogger(name).level = level  # not `setLevel`, which goes through all loggers
         logging.root.setLevel(root)
         logging.disable(disabled)
         logging.root.addHandler(self)
@@ -62,13 +62,13 @@ class LogSender(logging.Handler):
         @functools.wraps(basic_config)
         def configure(**kwargs: Any) -> None:
             if logging.root.handlers == [self]:
-                logging.root.removeHandler(self)  # or it would do nothing
+                logging.root.removeHandler(self)  # or `basicConfig` would do nothing
             basic_config(**kwargs)
 
         logging.basicConfig = configure
 
     def forget(self) -> None:
-        """Send no more: this process is a fork of the worker."""
+        """Send no more records: this process is a fork of the worker."""
         self._writer = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -76,7 +76,7 @@ class LogSender(logging.Handler):
         try:
             if not self._has_sent(record) and logging.lastResort and record.levelno >= logging.lastResort.level:
                 logging.lastResort.handle(record)
-        except Exception:  # what is wrong with a record is no reason for the call to fail
+        except Exception:  # a bad record must not fail the call
             self.handleError(record)
 
     def _has_sent(self, record: logging.LogRecord) -> bool:
@@ -91,7 +91,7 @@ class LogSender(logging.Handler):
         return True
 
     def report_dropped(self) -> None:
-        """Say how many records were dropped, if any were."""
+        """Log how many records were dropped, if any were."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
             text = f"{dropped} log records were dropped: a worker may send {MOST_RECORDS} a second."
@@ -103,7 +103,7 @@ class LogSender(logging.Handler):
             return False
         try:
             self._writer.send(pack(LOG, self.number, 0, _pickled(record)))
-        except OSError:  # the main process wants no more, or is gone
+        except OSError:  # the main process has closed the connection, or is gone
             return False
         return True
 
@@ -117,7 +117,7 @@ def _pickled(record: logging.LogRecord) -> bytes:
         fields[text] = fields[text] and _short(fields[text])
     fields.pop("message", None)
     data = _dumps(fields)
-    if len(data) > MOST_BYTES:  # because of what somebody has added
+    if len(data) > MOST_BYTES:  # because of attributes that were added
         kept = vars(logging.makeLogRecord({})).keys()
         data = _dumps({name: value for name, value in fields.items() if name in kept})
     return data

@@ -1,4 +1,4 @@
-"""What the user holds: the executor. Its work is done by a `Dispatcher`, which outlives it if need be."""
+"""The executor. A `Dispatcher` does its work, and may outlive it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk_processes._call import Call, PoolFuture
 from amltk_processes._dispatcher import Dispatcher
+from amltk_processes._options import PoolOptions, check_options
 from amltk_processes._pickling import FAILURES, CallPickler
 from amltk_processes._worker import run_initializer
-from amltk_processes.plugin import Processes
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -45,10 +45,10 @@ class ProcessPoolExecutor(Executor):
     A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other, and is
     replaced. Functions and classes of `__main__`, lambdas and closures work; the user's script is
     not imported anew, so it needs no guard. Running calls can be ended: one by `cancel()` of its
-    future, those that take too long by `submit_call`, all by `kill_calls`, and with the
-    executor itself by `kill_workers`. Nothing is left behind, in whatever way the main process ends.
+    future, those that take too long by `submit_call`, all by `kill_calls`, and all with the
+    executor itself by `kill_workers`. Nothing is left behind, however the main process ends.
 
-    Callbacks of futures run in a thread of the executor's, as they do in the standard one.
+    Callbacks of futures run in a thread of the executor, as they do in the standard one.
 
     Attributes:
         accepts_options: The options of a call that `submit_call` takes.
@@ -68,33 +68,33 @@ class ProcessPoolExecutor(Executor):
         forward_logs: bool = True,
         preload: Sequence[str] = (),
     ) -> None:
-        """Start nothing yet: processes are started by the calls that need them.
+        """Start nothing yet; calls start the processes that they need.
 
         Args:
-            max_workers: How many processes there are at most; by default one for each processor
-                that this process may use.
-            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
-                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+            max_workers: The most processes at a time; by default one for each processor that this process
+                may use.
+            mp_context: A context of `multiprocessing.get_context(...)`: how processes start. `forkserver`, the
+                default: as forks of a small process, which is quick and safe. `spawn`: as fresh interpreters.
                 `fork`: with the memory of this program as it is at the first call, and the dangers of that.
             initializer: Called in each process before its first call. If it raises, the pool is
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
-            max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
+            max_tasks_per_child: A process is replaced after so many calls; None keeps it.
             heartbeat_timeout: A process that gives no sign of life for so many seconds is ended and
                 replaced, and its call fails with `WorkerLost`. None, the default, waits for ever.
             forward_logs: Log records and warnings of calls are handled by this process's loggers.
-            preload: Names of modules that are imported before the first call: once, in the process of which
-                workers are forks; with the start method `spawn`, in each worker. No limit of a call has to
-                include the time that this takes. If one can't be imported, the pool is broken.
+            preload: Names of modules to import before the first call: once, in the process that forks workers;
+                with the start method `spawn`, in each worker. This time does not count for the limits of calls.
+                If a module can't be imported, the pool is broken.
 
         Raises:
             TypeError: An option is of a wrong type.
-            ValueError: A number is below 1, or `preload` has what is no module's name.
+            ValueError: A number is below 1, or `preload` has a string that is no module's name.
             RuntimeError: There is no Python interpreter to start workers with.
             pickle.PicklingError: `initializer` or `initargs` can't be pickled.
         """
-        Processes(  # which checks the options
-            max_workers,
+        check_options(
+            max_workers=max_workers,
             mp_context=mp_context,
             initializer=initializer,
             initargs=initargs,
@@ -113,34 +113,36 @@ class ProcessPoolExecutor(Executor):
             try:
                 function, data, buffers = self._pickler.pickle(run_initializer, (preload, initializer, initargs), {})
             except FAILURES:
-                self._pickler.pickle(fn, args, {})  # it fails too, and tells of nothing of ours
+                self._pickler.pickle(fn, args, {})  # it fails too, with an error that names nothing of ours
                 raise
             first = Call(PoolFuture(lambda: None, ends_running=False), fn, args, {}, None, function, data, buffers)
         processors = cpu_count()
         max_workers = max_workers or processors
         self._dispatcher = Dispatcher(
-            max_workers,
-            first,
-            max_tasks_per_child,
-            heartbeat_timeout=None if heartbeat_timeout is None else float(heartbeat_timeout),
-            start_method=start_method,
-            forward_logs=forward_logs,
-            preload=preload,
-            environ=numerical_threads(processors, max_workers),
+            PoolOptions(
+                max_workers=max_workers,
+                first_call=first,
+                max_tasks_per_child=max_tasks_per_child,
+                heartbeat_timeout=None if heartbeat_timeout is None else float(heartbeat_timeout),
+                start_method=start_method,
+                forward_logs=forward_logs,
+                preload=preload,
+                environ=numerical_threads(processors, max_workers),
+            )
         )
-        self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep a method of its own
-        # What `map` submits by: it cancels the futures that it gives up, and what runs of these is to go on.
+        self._end_cancelled = self._dispatcher.end_cancelled  # bound once: each future would keep its own bound method
+        # `map` submits by this copy: it cancels futures that it gives up, and those of their calls that run go on.
         self._ends_running = True
         self._for_map = copy.copy(self)
         self._for_map._ends_running = False
-        # The thread knows nothing of this object: without it, it ends when the work is done.
+        # The thread has no reference to this object. Once this object is gone, the thread ends when the work is done.
         weakref.finalize(self, self._dispatcher.stop).atexit = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker.
+        """Call `fn(*args, **kwargs)` in a worker.
 
-        What can't be pickled fails the future, with an error that tells which part it was. The
-        function is sent as it is at its first call here, with what it refers to.
+        If a part of the call can't be pickled, the future fails with an error that names the part. A
+        plain function is pickled once, at its first call, with the globals that it uses.
 
         Raises:
             RuntimeError: The executor was shut down.
@@ -153,10 +155,9 @@ class ProcessPoolExecutor(Executor):
     ) -> Future[T]:
         """Do as `submit(fn, *args, **kwargs)` does, and end the call if it takes longer than `options.timeout` seconds.
 
-        The time counts from when a worker begins the call, arguments still to be unpickled, until
-        its result is back. Then its worker is killed, children and grandchildren first, and the
-        future raises `amltk.exceptions.CallTimeoutError`. It is SIGKILL at once, to be exact: the
-        call has no time to clean up.
+        The time runs from the unpickling of the arguments in the worker until the result is back.
+        Then the worker is killed, children and grandchildren first, and the future raises
+        `amltk.exceptions.CallTimeoutError`. SIGKILL comes at once, so the call has no time to clean up.
 
         Raises:
             NotSupportedError: An option other than `timeout` is given.
@@ -174,17 +175,17 @@ class ProcessPoolExecutor(Executor):
         chunksize: int = 1,
         **options: Any,
     ) -> Iterator[T]:
-        """Have `fn` called with the items of `iterables`, and return an iterator of the results, in their order.
+        """Call `fn` with the items of `iterables`, and return an iterator of the results, in their order.
 
-        As of every executor. When a call raises, or one stops to iterate, those of the others that
-        have not begun are cancelled, and those that run go on.
+        When a call raises, or the iterator is closed, calls that have not begun are cancelled, and calls
+        that run go on.
 
         Args:
-            fn: What is called.
-            *iterables: One for each positional argument, taken at once.
+            fn: The function.
+            *iterables: One for each positional argument, read at once.
             timeout: How many seconds, from now, the iterator waits for a result before it raises `TimeoutError`.
             chunksize: Has no effect: short calls travel in batches anyway.
-            **options: What else `concurrent.futures.Executor.map` takes in this version of Python.
+            **options: Other options of `concurrent.futures.Executor.map` in this version of Python.
 
         Raises:
             ValueError: `chunksize` is below 1.
@@ -209,10 +210,10 @@ class ProcessPoolExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and release the processes when those that there are have been done.
+        """Accept no more calls, and release the processes when all calls have ended.
 
         Args:
-            wait: Come back when nothing is left: no call, process, thread or descriptor.
+            wait: Return when nothing is left: no call, process, thread or descriptor.
             cancel_futures: Cancel the calls that have not begun; those that run are not ended.
         """
         self._dispatcher.stop(cancel_pending=cancel_futures)
@@ -220,10 +221,10 @@ class ProcessPoolExecutor(Executor):
             self._dispatcher.join()
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        """Shut down, and come back when nothing is left; after Ctrl-C, without waiting for what runs.
+        """Shut down, and return when nothing is left; after Ctrl-C, without waiting for running calls.
 
-        The workers of other pools hear a terminal's Ctrl-C themselves. Ours do not, so that a program can decide what
-        becomes of them: a `KeyboardInterrupt` that leaves the block ends them, as `kill_workers` does.
+        A terminal's Ctrl-C reaches the workers of other pools. It does not reach ours, so the program decides what to
+        end: a `KeyboardInterrupt` that leaves the block ends them, as `kill_workers` does.
         """
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self.kill_workers()
@@ -231,20 +232,20 @@ class ProcessPoolExecutor(Executor):
             self.shutdown(wait=True)
 
     def kill_calls(self) -> None:
-        """End all calls that there are now, and come back when they are gone; the executor stays as usable as it was.
+        """End all calls that there are now, and return when they are gone; the executor stays usable.
 
         Calls that have not begun are cancelled. Those that run fail with `WorkerDied`: their workers
         are ended, with children and grandchildren, by SIGTERM, and SIGKILL after two seconds; new
-        ones take their places. Called from a callback of a future, it comes back at once.
+        ones take their places. Called from a callback of a future, this method returns at once.
         """
         self._dispatcher.kill_calls()
 
     def kill_workers(self) -> None:
-        """End everything now, and come back when it is gone: workers, their children and grandchildren.
+        """End workers, their children and grandchildren now, and return when they are gone.
 
         They get SIGTERM, and SIGKILL after two seconds. Calls that have not begun are cancelled,
         those that run fail with `WorkerDied`; the executor is shut down. Called from a callback of
-        a future, it comes back at once, and the rest happens when the callback is over.
+        a future, this method returns at once, and the workers are ended after the callback.
         """
         self._dispatcher.stop(kill=True)
         self._dispatcher.join()

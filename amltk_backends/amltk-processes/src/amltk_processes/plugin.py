@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amltk.backend import Backend, Capabilities
-from amltk.checks import check_callable, check_heartbeat, check_int, check_type
 from amltk_processes import why_unavailable
+from amltk_processes._options import check_options
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -49,53 +49,29 @@ class Processes(Backend):
     ) -> None:
         """Run calls in processes of this machine.
 
-        A process that dies takes only the call that it ran with it; `wait=False` and Ctrl-C end what
-        runs, children of calls included. Functions and classes of `__main__`, lambdas and closures
-        work, and the script needs no `if __name__ == "__main__"`.
+        A process that dies fails only the call that it ran; `wait=False` and Ctrl-C end running calls
+        and their child processes. Functions and classes of `__main__`, lambdas and closures work, and
+        the script needs no `if __name__ == "__main__"`.
 
         Args:
-            max_workers: How many processes there are at most; by default one for each processor that
-                this process may use. They are started when there is work for them.
-            mp_context: As of `multiprocessing.get_context(...)`, for how processes are started. `forkserver`, the
-                default: as forks of a small process of their own, which is quick and safe. `spawn`: each anew.
+            max_workers: The most processes at a time; by default one for each processor that this process
+                may use. They start when there are calls for them.
+            mp_context: A context of `multiprocessing.get_context(...)`: how processes start. `forkserver`, the
+                default: as forks of a small process, which is quick and safe. `spawn`: as fresh interpreters.
                 `fork`: with the memory of this program as it is at the first call, and the dangers of that.
             initializer: Called in each process before its first call. If it raises, the pool is broken
                 and every call fails.
             initargs: Passed to `initializer`.
-            max_tasks_per_child: After so many calls a process makes room for a new one; None keeps it.
-            heartbeat_timeout: A process that gives no sign of life for so many seconds, because it was
-                stopped, say, is ended and replaced, and its call fails with `WorkerLost`. None, the
-                default, waits for ever.
-            forward_logs: Log records and warnings of calls are handled by the loggers of this process,
-                with the call's name and the process's id; they are those that it logs itself when a
-                first process is started. False leaves them there, where warnings go to stderr.
-            preload: Names of modules, such as `["sklearn"]`, that are imported before the first call: once, in the
-                process of which workers are forks; with the start method `spawn`, in each worker. No limit of a call
-                has to include the time that this takes. If one can't be imported, `run()` raises that ImportError.
+            max_tasks_per_child: A process is replaced after so many calls; None keeps it.
+            heartbeat_timeout: A process that gives no sign of life for so many seconds is ended and
+                replaced, and its call fails with `WorkerLost`. None, the default, waits for ever.
+            forward_logs: The loggers of this process handle log records and warnings of calls, with the
+                call's name and the process's id. Their levels are those of the moment when the first process
+                starts. False leaves records in the workers, where warnings go to stderr.
+            preload: Names of modules, such as `["sklearn"]`, to import before the first call: once, in the
+                process that forks workers; with the start method `spawn`, in each worker. This time does not count
+                for the limits of calls. If a module can't be imported, `run()` raises that ImportError.
         """
-        check_int("max_workers", max_workers, at_least=1, or_none=True)
-        if mp_context is not None:
-            from multiprocessing.context import BaseContext  # whoever has one has loaded it
-
-            if not isinstance(mp_context, BaseContext):
-                msg = (
-                    f"mp_context must be a context of multiprocessing, such as multiprocessing.get_context('spawn'), "
-                    f"got {mp_context!r} of type {type(mp_context).__name__}."
-                )
-                raise TypeError(msg)
-        if initializer is not None:
-            check_callable("initializer", initializer)
-        check_type("initargs", initargs, tuple)
-        check_int("max_tasks_per_child", max_tasks_per_child, at_least=1, or_none=True)
-        check_heartbeat("heartbeat_timeout", heartbeat_timeout)
-        check_type("forward_logs", forward_logs, bool)
-        if isinstance(preload, str) or not isinstance(preload, Sequence):
-            msg = f"preload must be a list of names of modules, such as ['sklearn'], got {preload!r}."
-            raise TypeError(msg)
-        for name in preload:
-            if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-                msg = f"preload must have names of modules, such as 'sklearn.ensemble', got {name!r}."
-                raise ValueError(msg)
         self._options: Mapping[str, Any] = {
             "max_workers": max_workers,
             "mp_context": mp_context,
@@ -106,13 +82,14 @@ class Processes(Backend):
             "forward_logs": forward_logs,
             "preload": preload,
         }
+        check_options(**self._options)
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from amltk_processes import ProcessPoolExecutor  # it takes what a listing need not load
+        from amltk_processes import ProcessPoolExecutor  # imported late, so that listing backends stays cheap
 
         return ProcessPoolExecutor(**self._options)
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End the calls that run."""
         cast("ProcessPoolExecutor", executor).kill_workers()
