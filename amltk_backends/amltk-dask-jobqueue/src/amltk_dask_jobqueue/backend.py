@@ -69,7 +69,7 @@ class BatchBackend(Backend):
         for whatever reason, cancels its jobs.
 
         Args:
-            n_workers: The most workers.
+            n_workers: Maximum number of workers.
             cores: The cores of each worker, all for its call.
             memory: The memory of each worker, such as "6 GB".
             adaptive: Keep as many workers as there are calls, up to `n_workers`, and end idle ones. False keeps

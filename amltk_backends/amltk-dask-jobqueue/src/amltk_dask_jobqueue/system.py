@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from amltk.exceptions import BatchSystemError
 
 COMMAND_SECONDS = 60.0
-"""The most seconds that a command of a batch system may take: a busy controller answers late."""
+"""Time limit of a batch system's command, in seconds: a busy controller answers late."""
 
 
 class JobState(NamedTuple):

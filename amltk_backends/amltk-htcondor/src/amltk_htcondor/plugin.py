@@ -25,7 +25,7 @@ class HTCondor(BatchBackend):
         """Run calls in jobs of HTCondor. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: The most workers.
+            n_workers: Maximum number of workers.
             disk: The disk space of each worker, such as "1 GB". HTCondor requires it.
             submit_command: Replaces "condor_submit", for example "condor_submit -name schedd".
             **options: For `dask_jobqueue.HTCondorCluster`: `job_extra_directives={"Requirements": "HasGPU"}`,

@@ -27,7 +27,7 @@ class LSF(BatchBackend):
         """Run calls in jobs of LSF. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: The most workers.
+            n_workers: Maximum number of workers.
             queue: The queue; by default the batch system chooses.
             walltime: The time limit of a job in hours and minutes, such as "01:30". Its call then fails with
                 `WorkerDied`.

@@ -28,7 +28,7 @@ class OAR(BatchBackend):
         """Run calls in jobs of OAR. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: The most workers.
+            n_workers: Maximum number of workers.
             queue: The queue; by default the batch system chooses.
             walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
             project: The project of the jobs.

@@ -27,7 +27,7 @@ class Slurm(BatchBackend):
         """Run calls in jobs of Slurm. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: The most workers.
+            n_workers: Maximum number of workers.
             queue: The partition; by default that of the cluster.
             walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
             account: The account that pays for the jobs.

@@ -66,7 +66,7 @@ class PreparedThreads(ThreadPoolExecutor):
         """Make the pool.
 
         Args:
-            max_workers: The most threads; None for the default of `ThreadPoolExecutor`.
+            max_workers: Maximum number of threads; None for the default of `ThreadPoolExecutor`.
             prefix: The prefix of the threads' names.
             prepare: The initializer.
             prepare_args: The initializer's arguments.

@@ -35,7 +35,7 @@ class Threads(Backend):
         from outside: with `wait=False`, the run ends while running calls continue.
 
         Args:
-            max_workers: The most threads; by default as many as `ThreadPoolExecutor` has.
+            max_workers: Maximum number of threads; by default as many as `ThreadPoolExecutor` has.
             thread_name_prefix: The prefix of the threads' names.
             initializer: Called in each thread before its first call. If it raises, the pool is broken and
                 every call fails, with that exception as the cause.

@@ -33,8 +33,8 @@ class CallLimiter(TaskPlugin):
         ```
 
     Attributes:
-        max_calls: The most calls in total, over all runs; None for any number.
-        max_concurrent: The most calls that wait for a worker or run at a time; None for any number.
+        max_calls: Maximum number of calls in total, over all runs; None for any number.
+        max_concurrent: Maximum number of calls that wait or run at a time; None for any number.
         not_while_running: The tasks that must have no call waiting or running.
     """
 
@@ -63,8 +63,8 @@ class CallLimiter(TaskPlugin):
         """Set the limits.
 
         Args:
-            max_calls: The most calls in total, over all runs; 1 or more.
-            max_concurrent: The most calls that wait or run at a time; 1 or more.
+            max_calls: Maximum number of calls in total, over all runs; 1 or more.
+            max_concurrent: Maximum number of calls that wait or run at a time; 1 or more.
             not_while_running: A task, or several: calls are refused while a call of any of them waits or runs.
 
         Raises:

@@ -63,7 +63,7 @@ def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert
     if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:  # type: ignore[operator] # it is a number
         msg = f"{name} must be {allowed}, and the number above 0; got {describe_value(value)}."
         raise ValueError(msg)
-    most = MOST_INT if base == "bytes" else MOST_SECONDS  # the most that the system's calls and clocks accept
+    most = MOST_INT if base == "bytes" else MOST_SECONDS  # what the system's calls and clocks accept
     try:
         amount = convert(int(number) if isinstance(number, Integral) else float(number), frm=unit)
     except OverflowError:

@@ -74,14 +74,14 @@ class PynisherPlugin(TaskPlugin):
         """Set the limits; without any, calls run unchanged.
 
         Args:
-            memory_limit: The most address space of the call's process, including what it has at its
-                start (interpreter and libraries: some 100 MB). Bytes, or (number, unit) with the unit
+            memory_limit: Address space of the call's process, including what it has at its start
+                (interpreter and libraries: some 100 MB). Bytes, or (number, unit) with the unit
                 "B", "KB", "MB" or "GB", in steps of 1024. Each process that the call starts has the
                 same limit for itself.
-            cputime_limit: The most cpu time, in seconds, or (number, unit) with the unit "s", "m" or
+            cputime_limit: Cpu time in seconds, or (number, unit) with the unit "s", "m" or
                 "h"; at least 1 second, rounded up to whole seconds. All threads count; each process
                 that the call starts has the same limit for itself.
-            walltime_limit: The most wall time, in seconds, or (number, unit) likewise. It begins when a
+            walltime_limit: Wall time in seconds, or (number, unit) likewise. It begins when a
                 worker takes the call up, or when a fresh interpreter has loaded it.
 
         Raises:

@@ -55,7 +55,7 @@ class Retry(TaskPlugin):
         ```
 
     Attributes:
-        max_attempts: The most attempts at a call.
+        max_attempts: Maximum number of attempts at a call.
         max_deaths: The number of dead workers after which a call is not repeated, even if attempts are left.
     """
 
@@ -83,7 +83,7 @@ class Retry(TaskPlugin):
         """Choose which calls are repeated, how often, and after which pause.
 
         Args:
-            max_attempts: The most attempts at a call, including the first.
+            max_attempts: Maximum number of attempts at a call, including the first.
             on: The exceptions after which a call is repeated: a class, several, or a function that takes the
                 exception and returns whether to repeat. `WorkerDied`, the default, is any death of a worker, including
                 a lost worker (`WorkerLost`) and one killed for memory. `MemoryError` is that exception, and a worker

@@ -46,7 +46,7 @@ class Timeout(TaskPlugin):
         """Set the limit.
 
         Args:
-            seconds: The most time that a call may take.
+            seconds: Time limit of each call.
 
         Raises:
             TypeError: `seconds` is not a number.
