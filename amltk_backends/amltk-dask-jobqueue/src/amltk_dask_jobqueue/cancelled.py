@@ -58,7 +58,7 @@ class CancelledJobs:
             job.cancelling, job.refusal = False, refusal
 
     async def wait_until_gone(self, seconds: float) -> None:
-        """Wait until all jobs are gone, at most so many seconds; warn if some are left."""
+        """Wait until all jobs are gone, for at most `seconds`; warn if some are left."""
         begun = time.monotonic()
         self.cancel([job for job in self.jobs if job.refusal and not job.cancelling])
         problem = f"{self._commands.system.title} does not report their state."
