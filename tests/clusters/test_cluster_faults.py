@@ -216,4 +216,4 @@ def test_a_worker_that_cannot_reach_the_program(make, monkeypatch) -> None:
     with pytest.raises(BatchSystemError) as info:
         scheduler.run()
     assert "had not connected to tls://127.0.0.1:9." in str(info.value)
-    assert "this job ends, since the main process is gone, or can't be reached" in str(info.value)
+    assert "this job ends because the main process is gone, or can't be reached" in str(info.value)

@@ -242,7 +242,7 @@ def test_a_login_node_whose_name_is_its_own_loopback_address(program, tmp_path) 
         "This machine, login, has lan0 (10.213.77.1): choose with interface=",
     ):
         assert said in error
-    assert "can't be reached any more, at tls://127.0.1.1:" in error
+    assert "can't be reached at tls://127.0.1.1:" in error
 
 
 def test_an_interface_that_nodes_do_not_have(program) -> None:

@@ -262,5 +262,5 @@ def test_what_a_subclass_documents_is_put_before_what_is_shared():
             super().__init__(n_workers, **options)
 
     assert list(inspect.signature(Deep).parameters)[:3] == ["n_workers", "depth", "queue"]
-    assert Deep.__init__.__doc__.startswith("Run calls deep down.\n\nThe job is written by dask-jobqueue")
+    assert Deep.__init__.__doc__.startswith("Run calls deep down.\n\ndask-jobqueue writes the job script")
     assert "    n_workers: How many.\n    depth: How deep.\n    queue: The partition" in Deep.__init__.__doc__

@@ -14,7 +14,7 @@ from amltk import Scheduler
 from amltk.plugins import plugin_manager
 from amltk_dask_jobqueue import addresses
 
-OWN = "an address of the machine's own (loopback)"
+OWN = "an address inside its machine (loopback)"
 ITS_NAME = "to which this machine's name, 'login', resolves"
 NEEDS = {"n_workers": 1, "cores": 1, "memory": "500 MB"}
 
@@ -92,10 +92,10 @@ def test_an_interface_that_is_not_there_is_refused_when_the_scheduler_is_made(na
         ("tls://198.51.100.1:8786", ""),
         ("tcp://203.0.113.7:80", ""),  # forwarded by another machine
         ("tcp://127.0.1.1:8786", f"127.0.1.1 is {OWN}, {ITS_NAME}"),
-        ("tcp://127.0.0.1:8786", "127.0.0.1 is an address of the machine's own (loopback)"),
-        ("tcp://[::1]:8786", "::1 is an address of the machine's own (loopback)"),
+        ("tcp://127.0.0.1:8786", "127.0.0.1 is an address inside its machine (loopback)"),
+        ("tcp://[::1]:8786", "::1 is an address inside its machine (loopback)"),
         ("tcp://login:8786", f"'login' is 127.0.1.1, and 127.0.1.1 is {OWN}, {ITS_NAME}"),
-        ("tcp://169.254.3.4:8786", "169.254.3.4 is an address that no other network knows (link-local)"),
+        ("tcp://169.254.3.4:8786", "169.254.3.4 is unknown to other networks (link-local)"),
         ("tcp://192.0.2.99:8786", "192.0.2.99 belongs to the interface old0, which is down"),
         ("tcp://nowhere:8786", "this machine does not know the name 'nowhere'"),
     ],

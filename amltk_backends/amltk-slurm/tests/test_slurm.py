@@ -366,7 +366,7 @@ def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tm
         ({"n_workers": 1, "adaptive": 1, **NEEDS}, TypeError, "adaptive must be True or False, got 1"),
         ({"n_workers": 1, "heartbeat_timeout": 0, **NEEDS}, ValueError, "heartbeat_timeout must be .* got 0"),
         ({"n_workers": 1, "submit_command": " ", **NEEDS}, ValueError, "submit_command must be a command, as 'sb"),
-        ({"n_workers": 1, "cores": 4}, ValueError, "with_slurm has to know what each worker needs, as in co"),
+        ({"n_workers": 1, "cores": 4}, ValueError, "with_slurm needs cores and memory of each worker, as in co"),
         ({"n_workers": 1, "core": 4, "memory": "1 GB"}, TypeError, "no option 'core', nor .* Did you mean 'cores'"),
         ({}, TypeError, "missing a required argument: 'n_workers'"),
     ],
@@ -439,7 +439,7 @@ def test_the_doctor_examines_command_job_and_worker(standin):
     found = {check["name"]: check for check in diagnosis["checks"]}
     assert [found[name]["status"] for name in ("submit command", "job", "worker", "clean up", "call")] == ["ok"] * 5
     assert found["submit command"]["detail"] == str(standin.commands / "sbatch")
-    assert found["job"]["detail"] == "Slurm has taken job 1"
+    assert found["job"]["detail"] == "Slurm has accepted job 1"
     assert standin.alive == []
 
 

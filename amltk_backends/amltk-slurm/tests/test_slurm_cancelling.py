@@ -82,7 +82,7 @@ def test_the_end_waits_for_no_command_that_hangs(standin, nothing_is_left, until
         assert "job 1 is RUNNING." in told
         assert f"The command '{own} 1' has not answered yet." in told
     else:
-        assert "Slurm does not answer what became of them." in told
+        assert "Slurm does not report their state." in told
     slow.gate.touch()
     until(lambda: not standin.alive and not list(Path.cwd().iterdir()))
     until(lambda: not [each for each in threading.enumerate() if each.name.startswith("amltk")])

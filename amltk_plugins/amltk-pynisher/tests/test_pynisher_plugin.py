@@ -359,7 +359,7 @@ def test_a_class_by_value_is_not_changed_by_its_way_there_and_back():
 
 @somewhere
 def test_a_result_that_can_not_be_pickled_is_an_error_that_says_so(call):
-    with pytest.raises(pickle.PicklingError, match="What the call returned, of type lock, cannot be pickled"):
+    with pytest.raises(pickle.PicklingError, match="The result of the call, of type lock, cannot be pickled"):
         call(limited(threading.Lock, wall=30))
 
 

@@ -233,7 +233,7 @@ def test_a_wait_that_returns_nonsense_is_named(scheduler, value, text):
     with pytest.raises(ExceptionGroup) as caught:
         scheduler.run()
     nonsense, failure = caught.value.exceptions
-    assert "what wait= of Retry returned must be a number of seconds" in str(nonsense)
+    assert "the return value of wait= of Retry must be a number of seconds" in str(nonsense)
     assert text in str(nonsense)
     assert isinstance(failure, WorkerDied)
 
@@ -251,7 +251,7 @@ def test_a_wait_that_returns_nonsense_is_named(scheduler, value, text):
         ({"wait": 5}, TypeError, r"a wait strategy of tenacity, such as .*wait_fixed\(5\), .* got 5 of type int"),
         ({"wait": tenacity.wait_none}, TypeError, r"got wait_none of type ABCMeta"),
         ({"wait": None}, TypeError, "got None"),
-        ({"on": ()}, ValueError, r"got \(\), so that nothing would be run again"),
+        ({"on": ()}, ValueError, r"got \(\), so nothing would be repeated"),
         ({"on": "OSError"}, TypeError, "on must be an exception class, several, or a function .* got 'OSError'"),
         ({"on": [OSError, int]}, TypeError, "got int of type type"),
         ({"on": OSError("x")}, TypeError, r"Pass its class, OSError\."),

@@ -1,1 +1,1 @@
-"""What the backends for batch systems share: jobs of dask-jobqueue that are kept alive, and asked how they died."""
+"""The shared part of the backends for batch systems: keeps jobs of dask-jobqueue alive, and finds out how they died."""

@@ -1,4 +1,4 @@
-"""Where nodes connect to: whether they can, and what to say if they can't."""
+"""Checks the addresses that nodes connect to, and explains why they can't be reached."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def check_interface(interface: str, what: str) -> None:
     """Refuse an interface that this machine does not have.
 
     Args:
-        interface: Its name.
+        interface: The interface's name.
         what: The option that names it.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such interface.
     """
     if interface not in psutil.net_if_addrs():
         given = f"{what}={describe_value(interface)}"
         msg = (
             f"{given} is no network interface of this machine, {socket.gethostname()}, which has {interfaces()}. "
-            "It is the one by which nodes reach this program; that of the nodes is worker_interface=."
+            "Nodes reach this program by that interface; their own is worker_interface=."
         )
         raise ValueError(msg)
 
 
 def interfaces() -> str:
-    """Return this machine's interfaces by which others may reach it, with their addresses; all, if there is none."""
+    """List this machine's interfaces that others may reach, with addresses; if there is none, list all."""
     named = {
         name: [each.address for each in addresses if each.family == socket.AF_INET]
         for name, addresses in psutil.net_if_addrs().items()
@@ -42,7 +42,7 @@ def interfaces() -> str:
 
 
 def hint() -> str:
-    """Return what helps where nodes can't reach this program."""
+    """Return a sentence on how to let nodes reach this program."""
     return (
         f"Nodes have to reach that address. This machine, {socket.gethostname()}, has {interfaces()}: choose with "
         "interface=, or give an address with scheduler_options={'host': ...}."
@@ -53,7 +53,7 @@ def doubt(address: str) -> str:
     """Return why other machines can't reach an address of this one; "" if they may.
 
     Args:
-        address: As in "tcp://10.0.0.1:8786", or with a name.
+        address: The address, such as "tcp://10.0.0.1:8786", or with a name.
     """
     host = urlsplit(address).hostname or ""
     try:
@@ -75,9 +75,9 @@ def doubt(address: str) -> str:
 def _why_not(host: str) -> str:
     address = ipaddress.ip_address(host.partition("%")[0])
     if address.is_loopback:
-        return f"{host} is an address of the machine's own (loopback)"
+        return f"{host} is an address inside its machine (loopback)"
     if address.is_link_local:
-        return f"{host} is an address that no other network knows (link-local)"
+        return f"{host} is unknown to other networks (link-local)"
     stats = psutil.net_if_stats()
     for name, addresses in psutil.net_if_addrs().items():
         if any(each.address == host for each in addresses) and name in stats and not stats[name].isup:
@@ -86,7 +86,7 @@ def _why_not(host: str) -> str:
 
 
 def missing_interface(log: str) -> str:
-    """Return what is wrong with the interface that a job's worker was told to use; "" if nothing is."""
+    """Return the fault of the interface that a job's worker should use, as its log reports it; "" for none."""
     found = re.search(
         r"'([^'\n]+)' is not a valid network interface\. Valid network interfaces are: \[([^\]\n]*)\]", log
     )

@@ -1,4 +1,4 @@
-"""What the backends of batch systems share; nothing of dask is imported here before it is used."""
+"""The base class of batch system backends. It imports dask at its first use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class BatchBackend(Backend):
     """A backend of a batch system: subclass it, and set `system`.
 
     The `__init__` of a subclass has the options that not all systems have, and passes them to this one. Signature
-    and docstring of `Scheduler.with_<name>` consist of both: what a subclass documents replaces what is said here.
+    and docstring of `Scheduler.with_<name>` merge both; the subclass's text on an option takes precedence.
 
     Attributes:
-        system: Which batch system it is. It gives the backend its name.
+        system: The batch system, which gives the backend its name.
     """
 
     system: ClassVar[BatchSystem]
@@ -61,29 +61,29 @@ class BatchBackend(Backend):
         log_directory: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of {system.title}, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of {system.title}. Each job is a worker, which runs one call at a time.
 
-        The job is written by dask-jobqueue, and its options are those of `dask_jobqueue.{system.cluster}`; what is
-        not said here is taken from dask's configuration, `~/.config/dask/jobqueue.yaml`.
-        `amltk doctor {system.name} --job-script` shows it. Jobs that end are replaced; when the run ends, whatever
-        ended it, its jobs are cancelled.
+        dask-jobqueue writes the job script, and its options are those of `dask_jobqueue.{system.cluster}`. Options
+        that are not set come from dask's configuration, `~/.config/dask/jobqueue.yaml`.
+        `amltk doctor {system.name} --job-script` shows the script. Jobs that end are replaced. The end of the run,
+        for whatever reason, cancels its jobs.
 
         Args:
-            n_workers: How many workers there are at most.
-            cores: Of each worker, all for the call that it runs.
-            memory: Of each worker, as in "6 GB".
-            adaptive: Have as many workers as there are calls, up to `n_workers`, and give back those that
-                have nothing to do. False keeps `n_workers` of them for the whole run.
-            heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
-                `WorkerLost`, and its job is cancelled. None: they are waited for.
-            submit_command: Instead of "{system.submit_command}", with options, as in "{system.submit_command} -p 10".
-            cancel_command: Instead of "{system.cancel_command}".
-            log_directory: Where the jobs write their logs, and where these stay. By default a folder in
-                the current directory, which is removed after the run. Nodes have to see it.
+            n_workers: Maximum number of workers.
+            cores: The cores of each worker, all for its call.
+            memory: The memory of each worker, such as "6 GB".
+            adaptive: Keep as many workers as there are calls, up to `n_workers`, and end idle ones. False keeps
+                `n_workers` for the whole run.
+            heartbeat_timeout: The seconds without a sign of life from a worker after which its calls fail with
+                `WorkerLost`, and its job is cancelled. None waits without a limit.
+            submit_command: Replaces "{system.submit_command}", for example "{system.submit_command} -p 10".
+            cancel_command: Replaces "{system.cancel_command}".
+            log_directory: The folder for the jobs' logs, which stay there. By default a folder in the
+                current directory, which is removed after the run. Nodes must have access to it.
             **options: For `dask_jobqueue.{system.cluster}`: `job_script_prologue=["module load cuda"]`, `python=`,
                 `interface=` and others.
         """
-        from amltk_dask_jobqueue.option_checks import check_command  # it needs what amltk-dask has
+        from amltk_dask_jobqueue.option_checks import check_command  # it imports amltk-dask
 
         check_int("n_workers", n_workers, at_least=1)
         check_type("adaptive", adaptive, bool)
@@ -108,7 +108,7 @@ class BatchBackend(Backend):
         return self._open(self._n_workers, adaptive=self._adaptive)
 
     def _open(self, n_workers: int, *, adaptive: bool) -> JobQueueExecutor:
-        from amltk_dask_jobqueue.executor import open_executor  # dask is imported when it is used
+        from amltk_dask_jobqueue.executor import open_executor  # dask is imported at its first use
 
         return open_executor(
             self.system,
@@ -120,7 +120,7 @@ class BatchBackend(Backend):
         )
 
     def kill(self, executor: Executor) -> None:
-        """End what runs: its jobs are cancelled."""
+        """End running calls: cancel their jobs."""
         cast("JobQueueExecutor", executor).kill_workers()
 
     def job_script(self) -> str:
@@ -131,7 +131,7 @@ class BatchBackend(Backend):
         return job_script(self.system, Commands(self.system, **self._commands), self._options, folder)
 
     def health_checks(self) -> Iterator[HealthCheck]:
-        """Look for the submit command, submit one job, and wait until its worker connects."""
+        """Find the submit command, submit one job, and wait until its worker connects."""
         opened: list[JobQueueExecutor] = []
 
         def command() -> str:
@@ -139,7 +139,7 @@ class BatchBackend(Backend):
 
         def job() -> str:
             opened.append(self._open(1, adaptive=False))
-            return f"{self.system.title} has taken job {opened[0].supervisor.describe()}"
+            return f"{self.system.title} has accepted job {opened[0].supervisor.describe()}"
 
         def address() -> str:
             from amltk_dask_jobqueue.addresses import doubt, hint
@@ -156,9 +156,9 @@ class BatchBackend(Backend):
                     raise supervisor.failure
                 if (words := f"no worker yet: job {supervisor.describe()}") != said:
                     said = words
-                    print(said)  # noqa: T201 - what is shown if it does not come to an end
+                    print(said)  # noqa: T201 - shown if the check does not end
                 time.sleep(0.2)
-            return f"one is connected, of job {supervisor.describe()}"
+            return f"the worker of job {supervisor.describe()} is connected"
 
         try:
             yield HealthCheck("submit command", command)

@@ -1,4 +1,4 @@
-"""Runs what blocks in threads that hold up nothing: neither each other, nor the end of the program."""
+"""Runs blocking functions in threads that delay neither each other nor the end of the program."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function returns, which runs in a thread of its own.
+    """Run a function in a thread of its own, and return its result.
 
-    Who stops waiting leaves the thread alone. In a pool, commands that hang would hold up all others, and the
-    interpreter when it exits.
+    Cancelling the wait leaves the thread running. A pool would not do: hanging commands would delay all others, and
+    the exit of the interpreter.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -35,7 +35,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             result = function(*args, **kwargs)
         except BaseException as error:
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=work, name="amltk-dask-jobqueue", daemon=True).start()

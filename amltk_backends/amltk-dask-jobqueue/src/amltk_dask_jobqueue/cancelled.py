@@ -1,4 +1,4 @@
-"""Cancels jobs in the background, and waits for their end for a bounded time."""
+"""Cancels jobs in the background, and waits for a bounded time until they are gone."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from amltk_dask_jobqueue.system import Commands, JobState
 _log = logging.getLogger("amltk_dask_jobqueue")
 
 CLEAN_UP_SECONDS = 3.0
-"""How long the end waits for jobs of which the batch system only cleans up, which may take minutes."""
+"""Seconds to wait for jobs that have ended and are being cleaned up, which may take minutes."""
 
 
 class CancelledJobs:
-    """Jobs that have been cancelled, and that the batch system may still have.
+    """Cancelled jobs that the batch system may still have.
 
     Attributes:
-        jobs: They; used on the loop of dask's scheduler only.
+        jobs: The jobs; used only on the loop of dask's scheduler.
     """
 
     def __init__(self, commands: Commands, forget: Callable[[Job], None]) -> None:
-        """Cancel nothing yet.
+        """Start without jobs.
 
         Args:
-            commands: Of the batch system.
-            forget: Is told of each job that is gone.
+            commands: The commands of the batch system.
+            forget: Called with each job that is gone.
         """
         self._commands = commands
         self._forget = forget
@@ -38,7 +38,7 @@ class CancelledJobs:
         self.jobs: list[Job] = []
 
     def cancel(self, jobs: Sequence[Job]) -> None:
-        """Have jobs cancelled, and return at once: a command may take minutes if a node does not answer."""
+        """Start cancelling jobs, and return at once: a command may take minutes if a node does not answer."""
         if not jobs:
             return
         self.jobs += [job for job in jobs if job not in self.jobs]
@@ -52,16 +52,16 @@ class CancelledJobs:
         refusal = ""
         try:
             await in_thread(self._commands.cancel_jobs, [job.id for job in jobs])
-        except BatchSystemError as error:  # as most say if one of the jobs has ended already
+        except BatchSystemError as error:  # most commands fail if one of the jobs has ended already
             refusal = str(error)
         for job in jobs:
             job.cancelling, job.refusal = False, refusal
 
     async def wait_until_gone(self, seconds: float) -> None:
-        """Return when the batch system has none of them any more, or after so many seconds; then warn."""
+        """Wait until all jobs are gone, for at most `seconds`; warn if some are left."""
         begun = time.monotonic()
         self.cancel([job for job in self.jobs if job.refusal and not job.cancelling])
-        problem = f"{self._commands.system.title} does not answer what became of them."
+        problem = f"{self._commands.system.title} does not report their state."
         pause = 0.1
         while self.jobs and (left := begun + seconds - time.monotonic()) > 0:
             try:
@@ -79,10 +79,10 @@ class CancelledJobs:
                 pause = min(2.0, pause * 1.5)
         if self.jobs:
             self._warn(seconds, problem)
-        elif self._tasks:  # commands whose jobs are gone are about to end
+        elif self._tasks:  # the commands of jobs that are gone end soon
             left = max(0.0, begun + seconds - time.monotonic())
             await asyncio.wait(self._tasks, timeout=min(CLEAN_UP_SECONDS, left))
-        for task in self._tasks:  # its command goes on
+        for task in self._tasks:  # its command continues
             task.cancel()
 
     def _note(self, states: Mapping[str, JobState], *, patient: bool) -> None:
@@ -105,6 +105,6 @@ class CancelledJobs:
         ]
         _log.warning(
             "%s: cancelled jobs are still there after %.0f s: %s. %s "
-            "A process that stays behind cancels them once more.",
+            "A background process cancels them again.",
             system.title, seconds, told, " ".join(filter(None, reasons)),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Makes dask-jobqueue's clusters: of their own classes, and without jobs."""
+"""Makes clusters of dask-jobqueue, without jobs, and job scripts."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ _OURS = "amltk_dask_jobqueue.worker"
 _NOT_FOR_USERS = {"self", "args", "scheduler", "name", "job_cls", "asynchronous", "loop", "n_workers"}
 _OF_OURS = {"worker_interface"}
 _QUIET_SCHEDULER = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
-# Workers import from the folder that dask makes in the temporary folder, under a name that others of the node know and
-# could have taken before: so it is made in a folder of the job's own. HTCondor reads `$(...)` as a macro of its own.
+# Workers import from a folder that dask makes in the temporary folder. Other users of the node can guess its name and
+# make it first, so it is made in a folder of the job's own. HTCondor reads `$(...)` as a macro, hence the backquotes.
 _OWN_FOLDER = (
     'DASK_TEMPORARY_DIRECTORY=`mktemp -d "${DASK_TEMPORARY_DIRECTORY:-${TMPDIR:-/tmp}}/amltk-XXXXXXXX"` && '
     "export DASK_TEMPORARY_DIRECTORY && trap 'rm -rf \"$DASK_TEMPORARY_DIRECTORY\"' EXIT"
 )
-_PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # of compiled code that keeps the lock: see heartbeat_timeout
+_PATIENT_SCHEDULER = {"worker_ttl": "365 days"}  # compiled code may hold the lock for long; see heartbeat_timeout
 
 
 def open_cluster(
     system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path, private: Path, scratch: str
 ) -> Any:
-    """Return a cluster of dask-jobqueue's whose scheduler runs, in this process; it submits nothing.
+    """Return a cluster of dask-jobqueue with a running scheduler in this process. It submits no job.
 
     Args:
-        system: Whose cluster it is.
-        commands: What its jobs are submitted with.
-        options: For dask-jobqueue's cluster.
-        folder: Where the jobs write.
-        private: Where jobs find what nobody else may read: the key.
-        scratch: For what the scheduler writes, on this machine.
+        system: The batch system.
+        commands: Its commands.
+        options: The options of dask-jobqueue's cluster.
+        folder: The folder for the output of jobs.
+        private: The folder for the key, which only the user can read.
+        scratch: A folder on this machine for the scheduler's files.
     """
     import dask
 
@@ -70,14 +70,14 @@ def open_cluster(
 
 
 def _our_address() -> str | None:
-    """Return the address that dask tells jobs, if the scheduler can listen there; it needs no other."""
+    """Return the address that dask gives to jobs, if the scheduler can listen there; else None, for all addresses."""
     from distributed.utils import get_ip
 
     address = str(get_ip())
     try:
         with socket.create_server((address, 0)):
             return address
-    except OSError:  # it is that of a gateway, say
+    except OSError:  # for example the address of a gateway
         return None
 
 
@@ -86,9 +86,9 @@ def _certificate(private: Path) -> Path:
 
 
 def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, Any], folder: Path) -> str:
-    """Return the script of a job, for people: without values that may be secret; see `open_cluster`.
+    """Return the script of a job to show, without values that may be secret. It starts nothing.
 
-    It starts nothing.
+    See `open_cluster` for the arguments.
 
     Raises:
         TypeError: There is no such option.
@@ -99,13 +99,13 @@ def job_script(system: BatchSystem, commands: Commands, options: Mapping[str, An
     try:
         script: str = _job(kind, options).job_script()
     finally:
-        if new and folder.is_dir():  # dask-jobqueue has made it
+        if new and folder.is_dir():  # made by dask-jobqueue
             folder.rmdir()
     return script
 
 
 def import_dask_jobqueue() -> Any:
-    """Import it, without what it does then: it sets a handler of its own for Ctrl-C, which only the main thread may."""
+    """Import dask_jobqueue, but don't let it set its handler for Ctrl-C, which only works in the main thread."""
     with mock.patch("signal.signal"):
         return importlib.import_module("dask_jobqueue")
 
@@ -115,7 +115,7 @@ def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: There is no such option.
-        ValueError: It can't use a value, or needs more.
+        ValueError: dask-jobqueue can't use a value, or needs more.
     """
     check_values(options)
     job_script(system, Commands(system), options, Path())
@@ -137,7 +137,7 @@ def _prepared(
     section = options.get("config_name") or base.job_cls.config_name
 
     def setting(name: str) -> Any:
-        """Return what the user says of an option here, or in dask's configuration."""
+        """Return the user's value of an option, from here or from dask's configuration."""
         value = value_of(name)
         return value if show is None else show(name, value)
 
@@ -147,10 +147,10 @@ def _prepared(
 
     if not isinstance(dask.config.get(f"jobqueue.{section}", None), Mapping):
         msg = f"config_name={describe_value(section)} is no section of 'jobqueue' in dask's configuration."
-        raise ValueError(msg)  # noqa: TRY004 - it is the name that is wrong
+        raise ValueError(msg)  # noqa: TRY004 - the name is wrong
     texts = {name: value_of(name) for name in _check_names(system, base, options)}
     if texts["job_name"] is None:
-        texts["job_name"] = value_of("name")  # so is it called in dask's configuration
+        texts["job_name"] = value_of("name")  # its name in dask's configuration
     check_lists(texts, named_directives=system.named_directives)
     check_texts(texts)
     chosen = setting("local_directory") or dask.config.get("temporary-directory", None)
@@ -158,33 +158,33 @@ def _prepared(
     folder_of_workers = [] if chosen else [_OWN_FOLDER]
     mine: dict[str, Any] = {
         "log_directory": str(folder),
-        "processes": setting("processes") or 1,  # dask-jobqueue's own choice is one for each core, up to four
-        # What goes wrong with workers and calls is told by errors.
+        "processes": setting("processes") or 1,  # dask-jobqueue's default is one for each core, up to four
+        # Errors report the faults of workers and calls.
         "silence_logs": options.get("silence_logs", logging.CRITICAL),
-        # Who wants the dashboard has a port for it: two runs can't have the same.
+        # No dashboard by default: two runs can't use the same port.
         "scheduler_options": _scheduler(setting("scheduler_options") or {}, setting("interface")),
-        # dask-jobqueue has one interface for both sides, whose names for it differ; "" keeps it from its configuration.
+        # dask-jobqueue has one interface for both sides, where names differ; "" overrides its configuration.
         "interface": setting("worker_interface") or "",
         **_security(options, private),
         "job_script_prologue": [*_as_here(), *folder_of_workers, *lines],
-        # The last of two is taken: a worker runs one call at a time, whatever the number of its cores.
+        # The last of two counts: a worker runs one call at a time, whatever the number of its cores.
         "worker_extra_args": [
             *("--nthreads", "1", "--preload-nanny", _OURS, "--preload", _OURS),
-            *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),  # its pages are for everybody who reaches them
+            *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),  # everybody who reaches its pages can read them
             *(setting("worker_extra_args") or []),
         ],
     }
     if setting("cores") is None or setting("memory") is None:
         msg = (
-            f"with_{system.name} has to know what each worker needs, as in cores=4, memory='6 GB'; dask's "
-            f"configuration has jobqueue.{section}.cores and .memory for that, too."
+            f"with_{system.name} needs cores and memory of each worker, as in cores=4, memory='6 GB'; or set "
+            f"jobqueue.{section}.cores and .memory in dask's configuration."
         )
         raise ValueError(msg)
     for name in (
         "job_extra_directives",
         "job_directives_skip",
         "memory_per_core_property_name",
-    ):  # which a system may add to
+    ):  # a system may add to these
         if value := setting(name):
             mine[name] = value
     shown = options if show is None else {name: show(name, value) for name, value in options.items()}
@@ -196,7 +196,7 @@ def _prepared(
 
 
 def _security(options: Mapping[str, Any], private: Path) -> dict[str, Any]:
-    """Return the options of dask-jobqueue's that have to do with encryption."""
+    """Return dask-jobqueue's options for encryption."""
     security, protocol = options.get("security"), options.get("protocol")
     check_security(security, protocol)
     if security is None or security is True:
@@ -216,7 +216,7 @@ def _scheduler(wanted: Mapping[str, Any], interface: str | None) -> dict[str, An
 
 
 def _as_here() -> list[str]:
-    """Return commands after which a job is in this folder, and finds what is found here: PBS starts jobs at home."""
+    """Return commands that give a job this working directory and module path: PBS starts jobs at home."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     base = sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix})
     ours = [
@@ -226,14 +226,14 @@ def _as_here() -> list[str]:
         and not folder.endswith(".zip")
     ]
     here, path = str(Path.cwd()), os.pathsep.join(dict.fromkeys(ours))
-    # Grid Engine and LSF look for their directives in all lines, also in those of quoted text.
+    # Grid Engine and LSF look for directives in all lines, even in quoted text.
     check_one_line("The name of the current directory", here)
     check_one_line("sys.path", path)
     return [f"cd {shlex.quote(here)}", f"export PYTHONPATH={shlex.quote(path)}${{PYTHONPATH:+:$PYTHONPATH}}"]
 
 
 def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> set[str]:
-    """Refuse options that there are not; return the names of those that there are."""
+    """Refuse unknown options; return the names of the known ones."""
     known: set[str] = set()
     for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
         known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()
@@ -249,23 +249,23 @@ def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any
 
 
 def _job_class(base: type[Any], commands: Commands) -> type[Any]:
-    """Return a class of jobs with commands of its own: to set those of dask-jobqueue's changes all clusters."""
+    """Return a job class with these commands. Setting them on dask-jobqueue's class would change all clusters."""
 
-    class Job(base):  # type: ignore[misc] # it is whatever class dask-jobqueue has
-        """A job whose commands are run by ours."""
+    class Job(base):  # type: ignore[misc] # a class of dask-jobqueue
+        """A job that runs its commands with `system.run`."""
 
         def __init__(self, *args: Any, security: Any = None, **kwargs: Any) -> None:
-            if security:  # dask-jobqueue does not quote the names of files
+            if security:  # dask-jobqueue does not quote file names
                 kwargs["worker_extra_args"] = [*kwargs["worker_extra_args"], *_files_of(security)]
             super().__init__(*args, **kwargs)
-            # Some add options of theirs to it.
+            # Some classes add options to the command.
             self.submit_command: str = str(vars(self).get("submit_command", base.submit_command)).replace(
                 base.submit_command, commands.submit, 1
             )
 
         @contextlib.contextmanager
         def job_file(self) -> Iterator[str]:
-            """Write the script to a file that is the user's alone, and new: dask-jobqueue's may be others' by then."""
+            """Write the script to a new file that only the user can access; others could replace dask-jobqueue's."""
             with tempfile.NamedTemporaryFile("w", prefix="amltk-", suffix=".sh") as file:
                 file.write(self.job_script())
                 file.flush()
@@ -273,20 +273,20 @@ def _job_class(base: type[Any], commands: Commands) -> type[Any]:
 
         async def _submit_job(self, script_filename: str) -> str:
             self.script = Path(script_filename).name
-            if getattr(self, "use_stdin", False):  # LSF's: dask-jobqueue would have a shell, and hide why it is refused
+            if getattr(self, "use_stdin", False):  # LSF: dask-jobqueue's shell would hide the reason of a refusal
                 return run(shlex.split(self.submit_command), script=self.job_script())
             return str(await super()._submit_job(script_filename))
 
         @staticmethod
         async def _call(cmd: list[str], **_more: Any) -> str:
-            """Run a command, in a thread that has nothing else to do; its errors are ones that people understand."""
+            """Run a command in this thread, with readable errors."""
             return run(cmd)
 
     return Job
 
 
 def _files_of(security: Any) -> Iterator[str]:
-    """Give the arguments with which a worker finds its certificate: files, never what is in them."""
+    """Yield the arguments with a worker's certificate: file names, never contents."""
     for name in ("ca_file", "cert", "key"):
         file = security.get_tls_config_for_role("worker")[name]
         if file:
@@ -295,7 +295,7 @@ def _files_of(security: Any) -> Iterator[str]:
 
 
 def _job(kind: type[Any], options: Mapping[str, Any]) -> Any:
-    """Return a job as a cluster would have it."""
+    """Return a job as a cluster would make it."""
     of_cluster = set(inspect.signature(import_dask_jobqueue().JobQueueCluster.__init__).parameters)
     of_cluster -= {"config_name", "interface", "protocol", "security"}
     own = {name: value for name, value in options.items() if name not in of_cluster}

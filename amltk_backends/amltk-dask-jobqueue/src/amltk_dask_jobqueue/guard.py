@@ -1,4 +1,4 @@
-"""The main process's side of the guardian, and the folder of the jobs' output."""
+"""Starts the guardian process, and keeps the folders of a run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from amltk_dask_jobqueue import guardian
 
 GUARDIAN_SECONDS = 3.0
-"""How long the end waits for the guardian, which cancels what is left."""
+"""Seconds to wait at the end for the guardian, which cancels remaining jobs."""
 
 
 class Guard:
-    """Has jobs cancelled if this process dies, and keeps the folder for what they write.
+    """Cancels jobs if this process dies, and keeps the folders of the run.
 
     Attributes:
-        folder: Where the jobs write.
-        private: A folder of this run that only its user can read, and jobs see. It is removed at the end.
+        folder: The folder for the jobs' output.
+        private: A folder of this run, for jobs and readable only by the user. It is removed at the end.
     """
 
     def __init__(self, cancel: str, folder: Path | None, prefix: str) -> None:
@@ -31,8 +31,8 @@ class Guard:
 
         Args:
             cancel: The command that cancels jobs.
-            folder: Where the jobs write; by default the private one, in the current directory.
-            prefix: Of the name of the private one.
+            folder: The folder for the jobs' output; by default the private one, in the current directory.
+            prefix: The prefix of the private folder's name.
         """
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -46,16 +46,16 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C, and a terminal that is closed, are the main process's business
+            start_new_session=True,  # Ctrl-C and a closed terminal must not reach it
             bufsize=0,
         )
 
     def add(self, job: str) -> bool:
-        """Have a job cancelled if this process dies; return whether the guardian is there to do so."""
+        """Cancel a job if this process dies; return whether the guardian is alive to do so."""
         return self._write(f"+{job}\n")
 
     def remove(self, job: str) -> None:
-        """Leave a job alone: it is gone."""
+        """Do not cancel a job: it is gone."""
         self._write(f"-{job}\n")
 
     def scratch(self, prefix: str) -> str:
@@ -66,16 +66,16 @@ class Guard:
         return str(folder)
 
     def close(self) -> None:
-        """End the guardian; it cancels what has not been removed."""
+        """End the guardian; it cancels the jobs that were not removed."""
         assert self._process.stdin is not None
         with self._lock, contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
             self._process.wait(GUARDIAN_SECONDS)
-        except subprocess.TimeoutExpired:  # its command takes long; it removes the folders after that
+        except subprocess.TimeoutExpired:  # its command is slow; it removes the folders later
             threading.Thread(target=self._process.wait, name="amltk: guardian", daemon=True).start()
             return
-        for folder in self._folders:  # if somebody has killed it
+        for folder in self._folders:  # in case the guardian was killed
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write(self, line: str) -> bool:
@@ -83,12 +83,12 @@ class Guard:
         try:
             with self._lock:
                 self._process.stdin.write(line.encode())
-        except (OSError, ValueError):  # somebody has killed it, or it is closed
+        except (OSError, ValueError):  # the guardian was killed, or is closed
             return False
         return True
 
 
 def _writable() -> Path:
-    """Return the current directory, in which jobs start, or home, if nothing can be written there."""
+    """Return the current directory, where jobs start; home if it is not writable."""
     here = Path.cwd()
     return here if os.access(here, os.W_OK) else Path.home()

@@ -1,8 +1,7 @@
 """A small process that cancels the jobs of a main process that died: `python guardian.py FOLDER COMMAND...`.
 
-It reads lines, `+17` for a job that has been submitted, `-17` for one that is gone, and absolute paths of further
-folders. At their end, which comes with that of the main process, it cancels the jobs that are left and removes the
-folders.
+It reads lines: `+17` for a submitted job, `-17` for one that is gone, and absolute paths of further folders. When the
+input ends, at the latest with the main process, it cancels the remaining jobs and removes the folders.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ import sys
 
 
 def main(folder: str, *cancel: str) -> None:
-    """Wait for the end of stdin, then cancel what is left."""
+    """Read stdin to its end, then cancel the remaining jobs."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     jobs: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""A job, as the supervisor knows it."""
+"""The supervisor's record of a job."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Ending(NamedTuple):
     """How a job ended.
 
     Attributes:
-        words: The batch system's; "" if it has none.
-        log: The end of what the job wrote.
+        words: The batch system's description; "" if it has none.
+        log: The end of the job's output.
     """
 
     words: str
@@ -21,24 +21,24 @@ class Ending(NamedTuple):
 
 @dataclass(eq=False)
 class Job:
-    """A job of ours.
+    """A job of this run.
 
     Attributes:
-        name: Of its worker, as dask knows it; with a number behind it if it has several.
-        id: The batch system's.
-        script: The name of the file that was submitted.
-        since: When it was submitted, or lost its last worker, by the monotonic clock.
-        waiting: Whether it has not been started, as far as is known.
-        words: What the batch system said of it last.
-        stuck: Whether it will wait for ever.
-        missing: How often in a row the batch system did not know it.
-        workers: Addresses of those that are connected.
-        nannies: Addresses of what starts them; others when the job has been started again.
-        arrived: Whether one ever was.
-        silent: Whether one of them gives no sign of life.
-        ending: How it ended, once that is known.
-        cancelled: Whether we have it cancelled.
-        cancelling: Whether a command that cancels it runs.
+        name: The name of its worker in dask; with a number appended if the job has several.
+        id: The batch system's id.
+        script: The name of the submitted file.
+        since: When it was submitted or lost its last worker, by the monotonic clock.
+        waiting: Whether it has not started, as far as is known.
+        words: The batch system's last description of its state.
+        stuck: Whether it will wait forever.
+        missing: How many times in a row the batch system did not know it.
+        workers: The addresses of its connected workers.
+        nannies: The addresses of their nannies; a restarted job has others.
+        arrived: Whether a worker has ever connected.
+        silent: Whether a worker gives no sign of life.
+        ending: How it ended, once known.
+        cancelled: Whether this program has cancelled it.
+        cancelling: Whether a command that cancels it is running.
         refusal: Why the last such command failed; "" if it did not.
     """
 

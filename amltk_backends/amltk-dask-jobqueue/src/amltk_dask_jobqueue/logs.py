@@ -1,4 +1,4 @@
-"""Reads what jobs have written."""
+"""Reads the output of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 UNREACHABLE = "can't be reached"
-"""What a job writes, among others, whose worker can't connect to the program."""
+"""A part of the output of a job whose worker can't connect to the program."""
 
 _LINES = 30
 _BYTES = 16384
@@ -14,11 +14,11 @@ _CHATTER = re.compile(r"^\S+ \S+ - distributed\.\S+ - INFO - ")
 
 
 def tail_of_log(folder: Path, job: str) -> str:
-    """Return what a job has written last; "" if there are none.
+    """Return the end of a job's output, without empty lines; "" if there is none.
 
     Args:
-        folder: Where jobs write.
-        job: Its id, which is in the names of its files.
+        folder: The folder for the output of jobs.
+        job: The job's id, which is in the names of its files.
     """
     number = re.match(r"\d+", job)
     its_own = re.compile(rf"(?<!\d){re.escape(number[0] if number else job)}(?!\d)")
@@ -32,17 +32,17 @@ def tail_of_log(folder: Path, job: str) -> str:
 
 
 def without_chatter(log: str) -> str:
-    """Return the last lines of a log without what dask tells when all is well."""
+    """Return the last lines of a log without dask's INFO records."""
     return last_lines("\n".join(line for line in log.splitlines() if not _CHATTER.match(line)), _LINES)
 
 
 def last_lines(log: str, number: int = 10) -> str:
-    """Return so many lines from the end of a log."""
+    """Return the last `number` lines of a log."""
     return "\n".join(log.splitlines()[-number:])
 
 
 def exit_code_in(log: str, pid: int) -> int | None:
-    """Return how a worker ended, if dask's nanny has written that; negative for a signal."""
+    """Return a worker's exit code, negative for a signal, if dask's nanny has logged it; else None."""
     found = re.search(rf"Worker process {pid} (exited with status|was killed by signal) (\d+)", log)
     if found is None:
         return None
@@ -50,6 +50,6 @@ def exit_code_in(log: str, pid: int) -> int | None:
 
 
 def missing_module(log: str) -> str:
-    """Return what a job could not import of that which workers need; "" if it was not that."""
+    """Return the module of amltk or dask that a job could not import; "" if there is none."""
     found = re.findall(r"No module named '?((?:amltk|cloudpickle|dask|distributed)\w*)", log)
     return found[-1] if found else ""

@@ -1,8 +1,7 @@
 """Refuses options that would add lines to a job script, or options to a line of it.
 
-A job script is text, and dask-jobqueue puts the options into it as they are. A value often comes from elsewhere: a
-file of settings, a form, an environment variable. So one that breaks its line, or its word, is refused before anything
-starts.
+dask-jobqueue inserts the options into the text of a job script unchanged. Values often come from outside: a settings
+file, a form, an environment variable. So a value that breaks its line or word is refused before anything starts.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from amltk_dask.option_checks import check_duration, check_log_level, check_memo
 
 _NAMES = {"queue", "account", "project", "walltime", "job_name"}
 _NO_PART_OF_A_NAME = re.compile(r"[\s\"'`$;\\]|^-|^$")
-_NOT_IN_ONE_LINE = {"job_script_prologue", "env_extra"}  # lines of the script, by their purpose
+_NOT_IN_ONE_LINE = {"job_script_prologue", "env_extra"}  # lines of the script, by purpose
 _NOT_IN_THE_SCRIPT = {"scheduler_options", "config_name"}
 _LINES = {"job_script_prologue", "env_extra", "job_directives_skip", "header_skip"}
 _DIRECTIVES = {"job_extra_directives", "job_extra"}
-_UNITS = ("kb", "mb", "gb", "tb", "pb", "eb", "zb")  # those that dask-jobqueue knows
+_UNITS = ("kb", "mb", "gb", "tb", "pb", "eb", "zb")  # those of dask-jobqueue
 _ARGUMENTS = {"worker_extra_args", "extra", "submit_command_extra", "cancel_command_extra"}
 
 
 def check_texts(options: Mapping[str, Any]) -> None:
-    """Refuse options whose text a job script can't hold in one line.
+    """Refuse options whose text does not fit into one line of a job script.
 
     Args:
         options: By name, as the user gives them, here or in dask's configuration.
 
     Raises:
-        ValueError: A value has a line break or another control character; or a name is not one word.
+        ValueError: A value has a line break or another control character, or a name is not one word.
     """
     for name, value in options.items():
         if name in _NOT_IN_ONE_LINE | _NOT_IN_THE_SCRIPT:
@@ -45,26 +44,26 @@ def check_texts(options: Mapping[str, Any]) -> None:
             if name in _NAMES and _NO_PART_OF_A_NAME.search(text):
                 msg = (
                     f"{name} must be one word without quotes, '$', ';' or a '-' in front, got {describe_value(text)}. "
-                    "An option that needs more goes into job_extra_directives=."
+                    "Use job_extra_directives= for options that need more."
                 )
                 raise ValueError(msg)
 
 
 def check_lists(options: Mapping[str, Any], *, named_directives: bool) -> None:
-    """Refuse what is no list of lines or arguments, where there has to be one: of a text, each character would be.
+    """Refuse values that must be lists of lines or arguments, and are not: a text would become a list of characters.
 
     Args:
         options: By name, as the user gives them, here or in dask's configuration.
-        named_directives: Whether directives have names and values, as those of HTCondor.
+        named_directives: Whether directives have names and values, as for HTCondor.
 
     Raises:
-        TypeError: A value is no list, or holds something else.
+        TypeError: A value is no list, or has other items.
     """
     for name, value in options.items():
         if value is None or name not in _LINES | _DIRECTIVES | _ARGUMENTS:
             continue
         if name in _DIRECTIVES and named_directives:
-            if not isinstance(value, list) or value:  # dask's configuration has an empty one for none
+            if not isinstance(value, list) or value:  # dask's configuration has an empty list for none
                 check_mapping(name, value)
         elif isinstance(value, set | frozenset) and name in _LINES:
             check_texts_of(name, sorted(value, key=str), one_line=False)
@@ -79,11 +78,11 @@ def _is_number(value: object) -> bool:
 
 
 def check_values(options: Mapping[str, Any]) -> None:
-    """Refuse values of a wrong type, or out of range, of options that the user gives; None is dask-jobqueue's default.
+    """Refuse values of the user's options that have a wrong type or are out of range; None is dask-jobqueue's default.
 
     Raises:
         TypeError: A value is of a wrong type; the message names the option.
-        ValueError: It is of the right type, and can't be used.
+        ValueError: A value of the right type can't be used.
     """
     for name, value in options.items():
         if value is not None and (check := _CHECKS.get(name)) is not None:
@@ -139,21 +138,21 @@ def check_one_line(name: str, text: str) -> None:
     """Refuse a text with line breaks or other control characters.
 
     Raises:
-        ValueError: It has some.
+        ValueError: It has one.
     """
     check_text(name, text)
 
 
 def check_command(name: str, command: str, example: str) -> None:
-    """Refuse what is no command.
+    """Refuse a value that is no command.
 
     Args:
-        name: Of the option.
+        name: The option.
         command: Its value.
-        example: The system's own command.
+        example: The system's own command, for the message.
 
     Raises:
-        ValueError: It is empty, has several lines, or quotes that are not closed.
+        ValueError: It is empty, has several lines, or an unclosed quote.
     """
     check_one_line(name, command)
     try:
@@ -167,7 +166,7 @@ def check_command(name: str, command: str, example: str) -> None:
 
 
 def without_secrets_of(name: str, value: Any) -> Any:
-    """Return the value of an option as people may see it, in a form that a job script can be made of."""
+    """Return the value of an option without secrets, in a form that a job script can be made of."""
     shell = name in {"job_script_prologue", "env_extra"}
     if isinstance(value, str):
         return without_secrets(value, shell=shell)
@@ -180,7 +179,7 @@ def without_secrets_of(name: str, value: Any) -> Any:
             for word, whole in zip(words, together, strict=True)
         ]
     if isinstance(value, Mapping) and name in _DIRECTIVES:
-        called = {key: str(key).lower().rpartition(".")[2] for key in value}  # `MY.Token` is an attribute of a job's
+        called = {key: str(key).lower().rpartition(".")[2] for key in value}  # `MY.Token` is an attribute of a job
         return {
             key: HIDDEN if describe_option(called[key], each) == HIDDEN else without_secrets_of(name, each)
             for key, each in value.items()

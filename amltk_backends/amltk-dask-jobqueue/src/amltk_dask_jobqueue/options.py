@@ -1,4 +1,4 @@
-"""Signature and docstring of a constructor whose options are declared by several classes, each once."""
+"""Merges signature and docstring of a constructor whose options are declared by two classes, each once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIELD = re.compile(r"\{system\.(\w+)\}")
 
 
 def merged_signature(own: Callable[..., object], base: type) -> inspect.Signature:
-    """Return the signature of an `__init__` that passes its options on to that of a base class.
+    """Return the signature of an `__init__` that passes its options on to a base class.
 
     Args:
         own: The `__init__`, which takes `**options`.
@@ -31,12 +31,12 @@ def merged_signature(own: Callable[..., object], base: type) -> inspect.Signatur
 def merged_docstring(
     own: Callable[..., object], base: Callable[..., object], signature: inspect.Signature, system: BatchSystem
 ) -> str:
-    """Return the docstring of an `__init__`, with what the docstring of its base's has besides.
+    """Return the docstring of an `__init__`, with the rest of the docstring of its base class.
 
     Args:
         own: The `__init__`.
-        base: That of the base class. `{system.title}` and the like stand for the attributes of `system`.
-        signature: What both take together.
+        base: The `__init__` of the base class. `{system.title}` and the like stand for attributes of `system`.
+        signature: The merged signature.
         system: The batch system.
     """
     shared = _FIELD.sub(lambda found: str(getattr(system, found[1])), inspect.cleandoc(base.__doc__ or ""))

@@ -1,4 +1,4 @@
-"""What is different from one batch system to the next."""
+"""The interface to a batch system: its commands, and what they report."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, ClassVar, NamedTuple
 from amltk.exceptions import BatchSystemError
 
 COMMAND_SECONDS = 60.0
-"""How long a command of a batch system may take: a controller that is busy answers late."""
+"""Time limit of a batch system's command, in seconds: a busy controller answers late."""
 
 
 class JobState(NamedTuple):
-    """What a batch system says of a job that it has.
+    """The state of a job, as the batch system reports it.
 
     Attributes:
-        waiting: Whether it has not been started.
-        words: In the batch system's own words, with the reason, where it gives one.
-        stuck: Whether it will wait for ever, as it is: nothing there can run it.
+        waiting: Whether it has not started.
+        words: The batch system's own description, with a reason if it gives one.
+        stuck: Whether it will wait forever, because nothing can run it as it is.
     """
 
     waiting: bool
@@ -32,12 +32,12 @@ class JobState(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended for good, and the batch system only cleans up after it."""
+        """Whether the job has ended, and the batch system only cleans up."""
         return False
 
 
 class CleanedUp(JobState):
-    """The state of a job that has ended for good, while the batch system cleans up after it."""
+    """The state of a job that has ended, while the batch system cleans up."""
 
     @property
     def ended(self) -> bool:
@@ -46,15 +46,15 @@ class CleanedUp(JobState):
 
 
 class BatchSystem(ABC):
-    """A batch system: how it is talked to, and what its words mean.
+    """A batch system: its commands, and how to read their output.
 
     Attributes:
-        name: The backend's, as in `with_slurm`.
-        title: What people call it.
+        name: The name of the backend, as in `with_slurm`.
+        title: The name to show to people.
         cluster: The class of dask-jobqueue that writes its job scripts.
-        submit_command: Submits a script.
-        cancel_command: Ends the jobs whose ids it is given.
-        named_directives: Whether `job_extra_directives` is a mapping, from names to values, and no list of lines.
+        submit_command: The command that submits a script.
+        cancel_command: The command that ends jobs by their ids.
+        named_directives: Whether `job_extra_directives` maps names to values, instead of being a list of lines.
     """
 
     name: ClassVar[str]
@@ -66,41 +66,41 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
-        """Return the states of those jobs that wait, run or are about to end; all others are gone.
+        """Return the states of the jobs that wait, run or are about to end; all others are gone.
 
         Raises:
-            BatchSystemError: It can't be had now.
+            BatchSystemError: The batch system can't be asked now.
         """
 
-    def ending(self, commands: Commands, job: str) -> str:  # noqa: ARG002 - for those that remember
-        """Return what is remembered of how a job ended, as in "TIMEOUT"; "" if nothing is.
+    def ending(self, commands: Commands, job: str) -> str:  # noqa: ARG002 - for systems that remember
+        """Return how a job ended, such as "TIMEOUT"; "" if the batch system does not remember it.
 
         Raises:
-            BatchSystemError: It can't be had.
+            BatchSystemError: The batch system can't be asked.
         """
         return ""
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: B027 - most need nothing
-        """Change options of dask-jobqueue's cluster where this system needs it.
+        """Change the options of dask-jobqueue's cluster as this system requires.
 
         Args:
-            options: What the cluster will be made with; to be changed in place.
-            folder: Where the jobs' output belongs.
+            options: The options of the cluster; changed in place.
+            folder: The folder for the jobs' output.
         """
 
 
 class Commands:
-    """Runs a batch system's commands, from the place of its submit command."""
+    """Runs a batch system's commands, from the folder of its submit command."""
 
     def __init__(
         self, system: BatchSystem, submit_command: str | None = None, cancel_command: str | None = None
     ) -> None:
-        """Start nothing yet.
+        """Derive the commands. It starts nothing.
 
         Args:
-            system: Whose commands they are.
-            submit_command: Instead of the system's: with options, or with words in front that reach it, as `ssh login`.
-            cancel_command: The same for ending jobs. By default it is found where the submit command is.
+            system: The batch system.
+            submit_command: Replaces the system's: with options, or a prefix that reaches it, such as `ssh login`.
+            cancel_command: Replaces the system's; by default that in the folder of the submit command.
         """
         self.system = system
         self.submit = submit_command or system.submit_command
@@ -111,10 +111,10 @@ class Commands:
         self.cancel = cancel_command or shlex.join(self._beside(system.cancel_command))
 
     def find(self) -> str:
-        """Return the path of what submits.
+        """Return the path of the submit command.
 
         Raises:
-            BatchSystemError: It is not there.
+            BatchSystemError: There is no such program.
         """
         word = shlex.split(self.submit)[0]
         path = shutil.which(word)
@@ -124,24 +124,24 @@ class Commands:
                 where = "there is no such program"
             msg = (
                 f"{self.system.title}'s submit command {word!r} was not found: {where}. Run this where jobs can be "
-                "submitted, on a login node, or say where it is: submit_command='/path/to/...'."
+                "submitted, on a login node, or give its path: submit_command='/path/to/...'."
             )
             raise BatchSystemError(msg, command=self.submit)
         return path
 
     def ask(self, name: str, *arguments: str) -> str:
-        """Return the output of a command of the system's.
+        """Run a command of the system, and return its output.
 
         Raises:
-            BatchSystemError: It is not there, or fails.
+            BatchSystemError: There is no such command, or it fails.
         """
         return run([*self._beside(name), *arguments])
 
     def cancel_jobs(self, ids: Iterable[str]) -> None:
-        """Have jobs ended; it does not wait for that.
+        """Cancel jobs, without waiting for their end.
 
         Raises:
-            BatchSystemError: The command fails, as most do if one of the jobs has ended already.
+            BatchSystemError: The command fails. Most fail if one of the jobs has ended already.
         """
         run([*shlex.split(self.cancel), *ids])
 
@@ -150,14 +150,14 @@ class Commands:
 
 
 def run(words: Sequence[str], *, script: str | None = None) -> str:
-    """Run a command, and return what it prints.
+    """Run a command, and return its output.
 
     Args:
-        words: The command.
-        script: What it reads.
+        words: The command and its arguments.
+        script: The text of its stdin.
 
     Raises:
-        BatchSystemError: It can't be started, does not end, or says that it failed.
+        BatchSystemError: It can't be started, does not end in time, or fails.
     """
     command = shlex.join(words)
     try:
@@ -169,7 +169,7 @@ def run(words: Sequence[str], *, script: str | None = None) -> str:
             errors="replace",
             input=script or "",
             timeout=COMMAND_SECONDS,
-            env={**os.environ, "PWD": str(Path.cwd())},  # oarsub takes from it where the job starts
+            env={**os.environ, "PWD": str(Path.cwd())},  # oarsub starts the job there
         )
     except OSError as error:
         msg = f"The command {command!r} can't be run: {error.strerror}."
@@ -179,6 +179,6 @@ def run(words: Sequence[str], *, script: str | None = None) -> str:
         raise BatchSystemError(msg, command=command) from error
     if done.returncode:
         output = "\n".join(filter(None, (done.stderr.strip(), done.stdout.strip())))
-        msg = f"The command {command!r} failed with exit code {done.returncode}: {output or 'it said nothing'}"
+        msg = f"The command {command!r} failed with exit code {done.returncode}: {output or 'no output'}"
         raise BatchSystemError(msg, command=command, output=output)
     return done.stdout

@@ -1,7 +1,7 @@
-"""What is loaded in each job, by the process that starts its workers: it ends the job when nobody is there to use it.
+"""Ends a job whose main process is gone. Each process that starts workers loads this module.
 
-A job whose main process has been killed would go on to the end of its call, since its worker waits for that. And one
-that is asked to end by the batch system would, for the same reason, be killed half a minute later.
+Without it, a job of a killed main process would continue to the end of its call, because the worker waits for that. For
+the same reason, a job that the batch system asks to end would end half a minute later, by SIGKILL.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _scratch: list[str] = []
 
 
 def dask_setup(server: Any) -> None:
-    """Watch over the job, as dask calls this in each process that it loads this module in.
+    """Watch over the job. dask calls this in each process that loads this module.
 
     Args:
-        server: dask's nanny, or a worker that has none.
+        server: dask's nanny, or a worker without one.
     """
     isolate_tls_errors()
     if getattr(server, "nanny", None):
-        return  # that one watches
+        return  # the nanny watches
     _scratch.append(server.local_directory)
     if (own := Path(os.environ.get("DASK_TEMPORARY_DIRECTORY", ""))).name.startswith("amltk-"):  # see the job's script
         _scratch.append(str(own))
@@ -48,16 +48,16 @@ def dask_setup(server: Any) -> None:
 
 
 async def _watch(server: Any) -> None:
-    """Hold a connection to the scheduler, which ends when the main process does, however that ends."""
+    """Hold a connection to the scheduler, which breaks when the main process ends, for whatever reason."""
     try:
-        # Less than the time after which dask gives up, by a long traceback.
+        # Less than dask's own limit, after which it logs a long traceback.
         limit = 0.75 * parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
         security = server.security.get_connection_args("worker")
         comm = await connect(server.scheduler.address, timeout=limit, **security)
-        await comm.read()  # nothing is ever sent
+        await comm.read()  # the scheduler sends nothing
     except OSError:
         address, host = server.scheduler.address, socket.gethostname()
-        _end(f"the main process is gone, or can't be reached any more, at {address} from {host}")
+        _end(f"the main process is gone, or can't be reached at {address} from {host}")
 
 
 def _asked_to_end(number: int, _frame: FrameType | None) -> None:
@@ -66,8 +66,8 @@ def _asked_to_end(number: int, _frame: FrameType | None) -> None:
 
 
 def _end(why: str) -> NoReturn:
-    """End the job, with all that its calls have started."""
-    os.write(2, f"amltk: this job ends, since {why}.\n".encode())
+    """End the job and all processes that its calls have started."""
+    os.write(2, f"amltk: this job ends because {why}.\n".encode())
     for process in _descendants():
         process.kill()
     for folder in _scratch:
@@ -77,7 +77,7 @@ def _end(why: str) -> NoReturn:
 
 
 def _descendants() -> Iterator[psutil.Process]:
-    """Give all that descend from this process, those that are started meanwhile included."""
+    """Yield all descendants of this process, including those that start meanwhile."""
     seen: set[psutil.Process] = set()
     while new := set(psutil.Process().children(recursive=True)) - seen:
         seen |= new

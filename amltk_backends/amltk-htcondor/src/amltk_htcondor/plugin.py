@@ -22,12 +22,12 @@ class HTCondor(BatchBackend):
         disk: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of HTCondor, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of HTCondor. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            disk: Of each worker, as in "1 GB"; HTCondor has to know it.
-            submit_command: Instead of "condor_submit", as in "condor_submit -name schedd".
+            n_workers: Maximum number of workers.
+            disk: The disk space of each worker, such as "1 GB". HTCondor requires it.
+            submit_command: Replaces "condor_submit", for example "condor_submit -name schedd".
             **options: For `dask_jobqueue.HTCondorCluster`: `job_extra_directives={"Requirements": "HasGPU"}`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

@@ -1,4 +1,4 @@
-"""What HTCondor's words mean."""
+"""HTCondor: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ class HTCondor(BatchSystem):
         return f"{state} ({', '.join(more)})" if more else state
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
-        """Have HTCondor's own log of events apart from what jobs write."""
+        """Keep HTCondor's own log of events apart from the output of jobs."""
         directives = {"Log": "$(LogDirectory)/events", **(options.get("job_extra_directives") or {})}
         options["job_extra_directives"] = directives

@@ -24,15 +24,15 @@ class LSF(BatchBackend):
         project: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of LSF, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of LSF. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            queue: Of the batch system; by default its own choice.
-            walltime: After which a job is ended, as in "01:30", hours and minutes; its call then fails with
+            n_workers: Maximum number of workers.
+            queue: The queue; by default the batch system chooses.
+            walltime: The time limit of a job in hours and minutes, such as "01:30". Its call then fails with
                 `WorkerDied`.
-            project: What the jobs belong to.
-            submit_command: Instead of "bsub", as in "bsub -sp 10".
+            project: The project of the jobs.
+            submit_command: Replaces "bsub", for example "bsub -sp 10".
             **options: For `dask_jobqueue.LSFCluster`: `job_extra_directives=["-gpu num=1"]`, `use_stdin=True`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

@@ -1,4 +1,4 @@
-"""What LSF's words mean."""
+"""LSF: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class LSF(BatchSystem):
         }
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `bjobs`, which remembers jobs for an hour, as clusters mostly have it."""
+        """Ask `bjobs`, which on most clusters remembers jobs for an hour."""
         state, reason = _ask(commands, [job], "exit_reason").get(job, ("", ""))
         return _words(state, reason)
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
-        """Have jobs run once: one whose node has failed would run again, when its program may be over."""
+        """Let jobs run once: one of a failed node would run again, when the program may have ended."""
         options["job_extra_directives"] = ["-rn", *(options.get("job_extra_directives") or [])]
 
 
 def _ask(commands: Commands, ids: Sequence[str], reason: str) -> dict[str, tuple[str, str]]:
-    # A delimiter that no shell on the way takes for something of its own.
+    # A delimiter that has no meaning to a shell on the way.
     command = ("bjobs", "-a", "-noheader", "-o", f"jobid stat {reason} delimiter='^'", *ids)
     try:
         said = commands.ask(*command)

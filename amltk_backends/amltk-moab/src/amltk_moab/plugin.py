@@ -25,15 +25,15 @@ class Moab(BatchBackend):
         resource_spec: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of Moab, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of Moab. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            queue: Of the batch system; by default its own choice.
-            walltime: After which a job is ended, as in "01:30:00"; its call then fails with `WorkerDied`.
-            account: What the jobs are charged to.
-            resource_spec: What is asked of Moab, instead of `select=1:ncpus=<cores>:mem=<memory>`, which most
-                need, as in "nodes=1:ppn=4,mem=6gb".
+            n_workers: Maximum number of workers.
+            queue: The queue; by default the batch system chooses.
+            walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
+            account: The account that pays for the jobs.
+            resource_spec: The request to Moab, instead of `select=1:ncpus=<cores>:mem=<memory>`. Most
+                clusters need one, such as "nodes=1:ppn=4,mem=6gb".
             **options: For `dask_jobqueue.MoabCluster`: `job_extra_directives=["-m n"]`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

@@ -1,4 +1,4 @@
-"""What Moab's words mean."""
+"""Moab: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WAITING = {
     *("NotQueued", "Staging", "Migrated", "Blocked"),
 }
 _ALIVE = {"Starting", "Running", "Suspended"}
-_COPIES = ("#PBS -e ", "#PBS -o ")  # lines of dask-jobqueue
+_COPIES = ("#PBS -e ", "#PBS -o ")  # the lines of dask-jobqueue
 _HELD = re.compile(r"\w*Hold|Deferred")
 
 
@@ -30,7 +30,7 @@ class Moab(BatchSystem):
     cancel_command = "canceljob"
 
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
-        """Ask `checkjob`, for one job at a time."""
+        """Ask `checkjob`, one job at a time."""
         found = {}
         for job in ids:
             state, why = _look_at(commands, job)
@@ -44,7 +44,7 @@ class Moab(BatchSystem):
         return f"{state}{why}"
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Have jobs write into the folder themselves, and run once, as PBS's do: Torque mostly runs them."""
+        """Let jobs write into the folder themselves, and run once, as with PBS: Torque mostly runs them."""
         options["job_directives_skip"] = [*_COPIES, *(options.get("job_directives_skip") or [])]
         directives = ["-o /dev/null", "-e /dev/null", "-r n"]
         options["job_extra_directives"] = [*directives, *(options.get("job_extra_directives") or [])]

@@ -25,15 +25,15 @@ class OAR(BatchBackend):
         resource_spec: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of OAR, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of OAR. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            queue: Of the batch system; by default its own choice.
-            walltime: After which a job is ended, as in "01:30:00"; its call then fails with `WorkerDied`.
-            project: What the jobs belong to.
-            resource_spec: What is asked of OAR, instead of `/nodes=1/core=<cores>`.
-            submit_command: Instead of "oarsub", as in "oarsub --notify mail:me".
+            n_workers: Maximum number of workers.
+            queue: The queue; by default the batch system chooses.
+            walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
+            project: The project of the jobs.
+            resource_spec: The request to OAR, instead of `/nodes=1/core=<cores>`.
+            submit_command: Replaces "oarsub", for example "oarsub --notify mail:me".
             **options: For `dask_jobqueue.OARCluster`: `job_extra_directives=["-t besteffort"]`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

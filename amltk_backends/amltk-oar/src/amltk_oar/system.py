@@ -1,4 +1,4 @@
-"""What OAR's words mean."""
+"""OAR: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OAR(BatchSystem):
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `oarstat`, which remembers what happened to a job."""
+        """Ask `oarstat`, which remembers a job's events."""
         told = _ask(commands, [job]).get(job, {})
         state, code = told.get("state", ""), told.get("exit_code")
         events = [_event(each) for each in told.get("events") or ()]
@@ -44,7 +44,7 @@ class OAR(BatchSystem):
         return f"{state} ({'; '.join(said)})" if said else state
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Name the files of the output, which dask-jobqueue leaves to OAR; do not warn of memory each time."""
+        """Name the output files, which dask-jobqueue leaves to OAR, and disable its warning about memory."""
         files = [f"-O {shlex.quote(f'{folder}/%jobid%.out')}", f"-E {shlex.quote(f'{folder}/%jobid%.err')}"]
         options["job_extra_directives"] = [*files, *(options.get("job_extra_directives") or [])]
         if options.get("memory_per_core_property_name") is None:

@@ -1,1 +1,1 @@
-"""Runs the tasks of an amltk scheduler in jobs of PBS."""
+"""A backend of amltk: runs calls in jobs of PBS."""

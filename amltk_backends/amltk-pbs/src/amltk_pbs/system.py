@@ -1,4 +1,4 @@
-"""What PBS's words mean: those of OpenPBS and PBS Professional, and of Torque."""
+"""PBS (OpenPBS, PBS Professional, Torque): how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobStat
 
 _WAITING = {"Q": "queued", "H": "held", "W": "waiting for its time", "T": "being moved", "S": "suspended"}
 _ALIVE = {"R": "running", "E": "ending", "B": "an array that runs"}
-_FOR_EVER = re.compile(r"Can Never Run\b", re.IGNORECASE)  # how the comment of the scheduler begins
-_COPIES = ("#PBS -e ", "#PBS -o ")  # lines of dask-jobqueue
+_FOR_EVER = re.compile(r"Can Never Run\b", re.IGNORECASE)  # the start of the scheduler's comment
+_COPIES = ("#PBS -e ", "#PBS -o ")  # the lines of dask-jobqueue
 _UNKNOWN = re.compile(r"unknown job|has finished|does not exist|cannot locate", re.IGNORECASE)
 
 
@@ -29,7 +29,7 @@ class PBS(BatchSystem):
     cancel_command = "qdel"
 
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
-        """Ask `qstat`, which fails as soon as it doesn't know one of the jobs, and tells of the others all the same."""
+        """Ask `qstat`, which fails if it doesn't know one of the jobs, but still reports the others."""
         found = {}
         for job, fields in _jobs(_output(commands, "qstat", "-f", *ids)).items():
             state = fields.get("job_state", "")
@@ -42,7 +42,7 @@ class PBS(BatchSystem):
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `qstat` for jobs that have ended: Torque remembers them for a while, PBS where that is switched on."""
+        """Ask `qstat` for ended jobs: Torque remembers them for a while, PBS if the cluster enables that."""
         fields: dict[str, str] = {}
         for options in (("-x", "-f"), ("-f",)):
             fields = fields or _jobs(_output(commands, "qstat", *options, job)).get(job, {})
@@ -54,10 +54,10 @@ class PBS(BatchSystem):
         return ", ".join(said)
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:
-        """Have jobs write into the folder themselves, and run once.
+        """Let jobs write into the folder themselves, and run once.
 
-        PBS would copy the output when the job has ended, into a folder that may be gone by then. And it would run a job
-        again whose node has failed, minutes later, when its program may be over.
+        PBS would copy the output when the job has ended, and the folder may be gone by then. It would also repeat a job
+        of a failed node, minutes later, when the program may have ended.
         """
         options["job_directives_skip"] = [*_COPIES, *(options.get("job_directives_skip") or [])]
         directives = ["-o /dev/null", "-e /dev/null", "-r n"]
@@ -77,7 +77,7 @@ def _output(commands: Commands, *command: str) -> str:
 
 
 def _jobs(said: str) -> dict[str, dict[str, str]]:
-    """Read what `qstat -f` prints: by the number of each job, its fields."""
+    """Parse the output of `qstat -f`; return the fields of each job by its number."""
     found: dict[str, dict[str, str]] = {}
     for block in re.split(r"^Job Id:\s*", re.sub(r"\n\t(?!\w+(\.\w+)? = )", "", said), flags=re.MULTILINE)[1:]:
         number = re.match(r"\d+", block)
@@ -88,12 +88,12 @@ def _jobs(said: str) -> dict[str, dict[str, str]]:
 
 _MEANING = {
     "Exit_status": {-29: "its walltime was over"},
-    "exit_status": {-10: "it used more memory than it had asked for", -11: "its walltime was over"},  # Torque's
+    "exit_status": {-10: "it used more memory than it had requested", -11: "its walltime was over"},  # Torque's
 }
 
 
 def _meaning(name: str, status: str) -> str:
-    """Return what an exit status above 256, or one of PBS's own, says."""
+    """Explain an exit status above 256, or one of PBS's own."""
     code = int(status)
     if code in _MEANING[name]:
         return f" ({_MEANING[name][code]})"
@@ -106,7 +106,7 @@ def _meaning(name: str, status: str) -> str:
 
 
 def _seconds(time: str) -> int:
-    """Return what "01:30:00" is in seconds; 0 if it is no time."""
+    """Convert a time such as "01:30:00" to seconds; 0 if it is no time."""
     if not re.fullmatch(r"(\d+:){0,3}\d+", time):
         return 0
     units = (1, 60, 3600, 86400)

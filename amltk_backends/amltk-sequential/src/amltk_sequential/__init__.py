@@ -1,4 +1,4 @@
-"""A backend of amltk: one call after the other, in the thread that submits them."""
+"""A backend of amltk: runs one call after the other, in the thread that submits them."""
 
 from __future__ import annotations
 

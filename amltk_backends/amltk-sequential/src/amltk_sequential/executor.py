@@ -1,4 +1,4 @@
-"""An executor without any parallelism."""
+"""An executor that runs one call after the other."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class SequentialFuture(Future[T]):
-    """The future of a call, which reports when the call ran."""
+    """A future that reports when its call ran."""
 
     def __init__(self) -> None:
-        """Be pending."""
+        """Make a pending future."""
         super().__init__()
         self.timer = ExecutionTimer()
 
@@ -37,26 +37,26 @@ class SequentialFuture(Future[T]):
 
 
 class SequentialExecutor(Executor):
-    """Runs each call in the thread that submits it, one after the other: for finding mistakes.
+    """Runs each call in the thread that submits it, one after the other: for debugging.
 
-    Where an event loop is running, as in a run of a scheduler, calls wait in a queue, and the loop
-    gets its turn between two of them, so that timers and callbacks work and no chain of calls,
-    however long, becomes a recursion. Without a loop, `submit` runs the call before it returns.
+    In a running event loop, as in a run of a scheduler, calls wait in a queue, and the loop gets its turn
+    between two of them. So timers and callbacks work, and a long chain of calls is no recursion. Without a
+    loop, `submit` runs the call before it returns.
     """
 
     def __init__(self) -> None:
-        """Start with nothing to do."""
+        """Make an executor with an empty queue."""
         self._queue: deque[tuple[SequentialFuture[Any], Callable[[], Any]]] = deque()
         self._scheduled = False
         self._shut_down = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run `fn`, or queue it where an event loop is running.
+        """Run `fn`, or queue it if an event loop is running.
 
         Raises:
             RuntimeError: The executor was shut down.
         """
-        from asyncio import get_running_loop  # to list backends, nobody needs to load it
+        from asyncio import get_running_loop  # not needed to list backends
 
         if self._shut_down:
             msg = "This SequentialExecutor was shut down and takes no more calls; make a new one."
@@ -66,7 +66,7 @@ class SequentialExecutor(Executor):
         try:
             loop = get_running_loop()
         except RuntimeError:
-            while not future.done():  # a loop that has ended may have left others before it
+            while not future.done():  # an ended loop may have left calls before it
                 self._run_next()
         else:
             if not self._scheduled:
@@ -74,7 +74,7 @@ class SequentialExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; with `cancel_futures`, cancel those that wait, else run them now, if `wait`."""
+        """Accept no more calls. `cancel_futures` cancels the waiting ones; else `wait` runs them now."""
         self._shut_down = True
         if cancel_futures:
             for future, _ in self._queue:
@@ -84,7 +84,7 @@ class SequentialExecutor(Executor):
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = True
-        # Two turns of the loop: timers that have become due in the meantime come in the first.
+        # Two turns of the loop: timers that are due now run in the first.
         loop.call_soon(loop.call_soon, self._take_turn, loop)
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,32 +103,32 @@ class SequentialExecutor(Executor):
         future.timer.start()
         try:
             with _ctrl_c_reaches_the_call():
-                # Inside, since `contextlib` assigns to what passes through it, which a frozen dataclass refuses.
+                # Catch inside: `contextlib` sets attributes of what passes, which fails for a frozen dataclass.
                 result, error = _outcome(call)
-        except KeyboardInterrupt as interrupt:  # it came too late for the call
+        except KeyboardInterrupt as interrupt:  # after the call's end
             error = interrupt
         future.timer.stop()
         if error is not None:
             future.set_exception(error)
-            del error  # its traceback has this frame
+            del error  # its traceback refers to this frame
         else:
             future.set_result(result)
 
 
 @calls_user_code
 def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Return what a call returns and what it raises, of which one is None."""
+    """Call it; return its result and its exception, one of them None."""
     try:
         return call(), None
-    except BaseException as raised:  # whatever it raises is the call's outcome, SystemExit too
+    except BaseException as raised:  # any exception is the call's outcome, also SystemExit
         return None, raised
 
 
 @contextmanager
 def _ctrl_c_reaches_the_call() -> Iterator[None]:
-    """Let Ctrl-C interrupt the call at once, as it would without us, besides what it means to a run.
+    """Let Ctrl-C interrupt the call at once, in addition to the run's own handler.
 
-    The run's own handler can do no more than take note while its thread is busy with the call.
+    The run's handler can only take note while its thread runs the call.
     """
     before = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()

@@ -13,8 +13,8 @@ AMLTK_CONTRACT = 1
 class Sequential(Backend):
     """Run one call after the other, in the thread of the run: for debugging.
 
-    The event loop gets a turn between two calls, so callbacks, timeouts and `stop()` work; a call
-    that has begun can't be interrupted by them.
+    The event loop gets a turn between two calls, so callbacks, timeouts and `stop()` work then. They
+    can't interrupt a running call.
     """
 
     name: ClassVar[str] = "sequential"
@@ -26,6 +26,6 @@ class Sequential(Backend):
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from amltk_sequential.executor import SequentialExecutor  # imported when it is used, as with any backend
+        from amltk_sequential.executor import SequentialExecutor  # imported at its first use, as in any backend
 
         return SequentialExecutor()

@@ -1,1 +1,1 @@
-"""Runs the tasks of an amltk scheduler in jobs of Grid Engine."""
+"""A backend of amltk: runs calls in jobs of Grid Engine."""

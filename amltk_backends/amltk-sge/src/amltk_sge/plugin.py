@@ -25,18 +25,17 @@ class GridEngine(BatchBackend):
         resource_spec: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of Grid Engine, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of Grid Engine. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            queue: Of the batch system; by default its own choice.
-            walltime: After which a job is ended, as in "01:30:00"; its call then fails with `WorkerDied`.
-            project: What the jobs belong to.
-            resource_spec: What is asked of Grid Engine for `-l`, as in "h_vmem=6G": it is not derived from
-                `memory`.
-            cores: Of each worker, all for the call that it runs. Grid Engine hears of them by a parallel
-                environment only: `job_extra_directives=["-pe smp 4"]`.
-            submit_command: Instead of "qsub", as in "qsub -p -10".
+            n_workers: Maximum number of workers.
+            queue: The queue; by default the batch system chooses.
+            walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
+            project: The project of the jobs.
+            resource_spec: The request for `-l`, such as "h_vmem=6G". It is not derived from `memory`.
+            cores: The cores of each worker, all for its call. Request them from Grid Engine by a parallel
+                environment: `job_extra_directives=["-pe smp 4"]`.
+            submit_command: Replaces "qsub", for example "qsub -p -10".
             **options: For `dask_jobqueue.SGECluster`: `job_extra_directives=["-pe smp 4"]`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

@@ -1,4 +1,4 @@
-"""What Grid Engine's words mean."""
+"""Grid Engine: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class GridEngine(BatchSystem):
     cancel_command = "qdel"
 
     def states(self, commands: Commands, ids: Sequence[str]) -> Mapping[str, JobState]:
-        """Ask `qstat`; why a job waits, it tells of one at a time, so the first few are asked about."""
+        """Ask `qstat`. It explains one waiting job at a time, so only the first few get a reason."""
         found = {}
-        for job in ET.fromstring(commands.ask("qstat", "-xml")).iter("job_list"):  # noqa: S314 - the batch system's own
+        for job in ET.fromstring(commands.ask("qstat", "-xml")).iter("job_list"):  # noqa: S314 - from the batch system itself
             number, state = job.findtext("JB_job_number", ""), job.findtext("state", "")
             if number in ids:
                 found[number] = JobState("q" in state, state, stuck="E" in state)
@@ -38,7 +38,7 @@ class GridEngine(BatchSystem):
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
-        """Ask `qacct`, to which a job that has ended is known some seconds later."""
+        """Ask `qacct`, which knows a job some seconds after its end."""
         deadline = time.monotonic() + _ACCOUNTED_WITHIN
         while True:
             try:
@@ -53,14 +53,14 @@ class GridEngine(BatchSystem):
         return "exit status 0" if failed == code == "0" else f"failed {failed}, exit status {' '.join(code.split())}"
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
-        """Have jobs run once: one whose node has failed would run again, when its program may be over."""
+        """Let jobs run once: one of a failed node would run again, when the program may have ended."""
         options["job_extra_directives"] = ["-r n", *(options.get("job_extra_directives") or [])]
 
 
 def _why(commands: Commands, job: str) -> str:
     try:
         said = commands.ask("qstat", "-j", job)
-    except BatchSystemError:  # it has just ended
+    except BatchSystemError:  # the job has just ended
         return ""
     found = re.search(r"^(?:scheduling info|error reason\s+\d+):\s+(\S.*)$", said, re.MULTILINE)
     return "" if found is None else found[1].strip()

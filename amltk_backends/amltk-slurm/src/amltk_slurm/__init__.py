@@ -1,1 +1,1 @@
-"""Runs the tasks of an amltk scheduler in jobs of Slurm."""
+"""A backend of amltk: runs calls in jobs of Slurm."""

@@ -24,14 +24,14 @@ class Slurm(BatchBackend):
         account: str | None = None,
         **options: Any,
     ) -> None:
-        """Run calls in jobs of Slurm, each of which is a worker that runs one call at a time.
+        """Run calls in jobs of Slurm. Each job is a worker, which runs one call at a time.
 
         Args:
-            n_workers: How many workers there are at most.
-            queue: The partition; by default the cluster's.
-            walltime: After which a job is ended, as in "01:30:00"; its call then fails with `WorkerDied`.
-            account: What the jobs are charged to.
-            submit_command: Instead of "sbatch", as in "sbatch --qos=long".
+            n_workers: Maximum number of workers.
+            queue: The partition; by default that of the cluster.
+            walltime: The time limit of a job, such as "01:30:00". Its call then fails with `WorkerDied`.
+            account: The account that pays for the jobs.
+            submit_command: Replaces "sbatch", for example "sbatch --qos=long".
             **options: For `dask_jobqueue.SLURMCluster`: `job_extra_directives=["--gres=gpu:1"]`,
                 `job_script_prologue=["module load cuda"]`, `python=`, `interface=` and others.
         """

@@ -1,4 +1,4 @@
-"""What Slurm's words mean."""
+"""Slurm: how its commands report the states and ends of jobs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from amltk.exceptions import BatchSystemError
 from amltk_dask_jobqueue.system import BatchSystem, CleanedUp, Commands, JobState
 
 CLEANUP_SECONDS = 3.0
-"""How long to ask for the way in which a job has ended, while Slurm cleans up after it."""
+"""Seconds to ask how a job ended while Slurm cleans up after it."""
 
-_LINE = re.compile(r"(\d+):(\w+):(.*?)(?::([\d:-]*\d:\d\d|INVALID))?")  # a reason may have colons of its own
-# Reasons to wait that only a change of the job, or of the cluster, takes away.
+_LINE = re.compile(r"(\d+):(\w+):(.*?)(?::([\d:-]*\d:\d\d|INVALID))?")  # a reason may contain colons
+# Reasons to wait that only a change of the job or of the cluster removes.
 _FOR_EVER = re.compile(r"PartitionConfig|Partition\w*Limit|BadConstraints|Invalid\w+|\w+MaxWallDurationPerJobLimit")
 _FOR_EVER_PER_JOB = re.compile(r"(Assoc|QOS)Max\w+PerJob\w*")
 
@@ -35,7 +35,7 @@ class Slurm(BatchSystem):
         try:
             said = commands.ask("squeue", "--noheader", f"--jobs={','.join(ids)}", "--format=%i:%T:%r:%M")
         except BatchSystemError as error:
-            if "Invalid job id" in error.output:  # it says so if it knows none of them
+            if "Invalid job id" in error.output:  # the message if it knows none of them
                 return {}
             raise
         found = {}
@@ -46,14 +46,14 @@ class Slurm(BatchSystem):
             why = "" if reason in {"", "None"} else f" ({reason})"
             stuck = bool(_FOR_EVER.fullmatch(reason) or _FOR_EVER_PER_JOB.fullmatch(reason))
             waits = state == "PENDING"
-            # One that goes back into the queue has run for no time at all: Slurm has forgotten when it began.
+            # A requeued job has run for zero seconds: Slurm has forgotten when it began.
             ended = state == "COMPLETING" and bool(re.search("[1-9]", ran))
             found[job] = (CleanedUp if ended else JobState)(waits, f"{state}{why}", stuck=waits and stuck)
         return found
 
     def ending(self, commands: Commands, job: str) -> str:
         """Ask `scontrol`, which forgets jobs soon after their end, then `sacct`, which not all clusters have."""
-        # While it cleans up, `scontrol` does not tell how the job ended; mostly that takes a moment.
+        # During the clean-up, which mostly takes a moment, `scontrol` does not report how the job ended.
         until = time.monotonic() + CLEANUP_SECONDS
         while (ended := self._ending(commands, job)).startswith("COMPLETING") and time.monotonic() < until:
             time.sleep(0.3)
@@ -69,7 +69,7 @@ class Slurm(BatchSystem):
         if state == "COMPLETING":
             with contextlib.suppress(
                 BatchSystemError
-            ):  # how it ended, only the accounting tells before it has left its nodes
+            ):  # only the accounting reports the end before the job has left its nodes
                 if (accounted := _accounted(commands, job)).partition(" ")[0] in _ENDED:
                     return accounted
         elif state not in _ENDED:
@@ -81,7 +81,7 @@ class Slurm(BatchSystem):
         return f"{state} ({', '.join(more)})" if more else state
 
     def adjust(self, options: dict[str, Any], folder: Path) -> None:  # noqa: ARG002 - dask-jobqueue names the files
-        """Have jobs end that are preempted, or whose node fails, and be replaced: requeued ones wait for minutes."""
+        """End preempted jobs and those of failed nodes, so that they are replaced: requeued jobs wait for minutes."""
         options["job_extra_directives"] = ["--no-requeue", *(options.get("job_extra_directives") or [])]
 
 
@@ -98,7 +98,7 @@ _MEANING = {
     "COMPLETING": "its nodes are being cleaned up",
     "CANCELLED": "somebody cancelled it",
     "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "it used more memory than it had asked for",
+    "OUT_OF_MEMORY": "it used more memory than it had requested",
     "PREEMPTED": "other jobs needed its place",
     "TIMEOUT": "its walltime was over",
 }

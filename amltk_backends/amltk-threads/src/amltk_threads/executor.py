@@ -1,4 +1,4 @@
-"""Threads that report when they run calls, and that can be prepared before their first call."""
+"""Thread pools whose futures report when calls ran, with and without an initializer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class ThreadFuture(Future[T]):
-    """The future of a call, which reports where and when the call runs."""
+    """A future that reports where and when its call runs."""
 
     _timer: ExecutionTimer
 
     @property
     def execution(self) -> Execution | None:
-        """When the call began and ended, and in which thread; None before it begins."""
+        """Where and when the call began and ended; None before it begins."""
         return self._timer.execution
 
 
@@ -41,7 +41,7 @@ class TimedThreads(ThreadPoolExecutor):
     """A `ThreadPoolExecutor` whose futures are `ThreadFuture`."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn` called in a thread.
+        """Call `fn` in a thread.
 
         Raises:
             RuntimeError: The executor was shut down.
@@ -58,12 +58,19 @@ def _reporting(future: Future[T], timer: ExecutionTimer) -> Future[T]:
 
 
 class PreparedThreads(ThreadPoolExecutor):
-    """Threads whose errors tell why their initializer failed; the standard executor only logs it."""
+    """A thread pool whose errors have the initializer's exception as their cause; the standard one only logs it."""
 
     def __init__(
         self, max_workers: int | None, prefix: str, prepare: Callable[..., object], prepare_args: tuple[Any, ...]
     ) -> None:
-        """Take what `ThreadPoolExecutor` takes, an initializer included."""
+        """Make the pool.
+
+        Args:
+            max_workers: Maximum number of threads; None for the default of `ThreadPoolExecutor`.
+            prefix: The prefix of the threads' names.
+            prepare: The initializer.
+            prepare_args: The initializer's arguments.
+        """
         super().__init__(max_workers, prefix)
         self._prepare = prepare
         self._prepare_args = prepare_args
@@ -71,7 +78,7 @@ class PreparedThreads(ThreadPoolExecutor):
         self._failures: list[BaseException] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn` called in a thread, after the initializer if it is that thread's first call.
+        """Call `fn` in a thread, after the initializer if it is that thread's first call.
 
         Raises:
             BrokenThreadPool: The initializer failed in one of the threads; its exception is the cause.
@@ -86,14 +93,14 @@ class PreparedThreads(ThreadPoolExecutor):
             self._of_this_thread.prepared = True
             try:
                 self._prepare(*self._prepare_args)
-            except BaseException as error:  # whatever it is, no call can begin
+            except BaseException as error:  # no call can begin, whatever it is
                 self._failures.append(error)
         self._check()
-        return timer(fn, *args, **kwargs)  # the time of the initializer is none of the call's
+        return timer(fn, *args, **kwargs)  # without the time of the initializer
 
     def _check(self) -> None:
         if self._failures:
-            first = self._failures[0]  # for all calls the same, so that a run sees that it is one breakdown
+            first = self._failures[0]  # the same for all calls, so that a run sees one cause
             said = f"{type(first).__name__}: {text_of(first)}"
             msg = f"The thread pool is broken and takes no more calls: its initializer raised {said}"
             raise BrokenThreadPool(msg) from first

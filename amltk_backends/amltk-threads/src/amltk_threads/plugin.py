@@ -31,16 +31,15 @@ class Threads(Backend):
     ) -> None:
         """Run calls in threads of this process.
 
-        For work that waits, or that lets go of the interpreter's lock. A thread can't be stopped from
-        outside: with `wait=False`, the run ends while the thread's call runs on.
+        Use it for work that waits, or that releases the interpreter's lock. A thread can't be stopped
+        from outside: with `wait=False`, the run ends while running calls continue.
 
         Args:
-            max_workers: How many threads there are at most; as many as `ThreadPoolExecutor` has by
-                default, if not given.
-            thread_name_prefix: What the threads' names begin with.
+            max_workers: Maximum number of threads; by default as many as `ThreadPoolExecutor` has.
+            thread_name_prefix: The prefix of the threads' names.
             initializer: Called in each thread before its first call. If it raises, the pool is broken and
                 every call fails, with that exception as the cause.
-            initargs: Passed to `initializer`.
+            initargs: The arguments of `initializer`.
         """
         check_int("max_workers", max_workers, at_least=1, or_none=True)
         check_type("thread_name_prefix", thread_name_prefix, str)
@@ -54,7 +53,7 @@ class Threads(Backend):
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from amltk_threads.executor import PreparedThreads, TimedThreads  # what a backend wraps is imported when used
+        from amltk_threads.executor import PreparedThreads, TimedThreads  # imported at its first use, as in any backend
 
         if self._initializer is None:
             return TimedThreads(self._max_workers, self._thread_name_prefix)

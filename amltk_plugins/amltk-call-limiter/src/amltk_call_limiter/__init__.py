@@ -1,4 +1,4 @@
-"""A task plugin of amltk: limits how often a task is called, and how many of its calls are under way."""
+"""A task plugin of amltk: limits a task's calls, in total and at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plugin: it refuses calls, and says by an event which limit was in the way."""
+"""The plugin `CallLimiter`: refuses calls, and reports by an event which limit was reached."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ AMLTK_CONTRACT = 1
 class CallLimiter(TaskPlugin):
     """Refuses calls of its task that would exceed a limit.
 
-    A refused call returns None, `task.refusal` has the reason, and one event says why: that of the first
-    limit in the way, in the order `max_calls`, `max_concurrent`, `not_while_running`. Callbacks receive
-    the task that refused, and what it was called with.
+    A refused call returns None, and `task.refusal` has the reason. One event is emitted: that of the first
+    limit reached, in the order `max_calls`, `max_concurrent`, `not_while_running`. Its callbacks receive
+    the task and the arguments of the call.
 
-    Only calls that were really submitted count. One that another plugin of the task refuses
-    doesn't, nor one that the executor did not take.
+    Only submitted calls count, not those that another plugin of the task or the executor refuses.
 
     Example:
         ```python
@@ -34,24 +33,24 @@ class CallLimiter(TaskPlugin):
         ```
 
     Attributes:
-        max_calls: How many calls there may be in all, over all runs; None for any number.
-        max_concurrent: How many may be under way at a time, waiting for a worker or running; None for any number.
-        not_while_running: The tasks of which no call may be under way.
+        max_calls: Maximum number of calls in total, over all runs; None for any number.
+        max_concurrent: Maximum number of calls that wait or run at a time; None for any number.
+        not_while_running: The tasks that must have no call waiting or running.
     """
 
     name: ClassVar[str] = "call-limiter"
 
     CALL_LIMIT_REACHED: Event[...] = Event(
         "call-limit-reached",
-        "A call was refused since there were max_calls already; callbacks receive (task, *args, **kwargs).",
+        "A call was refused because max_calls were accepted before; callbacks receive (task, *args, **kwargs).",
     )
     CONCURRENT_LIMIT_REACHED: Event[...] = Event(
         "concurrent-limit-reached",
-        "A call was refused since max_concurrent are under way; callbacks receive (task, *args, **kwargs).",
+        "A call was refused because max_concurrent are under way; callbacks receive (task, *args, **kwargs).",
     )
     DISABLED_DUE_TO_RUNNING_TASK: Event[...] = Event(
         "disabled-due-to-running-task",
-        "A call was refused since one of not_while_running is under way; callbacks receive (task, *args, **kwargs).",
+        "A call was refused because one of not_while_running is under way; callbacks receive (task, *args, **kwargs).",
     )
 
     def __init__(
@@ -64,9 +63,9 @@ class CallLimiter(TaskPlugin):
         """Set the limits.
 
         Args:
-            max_calls: How many calls there may be in all, over all runs; 1 or more.
-            max_concurrent: How many may be under way at a time; 1 or more.
-            not_while_running: A task, or several: while a call of any of them is under way, this one takes none.
+            max_calls: Maximum number of calls in total, over all runs; 1 or more.
+            max_concurrent: Maximum number of calls that wait or run at a time; 1 or more.
+            not_while_running: A task, or several: calls are refused while a call of any of them waits or runs.
 
         Raises:
             TypeError: A limit is no integer, or `not_while_running` holds something that is not a task.
@@ -80,7 +79,7 @@ class CallLimiter(TaskPlugin):
 
     @property
     def calls(self) -> int:
-        """How many calls were submitted so far, over all runs."""
+        """The number of calls submitted so far, over all runs."""
         return self.task.n_submitted if self.task is not None else 0
 
     def pre_submit(
@@ -88,7 +87,7 @@ class CallLimiter(TaskPlugin):
     ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | Refusal:
         """Let the call pass unchanged, or refuse it."""
         task = self.task
-        assert task is not None, "only an attached plugin is asked"
+        assert task is not None, "only attached plugins are called"
         if self.max_calls is not None and self.calls >= self.max_calls:
             reached, reason = self.CALL_LIMIT_REACHED, f"max_calls={self.max_calls} calls were accepted"
         elif self.max_concurrent is not None and task.n_running >= self.max_concurrent:

@@ -1,7 +1,7 @@
 """A task plugin of amltk: limits the memory, cpu time and wall time of each call, with the library pynisher.
 
-`PynisherPlugin` is imported when it is first asked for: the processes that run limited calls need
-no scheduler.
+`PynisherPlugin` is imported at its first use, because the processes that run limited calls need no
+scheduler.
 """
 
 from __future__ import annotations

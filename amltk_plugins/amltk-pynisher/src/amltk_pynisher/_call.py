@@ -1,30 +1,28 @@
-"""Runs a call within limits, in a process of its own: what `pynisher.limit(function, ...)(...)` is for.
+"""Runs a call within limits in a process of its own, in place of `pynisher.limit(function, ...)(...)`.
 
     the caller: a worker, or a thread            the process of the call: _child
       LimitedFunction(...)  ── fork, or a fresh interpreter ──>  under its limits, it calls the function
       reads until the wall time is over  <── a pipe: _pipe ────  sends what it logs, and its outcome
       ends it, and what it has started
 
-pynisher sets the limits and has the exceptions, the units, and what each system supports. What
-happens around them is done here, since in pynisher 1.0.10
+pynisher sets the limits, and provides the exceptions, the units, and what each system supports. This
+package does the rest, because in pynisher 1.0.10
 
 1. a wall-time limit of 1 s takes 6 s: its process does not end by SIGTERM, and SIGKILL comes 5 s later.
    Here SIGKILL comes at once (`CallProcess.kill`).
-2. the caller no longer ends by SIGTERM afterwards: a handler is left behind. Here the caller's handlers
-   are not touched.
-3. daemonic processes, such as dask's workers, cannot limit anything: `multiprocessing` denies them children.
-   Here processes are started without it (`_fork`, `_spawn`).
-4. an exception whose class takes several arguments becomes a TypeError, since it is made anew of its
+2. the caller ignores SIGTERM afterwards, because a handler remains. Here the caller's handlers stay unchanged.
+3. daemonic processes, such as dask's workers, can't use limits: `multiprocessing` denies them children.
+   Here processes start without it (`_fork`, `_spawn`).
+4. an exception whose class takes several arguments becomes a TypeError, because it is rebuilt from its
    traceback alone. Here `amltk.remote` carries it.
-5. in threads, results get lost: a process found dead counts as one without a result, though that is in
-   the pipe; and forks of other threads hold pipes open. Here the pipe is read to its end (`CallProcess.answer`),
-   and no other process has it.
-6. a result that the function could make, but that can't be pickled within its memory limit, is lost.
-   Here the limit is lifted before (`_child`).
-7. wall-time limits are rounded to whole seconds, 1.4 s to 1 s. Here they are kept as they are.
+5. in threads, results get lost: a dead process counts as one without a result although the pipe has it, and
+   forks of other threads hold pipes open. Here the pipe is read to its end (`CallProcess.answer`), and no
+   other process has it.
+6. a result that can't be pickled within the memory limit is lost. Here the limit is lifted before (`_child`).
+7. wall-time limits are rounded to whole seconds, 1.4 s to 1 s. Here they are exact.
 
-As long as one of the first six holds, this module and `_child` stay; when none does, a
-`functools.partial(pynisher.limit, ...)` can take their place. `tests/test_pynisher_faults.py` has a test for each.
+`tests/test_pynisher_faults.py` has a test for each. When the first six are fixed, a
+`functools.partial(pynisher.limit, ...)` can replace this module and `_child`.
 """
 
 from __future__ import annotations
@@ -52,22 +50,22 @@ from amltk_pynisher._limits import Limits
 from amltk_pynisher._pickling import dumps_by_value
 from amltk_pynisher._process import GONE_SECONDS, CallProcess
 
-# How many cpu seconds the start of a fresh interpreter may need until we warn of it.
+# The cpu seconds that the start of a fresh interpreter may take without a warning.
 _MANY_SECONDS = 0.5
 
 _log = logging.getLogger("amltk_pynisher")
 
 
 class LimitedFunction:
-    """A function, each call of which runs in a process of its own, within limits. It can be pickled if that can."""
+    """A function whose calls run within limits, each in a process of its own. Can be pickled if the function can."""
 
     def __init__(self, function: Callable[..., Any], limits: Limits, owner: str) -> None:
         """Limit `function`.
 
         Args:
-            function: What is called.
-            limits: What each call may use.
-            owner: Stands for the plugin, in `stop_calls`.
+            function: The function to call.
+            limits: The limits of each call.
+            owner: Identifies the plugin for `stop_calls`.
         """
         self.function = function
         self.limits = limits
@@ -82,11 +80,11 @@ class LimitedFunction:
         """Call the function, within the limits.
 
         Raises:
-            pynisher.WallTimeoutException: The wall time was over.
-            pynisher.CpuTimeoutException: The cpu time was used up.
+            pynisher.WallTimeoutException: The call exceeded its wall time.
+            pynisher.CpuTimeoutException: It exceeded its cpu time.
             pynisher.MemoryLimitException: It needed more memory.
-            WorkerDied: The process died of something else.
-            BaseException: What the function raises.
+            WorkerDied: The process died for another reason.
+            BaseException: The function raised it.
         """
         with _running(self._start(args, kwargs), self.owner) as process:
             answer = process.answer(self.limits.wall_time, self.function)
@@ -100,7 +98,7 @@ class LimitedFunction:
             if not succeeded:
                 outcome = outcome.unpack(loads)
         except BaseException as error:
-            add_note(error, f"Raised while what came of {self.__qualname__} was unpickled.")
+            add_note(error, f"Raised while the outcome of {self.__qualname__} was unpickled.")
             raise
         if succeeded:
             return outcome
@@ -113,8 +111,8 @@ class LimitedFunction:
         try:
             if obstacle is None:
                 if not self._sent_by_value:
-                    # cloudpickle numbers the classes that it sends by value, and knows them by that when they come
-                    # back. After the fork it would be too late for those that the function refers to.
+                    # cloudpickle numbers the classes that it sends by value, and recognizes them by number when they
+                    # come back. It has to number those that the function refers to before the fork.
                     with contextlib.suppress(Exception):
                         dumps_by_value(self.function)
                     self._sent_by_value = True
@@ -132,7 +130,7 @@ class LimitedFunction:
         name, limits, code = self.__qualname__, self.limits, process.exit_code
         if process.closed_pipe:
             return WorkerDied(
-                f"{name} has closed all descriptors, its process's pipe included, so that no outcome of it can arrive.",
+                f"{name} has closed all descriptors, its process's pipe included, so its outcome cannot arrive.",
                 pid=process.pid,
                 exit_code=code,
             )
@@ -149,13 +147,13 @@ class LimitedFunction:
         if limits.memory is not None and code in (-signal.SIGSEGV, -signal.SIGABRT):
             return pynisher.MemoryLimitException(
                 f"{name} was ended by {signal.Signals(-code).name} under a memory limit of {limits.memory:,} bytes, "
-                "as happens to compiled code that gets no memory."
+                "as compiled code is that gets no memory."
             )
         how = f"exited with code {code}" if code >= 0 else f"was killed by signal {-code}"
-        return WorkerDied(f"The process in which {name} was limited {how}.", pid=process.pid, exit_code=code)
+        return WorkerDied(f"The process that ran {name} within limits {how}.", pid=process.pid, exit_code=code)
 
 
-# The processes of this process's calls, by owner, and the owners that want no more of them.
+# The processes of the calls of this process, by owner, and the owners whose calls are stopped.
 _processes: dict[str, set[CallProcess]] = {}
 _stopped: set[str] = set()
 _changed = threading.Condition()
@@ -163,7 +161,7 @@ _changed = threading.Condition()
 
 @contextlib.contextmanager
 def _running(process: CallProcess, owner: str) -> Iterator[CallProcess]:
-    """End the process when the block is left, in whatever way."""
+    """End the process at the end of the block, however it ends."""
     with _changed:
         _processes.setdefault(owner, set()).add(process)
         stopped = owner in _stopped
@@ -184,13 +182,13 @@ def _running(process: CallProcess, owner: str) -> Iterator[CallProcess]:
 
 
 def allow_calls(owner: str) -> None:
-    """Let calls of `owner` run in this process, after `stop_calls`."""
+    """Let calls of `owner` run in this process again, after `stop_calls`."""
     with _changed:
         _stopped.discard(owner)
 
 
 def stop_calls(owner: str) -> None:
-    """End those calls of `owner` that run in threads of this process, and those that are about to."""
+    """End calls of `owner` in threads of this process, including those that are about to start."""
     with _changed:
         _stopped.add(owner)
         for process in _processes.get(owner, ()):
@@ -203,10 +201,10 @@ _warned = threading.Lock()
 
 
 def _warn_of_loading(name: str, process: CallProcess) -> None:
-    if _warned.acquire(blocking=False):  # for ever: once in this process
+    if _warned.acquire(blocking=False):  # never released: one warning in a process
         _log.warning(
             "Each limited call of %s needs %.1f s of computing before it begins: it runs in a fresh interpreter, which "
-            "imports its modules anew, since %s. This time does not count for its limits.",
+            "imports its modules anew, because %s. This time does not count for its limits.",
             name,
             process.loading_cost,
             process.obstacle,
@@ -215,7 +213,7 @@ def _warn_of_loading(name: str, process: CallProcess) -> None:
 
 def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # else what is in the buffer is printed twice
+        with contextlib.suppress(Exception):  # else the fork prints the buffer again
             stream.flush()
     seeds = draw_seeds()
     gives_way = _records.gives_way()
@@ -223,7 +221,7 @@ def _fork(writer: int, limits: Limits, call: _child.Call) -> int:
     pid = fork()
     if pid == 0:
         _child.run_fork(parent, writer, limits, call, seeds, gives_way=gives_way)
-    with contextlib.suppress(OSError):  # it did so itself, or is gone
+    with contextlib.suppress(OSError):  # the fork did so itself, or is gone
         os.setpgid(pid, pid)
     return pid
 
@@ -238,7 +236,7 @@ def _spawn(writer: int, limits: Limits, call: _child.Call, name: str) -> int:
             request.write(pickle.dumps(draw_seeds()))
             request.write(dumps_by_value(call))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
-            msg = f"A limited call runs in another process, and this one of {name} cannot be sent there: {error}"
+            msg = f"A limited call runs in another process, and this call of {name} cannot be sent there: {error}"
             raise pickle.PicklingError(msg) from error
         request.seek(0)
         fds = request.fileno(), writer

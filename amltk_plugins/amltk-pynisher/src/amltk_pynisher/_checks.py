@@ -1,4 +1,4 @@
-"""Which values limits may have."""
+"""Checks the values of limits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FEATURES = {"memory_limit": "memory", "cputime_limit": "cpu_time", "walltime_li
 
 
 def checked(memory_limit: object, cputime_limit: object, walltime_limit: object) -> Limits:
-    """Return the limits, in bytes and seconds.
+    """Return checked limits, in bytes and seconds.
 
     Raises:
-        TypeError: One is neither a number nor a number with a unit.
+        TypeError: A limit is neither a number nor a number with a unit.
         ValueError: A number is not above 0, or a unit is unknown.
-        NotImplementedError: This system does not support one.
+        NotImplementedError: This system does not support a limit.
     """
     memory = _amount("memory_limit", memory_limit, "bytes", _MEMORY_UNITS, pynisher.util.memconvert)
     cpu_time = _amount("cputime_limit", cputime_limit, "seconds", _TIME_UNITS, pynisher.util.timeconvert)
@@ -37,7 +37,7 @@ def checked(memory_limit: object, cputime_limit: object, walltime_limit: object)
         raise ValueError(msg)
     if cpu_time is not None and cpu_time < 1:
         got = describe_value(cputime_limit)
-        msg = f"cputime_limit must be at least 1 second, since the system counts whole ones; got {got}."
+        msg = f"cputime_limit must be at least 1 second, because the system counts whole seconds; got {got}."
         raise ValueError(msg)
     given = {"memory_limit": memory, "cputime_limit": cpu_time, "walltime_limit": wall_time}
     for name, value in given.items():
@@ -63,7 +63,7 @@ def _amount(name: str, value: object, base: str, units: tuple[str, ...], convert
     if unit.lower() not in [known.lower() for known in units] or not 0 < number < math.inf:  # type: ignore[operator] # it is a number
         msg = f"{name} must be {allowed}, and the number above 0; got {describe_value(value)}."
         raise ValueError(msg)
-    most = MOST_INT if base == "bytes" else MOST_SECONDS  # what the system's calls and clocks take
+    most = MOST_INT if base == "bytes" else MOST_SECONDS  # what the system's calls and clocks accept
     try:
         amount = convert(int(number) if isinstance(number, Integral) else float(number), frm=unit)
     except OverflowError:

@@ -1,8 +1,8 @@
-"""What happens in the process that runs a limited call.
+"""The process that runs a limited call.
 
-It stands under its limits, calls the function, sends what came of it through a pipe, and is ended.
-It leads a process group of its own, and on Linux it is who inherits the orphans among its
-descendants: so whoever ends it finds all that the function has started.
+It sets its limits, calls the function, sends the outcome through a pipe, and is ended by its parent. It
+leads a process group of its own, and on Linux it adopts the orphans among its descendants, so its parent
+finds all processes that the function has started.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from amltk_pynisher._records import RecordSender
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
-# Seconds that a fresh interpreter may need to load the call, beside its limits.
+# Seconds that a fresh interpreter may take to load the call, in addition to its limits.
 LOADING_SECONDS = 60
 
 _PR_SET_PDEATHSIG = 1
@@ -38,20 +38,20 @@ _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # before 
 def run_fork(
     parent: int, pipe: int, limits: Limits, call: Call, seeds: Mapping[str, Any], *, gives_way: bool
 ) -> NoReturn:
-    """Be a fork which runs a call within its limits, and sends its outcome through `pipe`.
+    """Run a call within its limits in this fork, and send its outcome through `pipe`.
 
     Args:
-        parent: The process that waits for it.
-        pipe: The end to write to.
-        limits: What the call may use.
+        parent: The id of the process that waits for the outcome.
+        pipe: The descriptor to write to.
+        limits: The limits of the call.
         call: Function and arguments.
-        seeds: For random numbers.
+        seeds: The seeds of random generators.
         gives_way: See `RecordSender.install`.
     """
 
     def load(_frames: FrameSender) -> Call:
         after_fork = sys.modules.get("multiprocessing.util")
-        if after_fork is not None:  # as in its own forks: proxies of a manager get connections of their own
+        if after_fork is not None:  # as in its own forks: proxies of a manager need new connections
             after_fork._finalizer_registry.clear()
             after_fork._run_after_forkers()
         set_seeds(seeds)
@@ -63,14 +63,14 @@ def run_fork(
 
 
 def main(data: Preparation, request: int, pipe: int) -> NoReturn:
-    """Be a fresh interpreter which runs the call that the rest of the file `request` describes.
+    """Run the call that the rest of the file `request` describes, in this fresh interpreter.
 
     Args:
-        data: What the parent hands down.
-        request: The file.
-        pipe: The end to write to.
+        data: The parent's preparation.
+        request: The descriptor of the file.
+        pipe: The descriptor to write to.
     """
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started us may have blocked some
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the thread that started this process may have blocked some
     prepare(data)
     parent = data["parent"]
     with open(request, "rb") as file:
@@ -97,7 +97,7 @@ def _load(frames: FrameSender, file: BinaryIO, limits: Limits, data: Preparation
 
 
 def _run(parent: int, pipe: int, limits: Limits, load: Callable[[FrameSender], Call], *, gives_way: bool) -> NoReturn:
-    """Run the call that `load` returns; what it raises counts as raised by the function."""
+    """Run the call that `load` returns. An exception of `load` counts as one of the function."""
     code = 1
     try:
         _settle_in(parent)
@@ -105,30 +105,30 @@ def _run(parent: int, pipe: int, limits: Limits, load: Callable[[FrameSender], C
         RecordSender(frames).install(gives_way=gives_way)
         try:
             outcome = _outcome(limits, lambda: load(frames))
-        except BaseException as error:  # an alarm that the function has left, when it had ended already
+        except BaseException as error:  # an alarm of the function, after its end
             outcome = False, error
         _send(frames, *outcome)
         code = 0
-        while _has_children():  # our parent ends them, and finds them through us
+        while _has_children():  # the parent ends them, and finds them through this process
             signal.pause()
     finally:
-        os._exit(code)  # whatever our parent would do when it exits is not ours to do
+        os._exit(code)  # skips the exit functions, which are the parent's
 
 
 def _settle_in(parent: int) -> None:
-    # A fork has its parent's handlers, and tells the parent's event loop of the signals that it gets.
+    # A fork has its parent's handlers, and reports its signals to the parent's event loop.
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # in the background, whoever reads from a terminal is stopped
-    with contextlib.suppress(PermissionError):  # we are the leader already, if the parent was faster
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a background process that reads from a terminal is stopped
+    with contextlib.suppress(PermissionError):  # the parent was faster: this process leads its group
         os.setpgid(0, 0)
     if _prctl is not None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(1)  # it died before it could take us with it
+        os._exit(1)  # the parent died before PDEATHSIG was set
 
 
 def _outcome(limits: Limits, call: Callable[[], Call]) -> tuple[bool, object]:
@@ -139,16 +139,16 @@ def _outcome(limits: Limits, call: Callable[[], Call]) -> tuple[bool, object]:
             lift = _limit_memory(limits)
         outcome = True, function(*args, **kwargs)
         _ignore_signals()
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call only
         _ignore_signals()
-        lift()  # else there is no memory to say so
+        lift()  # else there is no memory to report it
         outcome = False, _translated(error, limits)
-    lift()  # the function has kept to its limit: that what it returned must be pickled is not its fault
+    lift()  # the function kept its limit; pickling its result does not count
     return outcome
 
 
 def _ignore_signals() -> None:
-    """Let no handler run any more: what an alarm raises that the function has left must not end its process."""
+    """Disable all handlers: an alarm that the function has left must not end its process."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_IGN)
@@ -157,11 +157,11 @@ def _ignore_signals() -> None:
 def _limiter(limits: Limits) -> Any:
     from amltk_pynisher._library import pynisher
 
-    return pynisher.limiters.Limiter.create(func=_nothing, output=None, memory=limits.memory, cpu_time=limits.cpu_time)  # type: ignore[arg-type] # it does not send here
+    return pynisher.limiters.Limiter.create(func=_nothing, output=None, memory=limits.memory, cpu_time=limits.cpu_time)  # type: ignore[arg-type] # it sends nothing here
 
 
 def _limit_memory(limits: Limits) -> Callable[[], None]:
-    """Limit the memory, and return what lifts the limit."""
+    """Limit the memory, and return a function that lifts the limit."""
     import resource
 
     limiter = _limiter(limits)
@@ -188,8 +188,8 @@ def _send(frames: FrameSender, succeeded: bool, value: Any) -> None:
 
             succeeded = False
             value = pickle.PicklingError(
-                f"What the call returned, of type {type(value).__qualname__}, cannot be pickled, and so it "
-                f"cannot leave the process in which the call was limited: {text_of(error)}"
+                f"The result of the call, of type {type(value).__qualname__}, cannot be pickled, so it cannot leave "
+                f"the process of the call: {text_of(error)}"
             )
             value.__cause__ = error
     if not succeeded:

@@ -1,4 +1,4 @@
-"""Whether a process can be forked: what another of its threads has locked stays locked in the fork for ever."""
+"""Decides whether a process can be forked: a lock that another thread holds stays locked in the fork."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GOMP = re.compile(r"/.*/libgomp[^/\n]*$", re.MULTILINE)  # at the end of a line
 
 
 def obstacle() -> str | None:
-    """Make this process ready for a fork by this thread; return the reason if that is not possible."""
+    """Prepare this process for a fork by this thread; return the reason if that is impossible, else None."""
     if sys.platform == "darwin":
         return "macOS does not allow a fork"
     if threading.active_count() > 1:
@@ -26,12 +26,12 @@ def obstacle() -> str | None:
         libraries = set(_GOMP.findall(Path("/proc/self/maps").read_text()))
     except OSError:
         return None
-    # OpenBLAS and the OpenMP of LLVM and Intel see to their threads when there is a fork. That of GCC does not: a
-    # parallel loop in the fork would wait for threads that are not there. It ends those of this thread if asked to,
-    # and the next parallel loop makes new ones.
+    # OpenBLAS and the OpenMP of LLVM and Intel handle forks. That of GCC does not: a parallel loop in the fork would
+    # wait for threads that do not exist there. On request it ends those of this thread; the next parallel loop makes
+    # new ones.
     if all(_pause(library) for library in libraries):
         return None
-    return "OpenMP has threads in this process, which its release does not end (set OMP_NUM_THREADS=1)"
+    return "OpenMP has threads in this process, which this version of OpenMP cannot end (set OMP_NUM_THREADS=1)"
 
 
 def _pause(library: str) -> bool:

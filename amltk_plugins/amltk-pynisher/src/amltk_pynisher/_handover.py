@@ -1,6 +1,6 @@
-"""What a call finds in its process as in the one that waits for it: random numbers, and the settings of libraries.
+"""Hands state over to the process of a call: seeds of random generators, and the settings of libraries.
 
-A fork has all settings. A fresh interpreter is given them.
+A fork has all settings. A fresh interpreter receives them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from amltk_pynisher import _records
 
-# The generators that a library has for everybody: how to draw a seed from one, and how to set it.
+# The global generators of libraries: how to draw a seed from one, and how to set it.
 _GENERATORS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Any], object]]] = {
     "random": (lambda random: random.getrandbits(128), lambda random, seed: random.seed(seed)),
     "numpy.random": (lambda random: list(random.bytes(16)), lambda random, seed: random.seed(seed)),
@@ -25,22 +25,22 @@ _GENERATORS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Any], objec
 
 
 def draw_seeds() -> dict[str, Any]:
-    """Draw a seed from each generator of this process: forks have the same state, and would draw the same numbers."""
+    """Draw a seed from each generator of this process. Without one, all forks would draw the same numbers."""
     return {name: draw(sys.modules[name]) for name, (draw, _) in _GENERATORS.items() if name in sys.modules}
 
 
 def set_seeds(seeds: Mapping[str, Any]) -> None:
-    """Set the generators of this process."""
+    """Seed the generators of this process."""
     for name, seed in seeds.items():
         if name in sys.modules:
             _GENERATORS[name][1](sys.modules[name], seed)
 
 
 class Settings(NamedTuple):
-    """What a fresh interpreter is given beside the preparation of every child (`amltk.preparation`).
+    """The settings that a fresh interpreter receives in addition to `amltk.preparation`.
 
     Attributes:
-        levels: Of the root logger, of `logging.disable`, and of the loggers that have one of their own.
+        levels: The levels of the root logger, of `logging.disable`, and of the loggers with one of their own.
         gives_way: See `RecordSender.install`.
         multiprocessing: Name and key of the process, the start method, and the descriptor of the resource tracker;
             None if the module is not in use.
@@ -52,7 +52,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def of_this_process(cls) -> Settings:
-        """Return the settings as they are."""
+        """Return the settings of this process."""
         loggers = list(logging.root.manager.loggerDict.items())
         own = {name: logger.level for name, logger in loggers if isinstance(logger, logging.Logger) and logger.level}
         return cls(
@@ -63,12 +63,12 @@ class Settings(NamedTuple):
 
     @property
     def descriptors(self) -> list[int]:
-        """Those that the interpreter has to inherit."""
+        """The descriptors that the interpreter has to inherit."""
         tracker = self.multiprocessing and self.multiprocessing[3]
         return [] if tracker is None else [tracker]
 
     def apply(self) -> None:
-        """Make them those of this process."""
+        """Apply the settings to this process."""
         root, disabled, named = self.levels
         logging.root.setLevel(root)
         logging.disable(disabled)

@@ -1,7 +1,7 @@
-"""The library pynisher, imported where Python's warnings about its source are errors, too.
+"""Imports the library pynisher, even where warnings are errors.
 
-Python 3.14 warns of a `return` in a `finally` block when it compiles pynisher 1.0.10. It compiles a module at each
-import where it cannot store the result, as in a read-only installation.
+Python 3.14 warns of a `return` in a `finally` block when it compiles pynisher 1.0.10. In a read-only installation it
+compiles the module at each import.
 """
 
 import warnings

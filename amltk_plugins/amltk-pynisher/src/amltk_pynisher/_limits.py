@@ -1,4 +1,4 @@
-"""What limits there are. Without pynisher, which not every process of a call needs."""
+"""The limits of a call. Does not import pynisher, which not every process of a call needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickling between a process and the one in which it has a call run."""
+"""Pickling between the process of a call and its parent."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pickle
 
 
 def dumps_by_value(value: object) -> bytes:
-    """Pickle for a process that does not know our `__main__`: what lives there travels by value."""
+    """Pickle for a process with another `__main__`: objects of `__main__` travel by value."""
     from amltk import remote  # a forked process rarely needs it
 
     return remote.dumps(value)
 
 
 def dumps(value: object) -> bytes:
-    """Pickle for the process that has started us: by reference where that works, else by value."""
+    """Pickle for the parent process: by reference if that works, else by value."""
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # what can't be pickled by value either, it says
+    except Exception:  # pickling by value raises if that fails, too
         from amltk import remote
 
         return remote.dumps_result(value)

@@ -1,4 +1,4 @@
-"""The pipe from the process of a call to the one that waits for it: what it carries, and the end to write to."""
+"""The pipe from the process of a call to its parent: the format of its frames, and the sender."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import signal
 import struct
 import threading
 
-# What a frame is, whether the process may have children, how long the data that follows is.
+# The kind of a frame, whether the process may have children, the length of the data that follows.
 HEADER = struct.Struct("=B?Q")
 
-# The fresh interpreter has loaded the call, and begins it; a log record; a warning; and how the call ended.
+# The fresh interpreter has loaded the call and begins it; a log record; a warning; the outcome.
 BEGUN, RECORD, WARNING, RESULT, ERROR = range(5)
-# What comes with BEGUN: the cpu seconds that it took.
+# The data of BEGUN: the cpu seconds that loading took.
 LOADING_COST = struct.Struct("=d")
 
 _SIGNALS = signal.valid_signals()
 
 
 class FrameSender:
-    """Writes whole frames, whoever sends them: threads, and handlers of signals that interrupt a frame."""
+    """Writes whole frames from threads, and from signal handlers that interrupt a frame."""
 
     def __init__(self, pipe: int) -> None:
-        """Write to `pipe`, in this process but not in its forks: frames of several processes would get mixed up."""
+        """Write to `pipe`, but not in forks of this process: frames of several processes would mix."""
         self._pipe = pipe
         self._open = True
         self._file = self._identity()
@@ -42,8 +42,8 @@ class FrameSender:
         with self._lock:
             unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
             try:
-                # No signal interrupts the system call. So it writes all, and what a handler raises is before or after
-                # it. The system takes up to 2 GB at once: there is more in an outcome only, when no handler runs.
+                # No signal interrupts the system call, so it writes all, and a handler raises before or after it. The
+                # system writes up to 2 GB at once. Only an outcome is larger, and no handler runs then.
                 signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
                 while any(left):
                     written = os.writev(self._pipe, left)
@@ -52,7 +52,7 @@ class FrameSender:
                 signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     def _identity(self) -> tuple[int, int]:
-        # A function that closes all descriptors and opens a file may get our number for it.
+        # A function that closes all descriptors and opens a file may get the number of the pipe for it.
         status = os.fstat(self._pipe)
         return status.st_dev, status.st_ino
 

@@ -1,4 +1,4 @@
-"""The process of a limited call, for the one that waits for it."""
+"""The process of a limited call, as its parent sees it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import psutil
 from amltk_pynisher import _child, _records
 from amltk_pynisher._pipe import BEGUN, ERROR, HEADER, LOADING_COST, RESULT
 
-# How long it takes at most to notice that a process has died while a child of it holds the pipe open.
+# Seconds between two looks whether a process has died while a child of it holds the pipe open.
 _LOOK_SECONDS = 0.05
-# How long to wait for killed processes to be gone; they are, unless they hang in the kernel.
+# Seconds to wait until killed processes are gone; only those that hang in the kernel take longer.
 GONE_SECONDS = 0.5
 
 
 class CallProcess:
-    """The process of one call, as seen by the one that waits for it."""
+    """The process of one call, as its parent sees it."""
 
     def __init__(self, pid: int, reader: int, obstacle: str | None) -> None:
         self.pid = pid
-        self.obstacle = obstacle  # to a fork; it is a fresh interpreter then
-        self.loading_cost = 0.0  # cpu seconds that this needed until it began the call
+        self.obstacle = obstacle  # the reason for a fresh interpreter; None: a fork
+        self.loading_cost = 0.0  # cpu seconds until the fresh interpreter began the call
         self.closed_pipe = False
         self.timed_out = False
         self.exit_code = 0
@@ -38,15 +38,15 @@ class CallProcess:
 
     @property
     def fresh_interpreter(self) -> str:
-        """A sentence for errors, if the process is one."""
+        """A sentence for errors, if the process is a fresh interpreter."""
         if self.obstacle is None:
             return ""
-        return f" It ran in a fresh interpreter, where what it imports is imported anew, since {self.obstacle}."
+        return f" It ran in a fresh interpreter, which imports its modules anew, because {self.obstacle}."
 
     def answer(self, wall_time: float | None, function: object) -> tuple[bool, bytes] | None:
-        """Wait for the outcome of the call: whether it succeeded, and the pickle. None if nothing came.
+        """Wait for the outcome of the call: whether it succeeded, and the pickle. None if there is none.
 
-        What the call of `function` logs meanwhile is handled here.
+        Meanwhile, it handles the log records and warnings of the call of `function`.
         """
         loading = 0 if self.obstacle is None else _child.LOADING_SECONDS
         deadline = math.inf if wall_time is None else time.monotonic() + wall_time + loading
@@ -64,7 +64,7 @@ class CallProcess:
                 received += part
                 for kind, data in self._frames(received):
                     if kind in (RESULT, ERROR):
-                        self.timed_out = False  # it came just in time
+                        self.timed_out = False  # the outcome came just in time
                         return kind == RESULT, data
                     if kind == BEGUN:
                         [self.loading_cost] = LOADING_COST.unpack(data)
@@ -72,17 +72,17 @@ class CallProcess:
                     else:
                         _records.handle(kind, data, function)
                 if len(received) >= HEADER.size and received[0] in (RESULT, ERROR):
-                    deadline = math.inf  # the function is done; the rest is up to us
+                    deadline = math.inf  # the function has ended
             elif dead:
-                return None  # and so nothing of it can be in the pipe any more
+                return None  # and the pipe is empty
             else:
                 dead = not _is_alive(self.pid)
             if not dead and time.monotonic() >= deadline and left <= 0:
                 self.kill()
-                self.timed_out = dead = True  # what it has sent until now is still read
+                self.timed_out = dead = True  # what it has sent is still read
 
     def _frames(self, received: bytearray) -> Iterator[tuple[int, bytes]]:
-        """Take the whole frames out of what was received."""
+        """Remove the complete frames from `received`, and yield them."""
         while len(received) >= HEADER.size:
             kind, has_children, length = HEADER.unpack_from(received)
             if kind in (RESULT, ERROR):
@@ -103,17 +103,17 @@ class CallProcess:
         return True
 
     def kill(self) -> None:
-        """End it and all that it has started."""
+        """Kill the process and all that it has started."""
         if self._may_have_children:
             self._kill_descendants()
-        for kill in (os.killpg, os.kill):  # also one by one: it may not have got so far as to lead a group
+        for kill in (os.killpg, os.kill):  # also alone: it may not lead a group yet
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Take note of its end, after `kill`. Until then its id stays its own."""
+        """Reap the process, after `kill`. Until then its id is not reused."""
         os.close(self._reader)
-        with contextlib.suppress(ChildProcessError):  # somebody here waits for whatever child there is
+        with contextlib.suppress(ChildProcessError):  # the program waits for any child
             _, status, usage = os.wait4(self.pid, 0)
             self.exit_code = os.waitstatus_to_exitcode(status)
             self.cpu_seconds = usage.ru_utime + usage.ru_stime
@@ -122,7 +122,7 @@ class CallProcess:
         until = time.monotonic() + GONE_SECONDS
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(self.pid)
-            root.suspend()  # it starts no more
+            root.suspend()  # so it starts no more
             while time.monotonic() < until:
                 alive = [process for process in root.children(recursive=True) if _is_alive(process.pid)]
                 if not alive:

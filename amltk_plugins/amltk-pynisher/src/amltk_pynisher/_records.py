@@ -1,10 +1,10 @@
-"""What a call logs and warns of: its process sends it, and the process that waits for it has it handled.
+"""Log records and warnings of a call: its process sends them, its parent handles them.
 
-    the process of the call                      the one that waits for it
+    the process of the call                      its parent
       root logger: RecordSender  ──frames──>       the logger of that name, with its handlers
       warnings.showwarning       ──frames──>       warnings.warn_explicit
 
-So it comes out as without a limit: by the handlers of the program, or by those of a worker, which send it on.
+So they arrive as without limits: by the handlers of the program, or by those of a worker, which forward them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class _Warning(NamedTuple):
     lineno: int
     module: str | None
     line: str | None
-    # Whether the filters of the process let it through that the program's process has as well.
+    # Whether it passed the filters that the parent has, too.
     filtered_there: bool
 
 
 class RecordSender(logging.Handler):
-    """The only handler in the process of a call. It sends each record, and each warning."""
+    """Sends each record and each warning. The only handler in the process of a call."""
 
     def __init__(self, frames: FrameSender) -> None:
-        """Send nothing yet."""
+        """Prepare; `install` starts it."""
         super().__init__()
         self._frames = frames
         self._handlers: list[logging.Handler] = []
@@ -45,14 +45,14 @@ class RecordSender(logging.Handler):
         self._showwarning = warnings.showwarning
 
     def install(self, *, gives_way: bool) -> None:
-        """Be the root logger's handler, and show warnings.
+        """Become the root logger's only handler, and the receiver of warnings.
 
         Args:
-            gives_way: Whether `logging.basicConfig` replaces it, for the process that waits has no handler either.
+            gives_way: Whether `logging.basicConfig` replaces it, because the parent has no handler either.
         """
         for logger in (logging.root, *logging.root.manager.loggerDict.values()):
-            if isinstance(logger, logging.Logger):  # a fork has those of its parent, which will have their turn
-                self._handlers += logger.handlers  # what they have not written yet, they must not write here
+            if isinstance(logger, logging.Logger):  # a fork has its parent's handlers
+                self._handlers += logger.handlers  # kept alive: they must not flush their buffers here
                 logger.handlers.clear()
                 logger.propagate = True
         logging.root.addHandler(self)
@@ -64,7 +64,7 @@ class RecordSender(logging.Handler):
             @functools.wraps(basic_config)
             def configure(**kwargs: Any) -> None:
                 if logging.root.handlers == [self]:
-                    logging.root.removeHandler(self)  # or it would do nothing
+                    logging.root.removeHandler(self)  # else basicConfig does nothing
                 basic_config(**kwargs)
 
             logging.basicConfig = configure
@@ -76,7 +76,7 @@ class RecordSender(logging.Handler):
         except OSError:
             if logging.lastResort and record.levelno >= logging.lastResort.level:
                 logging.lastResort.handle(record)
-        except Exception:  # what is wrong with a record is no reason for the call to fail
+        except Exception:  # a bad record must not fail the call
             self.handleError(record)
 
     def _send_warning(
@@ -101,22 +101,22 @@ class RecordSender(logging.Handler):
 
 
 def gives_way() -> bool:
-    """Say whether `logging.basicConfig` would configure the root logger of this process.
+    """Return whether `logging.basicConfig` would configure the root logger of this process.
 
-    A worker's handler gives way to it, for which amltk-processes wraps `basicConfig`, as we do.
+    amltk-processes wraps `basicConfig` as this module does, so that it replaces a worker's handler.
     """
     return not logging.root.handlers or hasattr(logging.basicConfig, "__wrapped__")
 
 
 def handle(kind: int, data: bytes, function: object) -> None:
-    """Have a record or a warning of a call handled, as if it were of this process.
+    """Handle a record or a warning of a call, as if it came from this process.
 
     Args:
-        kind: Which of the two it is.
+        kind: RECORD or WARNING.
         data: The pickle.
-        function: What was called. One that travels by value has globals that are no module's.
+        function: The called function. If it travels by value, its globals belong to no module.
     """
-    from amltk.remote import loads  # only where something is logged
+    from amltk.remote import loads  # only if the call logs something
 
     try:
         if kind == RECORD:
@@ -124,7 +124,7 @@ def handle(kind: int, data: bytes, function: object) -> None:
             logging.getLogger(record.name).handle(record)
         else:
             _warn(_Warning(*loads(data)), getattr(function, "__globals__", {}))
-    except Exception:  # as logging does with what handlers raise
+    except Exception:  # as logging handles exceptions of handlers
         logging.Handler().handleError(logging.makeLogRecord({"msg": "a record of a limited call", "args": None}))
 
 
@@ -135,11 +135,11 @@ def _warn(sent: _Warning, namespace: dict[str, Any]) -> None:
         return
     if namespace.get("__name__") != sent.module:
         namespace = getattr(sys.modules.get(sent.module or ""), "__dict__", {})
-    # The same filters let it through once more. What they show once is noted here, so that the next forks know.
+    # The same filters pass it again. The registry here keeps what they show once, so that later forks know.
     registry = namespace.setdefault("__warningregistry__", {})
     try:
         warnings.warn_explicit(*place, sent.module, registry)
-    except Warning:  # filters that have changed since make it an error
+    except Warning:  # the filters have changed, and make it an error
         warnings.showwarning(*place, None, sent.line)
 
 

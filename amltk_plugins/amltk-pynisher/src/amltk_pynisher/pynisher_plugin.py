@@ -1,4 +1,4 @@
-"""The plugin: it wraps the function of each call, and tells by events which limit was exceeded."""
+"""The plugin `PynisherPlugin`: wraps the function of each call, and reports by events which limit was exceeded."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ AMLTK_CONTRACT = 1
 class PynisherPlugin(TaskPlugin):
     """Limits the memory, the cpu time and the wall time of each call of its task.
 
-    A call that exceeds a limit is ended, and whatever it has started with it; the worker lives on.
-    Its exception, for `on_exception` of task and scheduler, is one of pynisher's. They are
-    attributes of this class too, for `run(on_exception={PynisherPlugin.TimeoutException: "ignore"})`.
-    The plugin's own events come first; their callbacks receive that exception.
+    A call that exceeds a limit ends, with all that it has started; the worker continues. The call
+    fails with an exception of pynisher, which is also an attribute of this class, as in
+    `run(on_exception={PynisherPlugin.TimeoutException: "ignore"})`. The plugin's own events come
+    before `on_exception`; their callbacks receive that exception.
 
     Each call runs in a process of its own, so it changes nothing in the worker's memory, and its
-    result must be picklable with every backend. Where the worker has a single Python thread, that
-    process is a fork: it takes milliseconds, and what the worker has imported is there. Threads of
-    OpenMP are ended before, and come back with the next parallel loop. Elsewhere, as in
-    `with_threads`, it is a fresh interpreter, since a fork might hang: that takes some tenths of a
-    second and the import of the function's module, anew for each call. This does not count for the
-    limits; what the function itself imports does.
+    result must be picklable with every backend. If the worker has a single Python thread, that
+    process is a fork, which takes milliseconds and has the worker's imports. OpenMP's threads end
+    before the fork; the next parallel loop starts them again. Otherwise, as in `with_threads`, a fork
+    might hang, so it is a fresh interpreter. This takes some tenths of a second and an import of the
+    function's module for each call, which do not count for the limits. Imports of the function count.
 
-    Log records and warnings of a call arrive as without limits, also those of a call that is ended.
+    Log records and warnings of a call arrive as without limits, even if the call is ended.
 
     Example:
         ```python
@@ -72,33 +71,33 @@ class PynisherPlugin(TaskPlugin):
         cputime_limit: Amount | None = None,
         walltime_limit: Amount | None = None,
     ) -> None:
-        """Set the limits; without any, calls are left as they are.
+        """Set the limits; without any, calls run unchanged.
 
         Args:
-            memory_limit: How much address space the process of a call may have, what is there
-                before it begins included (interpreter and libraries: some 100 MB): bytes, or
-                (number, unit) with the unit "B", "KB", "MB" or "GB", of 1024 each. Each process
-                that the call starts has the limit for itself.
-            cputime_limit: How many seconds of cpu time it may use, or (number, unit) with the unit
-                "s", "m" or "h"; at least a second, and rounded up to whole ones. All threads
-                count; processes that the call starts have the limit for themselves.
-            walltime_limit: How many seconds it may take, or (number, unit) likewise; from the
-                moment a worker takes the call up, or a fresh interpreter has loaded it.
+            memory_limit: Address space of the call's process, including what it has at its start
+                (interpreter and libraries: some 100 MB). Bytes, or (number, unit) with the unit
+                "B", "KB", "MB" or "GB", in steps of 1024. Each process that the call starts has the
+                same limit for itself.
+            cputime_limit: Cpu time in seconds, or (number, unit) with the unit "s", "m" or
+                "h"; at least 1 second, rounded up to whole seconds. All threads count; each process
+                that the call starts has the same limit for itself.
+            walltime_limit: Wall time in seconds, or (number, unit) likewise. It begins when a
+                worker takes the call up, or when a fresh interpreter has loaded it.
 
         Raises:
             TypeError: A limit is neither a number nor a number with a unit.
             ValueError: A number is not above 0, or a unit is unknown.
-            NotImplementedError: This system does not support a limit. Linux supports all,
-                macOS the times.
+            NotImplementedError: This system does not support a limit. Linux supports all limits,
+                macOS the time limits.
         """
         self.limits = checked(memory_limit, cputime_limit, walltime_limit)
         self._owner = uuid.uuid4().hex
         self._limited: LimitedFunction | None = None
 
     def attach_task(self, task: Task[..., Any]) -> None:
-        """Follow the exceptions of the task's calls, and the ends of its scheduler's runs."""
+        """Register callbacks for failed calls, and for the start and end of runs."""
         task.on_exception(self._tell)
-        # Calls in threads of this process are beyond the reach of the backend: what they run is not.
+        # The backend can't end threads of this process. The processes of their calls can be ended here.
         task.scheduler.on_start(self._allow)
         task.scheduler.on_finishing(self._stop)
 

@@ -1,4 +1,4 @@
-"""A task plugin of amltk: runs calls again whose worker died, or that failed for another reason that one names."""
+"""A task plugin of amltk: repeats calls whose worker died, or that failed with a chosen exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of a call that is run again."""
+"""The failed attempts at one call."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from amltk.exceptions import WorkerDied, add_note, text_of
 
 
 class Attempt(NamedTuple):
-    """An attempt at a call that failed.
+    """A failed attempt at a call.
 
-    Of its exception it keeps the text alone: the object would keep alive whatever its traceback refers to.
+    It keeps only the text of the exception: the object would keep alive all that its traceback refers to.
 
     Attributes:
-        number: Which one it was; the first is 1.
-        ended: When it had failed, in local time.
+        number: The number of the attempt, from 1.
+        ended: When it failed, in local time.
         kind: The class of its exception.
-        text: What the exception says, on one line, cut where it is long.
-        pid: The process that it ran in, where the exception tells.
+        text: The exception's text, on one line, at most 300 characters.
+        pid: The process that it ran in; None if the exception does not have it.
     """
 
     number: int
@@ -35,28 +35,28 @@ class Attempt(NamedTuple):
 
 
 class History:
-    """The attempts at one call that failed.
+    """The failed attempts at one call.
 
     Attributes:
-        attempts: All of them, in their order.
-        is_told: Whether the exception of the last one has got a note with the history.
+        attempts: The attempts, in order.
+        is_told: Whether the exception of the last one has a note with the history.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without attempts."""
         self.attempts: list[Attempt] = []
         self.is_told = False
 
     @property
     def deaths(self) -> int:
-        """How many workers died."""
+        """The number of attempts whose worker died."""
         return sum(issubclass(each.kind, WorkerDied) for each in self.attempts)
 
     def add(self, error: BaseException) -> None:
-        """Remember an attempt that failed with `error` just now."""
+        """Add an attempt that has just failed with `error`."""
         try:
             text = traceback.format_exception_only(error)[0]
-        except Exception:  # a class that hides its notes, say
+        except Exception:  # for example a class that hides its notes
             text = f"{type(error).__qualname__}: {text_of(error)}"
         pid = getattr(error, "pid", None)
         self.attempts.append(
@@ -71,7 +71,7 @@ class History:
         self.is_told = False
 
     def tell(self, error: BaseException) -> None:
-        """Note the history on the exception of the last attempt."""
+        """Add a note with the history to the exception of the last attempt."""
         if len(self.attempts) > 1:
             lines = "".join(f"\n  {each}" for each in self.attempts)
             add_note(error, f"It was tried {len(self.attempts)} times:{lines}")

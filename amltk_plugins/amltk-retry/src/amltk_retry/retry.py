@@ -1,4 +1,4 @@
-"""The plugin: it decides whether a call that failed is run again, and when."""
+"""The plugin `Retry`: decides whether and when a failed call runs again."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ AMLTK_CONTRACT = 1
 logger = logging.getLogger("amltk")
 
 Causes = type[BaseException] | Iterable[type[BaseException]] | Callable[[BaseException], object]
-"""What `on=` takes: a class of exceptions, several, or a function that says of an exception whether it is one."""
+"""The type of `on=`: an exception class, several, or a function that returns whether an exception is a cause."""
 
 Wait = Callable[[RetryCallState], float]
-"""What `wait=` takes: a wait strategy of tenacity, or a function like one."""
+"""The type of `wait=`: a wait strategy of tenacity, or a function like one."""
 
 DEFAULT_WAIT: Wait = wait_exponential_jitter(max=60)
 
 
 class Retry(TaskPlugin):
-    """Runs calls of its task again that failed: those whose worker died, if nothing else is said.
+    """Repeats failed calls of its task: by default, those whose worker died.
 
-    A call may thus run more than once: what an attempt did before it failed, to files say, stays done, and is done
-    again. To everybody else it is one call: its future is pending until an attempt succeeds or the call fails for
-    good, and only that is told by `on_result` or `on_exception`. Meanwhile it is under way, for `task.n_running`,
-    `CallLimiter` and `task.map` too. Nothing is run again once a run is ending: what waits for its next attempt
-    then is cancelled.
+    A call may thus run more than once: effects of a failed attempt, for example on files, remain and happen again.
+    It remains one call. Its future is pending until an attempt succeeds or the last one fails, and only this outcome
+    is reported by `on_result` or `on_exception`. Until then the call counts as running for `task.n_running`,
+    `CallLimiter` and `task.map`. A run that is ending starts no further attempts, and cancels calls that wait for one.
 
-    A call that fails for good keeps its own exception, to which a note with the history is added: when each attempt
-    failed, of what, and in which process. Each call that is run again is written to the log `amltk`.
+    A call that fails after its last attempt keeps its own exception. A note lists the attempts: when each failed, with
+    what, and in which process. Each repetition is written to the log `amltk`.
 
     Example:
         ```python
@@ -56,21 +55,21 @@ class Retry(TaskPlugin):
         ```
 
     Attributes:
-        max_attempts: How often a call is run in all.
-        max_deaths: After how many dead workers it is not run again, however many attempts are left.
+        max_attempts: Maximum number of attempts at a call.
+        max_deaths: The number of dead workers after which a call is not repeated, even if attempts are left.
     """
 
     name: ClassVar[str] = "retry"
 
     RETRYING: Event[asyncio.Future[Any], Any, int, float] = Event(
         "retrying",
-        "An attempt at a call failed, and it will be run again; callbacks receive (future, exception, attempt, "
+        "An attempt at a call failed, and the call will run again; callbacks receive (future, exception, attempt, "
         "delay): the number of the attempt, from 1, and the seconds until the next one.",
     )
     GAVE_UP: Event[asyncio.Future[Any], tuple[Attempt, ...]] = Event(
         "gave-up",
-        "A call failed for a reason for which calls are run again, and was not, for it had max_attempts or killed "
-        "max_deaths workers; callbacks receive (future, attempts).",
+        "A call failed and is not repeated any more, because it had max_attempts or killed max_deaths workers; "
+        "callbacks receive (future, attempts).",
     )
 
     def __init__(
@@ -81,24 +80,22 @@ class Retry(TaskPlugin):
         max_deaths: int = 3,
         wait: Wait = DEFAULT_WAIT,
     ) -> None:
-        """Say what is run again, how often, and after how long.
+        """Choose which calls are repeated, how often, and after which pause.
 
         Args:
-            max_attempts: How often a call is run in all, its first time included.
-            on: What it must have failed of: a class of exceptions, several, or a function that takes the exception
-                and says whether. `WorkerDied`, the default, is any death of a worker, a lost worker (`WorkerLost`)
-                and one that was killed for memory included. `MemoryError` is lack of memory in any form: a worker
-                that was known to be killed for it as well as the exception. A call that took too long fails with
-                `CallTimeoutError`.
-            max_deaths: A call that killed so many workers is not run again, however many attempts are left.
-            wait: How long to wait before an attempt: a wait strategy of tenacity, as `wait_fixed(5)`, or their
-                sum; or any function that takes a `tenacity.RetryCallState`, of which
-                `attempt_number` and `outcome` are set, and returns seconds. The default doubles
-                from 1 second up to 60, and adds up to a second at random.
+            max_attempts: Maximum number of attempts at a call, including the first.
+            on: The exceptions after which a call is repeated: a class, several, or a function that takes the
+                exception and returns whether to repeat. `WorkerDied`, the default, is any death of a worker, including
+                a lost worker (`WorkerLost`) and one killed for memory. `MemoryError` is that exception, and a worker
+                that is known to have been killed for memory. A call that took too long fails with `CallTimeoutError`.
+            max_deaths: A call that killed so many workers is not repeated, even if attempts are left.
+            wait: The pause before an attempt: a wait strategy of tenacity, such as `wait_fixed(5)`, or a sum of them;
+                or a function that takes a `tenacity.RetryCallState`, in which `attempt_number` and `outcome` are set,
+                and returns seconds. The default doubles from 1 second up to 60, and adds up to a second at random.
 
         Raises:
-            TypeError: A number is no integer; `on` is or holds something else than exception classes, and can't be
-                called; `wait` can't be called.
+            TypeError: A number is no integer; `on` is not callable and has something other than exception classes;
+                `wait` can't be called.
             ValueError: A number is below 1, or `on` is empty.
         """
         check_int("max_attempts", max_attempts, at_least=1)
@@ -116,13 +113,13 @@ class Retry(TaskPlugin):
         self._histories: dict[asyncio.Future[Any], History] = {}
 
     def attach_task(self, task: Task[..., Any]) -> None:
-        """Follow the ends of the task's calls."""
+        """Register callbacks that free the history of a call when it ends."""
         task.on_done(self._done)
         task.on_cancelled(self._cancelled)
 
     def retry_after(self, future: CallFuture[Any], error: BaseException) -> float | None:
-        """Say in how many seconds a call that failed is to be run again; None if it is not."""
-        assert self.task is not None, "only an attached plugin is asked"
+        """Return in how many seconds a failed call runs again; None if it does not."""
+        assert self.task is not None, "only attached plugins are called"
         is_cause = self._is_cause(error)
         if not is_cause and future not in self._histories:
             return None
@@ -149,7 +146,7 @@ class Retry(TaskPlugin):
         state.attempt_number = number
         state.set_exception((type(error), error, part_of(error, "__traceback__")))
         delay = self._wait(state)
-        check_seconds("what wait= of Retry returned", delay)
+        check_seconds("the return value of wait= of Retry", delay)
         return delay
 
     def _done(self, future: asyncio.Future[Any]) -> None:
@@ -157,7 +154,7 @@ class Retry(TaskPlugin):
         if history is None or history.is_told:
             return
         error = future.exception()
-        if error is not None:  # we were not asked: the run was ending
+        if error is not None:  # retry_after was not called: the run was ending
             history.add(error)
             history.tell(error)
 
@@ -174,7 +171,7 @@ def _predicate(on: Causes) -> Callable[[BaseException], object]:
     causes: tuple[object, ...] = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str) else (on,)
     allowed = "an exception class, several, or a function that takes an exception"
     if not causes:
-        msg = f"on must be {allowed}; got {describe_value(on)}, so that nothing would be run again."
+        msg = f"on must be {allowed}; got {describe_value(on)}, so nothing would be repeated."
         raise ValueError(msg)
     for cause in causes:
         if not (isinstance(cause, type) and issubclass(cause, BaseException)):

@@ -1,4 +1,4 @@
-"""A task plugin of amltk: limits how long each call of a task may take."""
+"""A task plugin of amltk: limits the time of each call of a task."""
 
 from __future__ import annotations
 

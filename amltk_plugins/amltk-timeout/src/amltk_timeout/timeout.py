@@ -1,4 +1,4 @@
-"""The plugin: it sets the task's limit, which the backend enforces, and tells by an event of calls that exceed it."""
+"""The plugin `Timeout`: sets the task's limit, which the backend enforces, and reports calls that exceed it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ AMLTK_CONTRACT = 1
 
 
 class Timeout(TaskPlugin):
-    """Limits how long each call of its task may take.
+    """Limits the time of each call of its task.
 
-    The backend ends a call that takes longer, from outside and with all that it has started: also one that is
-    stuck in compiled code. The call fails with `amltk.exceptions.CallTimeoutError`, and no other call is touched.
-    The time counts from when a worker begins the call, and what that worker has to import for it counts too; what the
-    call waits for a worker is free.
+    The backend ends a call that takes longer, from outside and with all that it has started, even if it is stuck in
+    compiled code. The call fails with `amltk.exceptions.CallTimeoutError`; other calls are not affected. The time
+    begins when a worker begins the call: imports in the worker count, waiting for a worker does not.
 
-    It needs a backend whose `accepts_options` has `timeout`, as that of `with_processes`, and costs nothing there.
-    `PynisherPlugin(walltime_limit=...)` works on every backend, for a process more with each call.
+    It needs a backend whose `accepts_options` has `timeout`, such as `with_processes`, and costs nothing there.
+    `PynisherPlugin(walltime_limit=...)` works on every backend, with an extra process for each call.
 
     Example:
         ```python
@@ -34,20 +33,20 @@ class Timeout(TaskPlugin):
         ```
 
     Attributes:
-        seconds: The limit.
+        seconds: The limit, in seconds.
     """
 
     name: ClassVar[str] = "timeout"
 
     TIMED_OUT: Event[asyncio.Future[Any], CallTimeoutError] = Event(
-        "timed-out", "A call failed, for it took longer than it may; callbacks receive (future, exception)."
+        "timed-out", "A call failed because it took longer than its limit; callbacks receive (future, exception)."
     )
 
     def __init__(self, seconds: float) -> None:
         """Set the limit.
 
         Args:
-            seconds: How long each call may take.
+            seconds: Time limit of each call.
 
         Raises:
             TypeError: `seconds` is not a number.
