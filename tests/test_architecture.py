@@ -110,6 +110,7 @@ PUBLIC = {
     "amltk.program_service",
     "amltk.remote",
     "amltk.remote.process_tree",
+    "amltk.remote.worker_errors",
     "amltk.scheduling",
     "amltk.testing",
     "amltk.requeue",

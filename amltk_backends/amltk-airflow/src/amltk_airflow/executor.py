@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 from amltk.backend import Execution, ExecutionFuture
 from amltk.exceptions import BatchSystemError, NotSupportedError
 from amltk.remote import dump_call
+from amltk.remote.worker_errors import call_killed, executor_broken
 from amltk_airflow import _errors, _messages
 from amltk_airflow._api import Api, UnreachableError
 from amltk_airflow._call import Call
@@ -169,7 +170,7 @@ class AirflowExecutor(Executor):
 
     def _check_open(self) -> None:
         if self._failure is not None:
-            raise _errors.broken(self._failure)
+            raise executor_broken(self._failure)
         if self._closed:
             msg = "cannot schedule new futures after shutdown: this AirflowExecutor was shut down; make a new one."
             raise RuntimeError(msg)
@@ -276,7 +277,7 @@ class AirflowExecutor(Executor):
             self._api.trigger(call.run_id, asdict(order))
         except BatchSystemError as error:  # this one can't run; whether others can, they will tell
             self._forget(call)
-            call.fail(_errors.broken(error))
+            call.fail(executor_broken(error))
         else:
             call.accepted = time.monotonic()
 
@@ -343,7 +344,7 @@ class AirflowExecutor(Executor):
             call.fail(_errors.refused(call, outcome))
         else:
             self._failure = NotSupportedError(f"{outcome.text} Install the same versions on both sides.")
-            call.fail(_errors.broken(self._failure))
+            call.fail(executor_broken(self._failure))
 
     def _look_for_the_gone(self, lease: Lease) -> None:
         """Find the calls that Airflow does not run any more, and that have no outcome."""
@@ -491,9 +492,9 @@ class AirflowExecutor(Executor):
 
     def _resolve(self, call: Call) -> None:
         if self._failure is not None:
-            call.fail(_errors.broken(self._failure))
+            call.fail(executor_broken(self._failure))
         elif not call.future.cancel():
-            call.fail(_errors.killed(call))
+            call.fail(call_killed(call))
         else:
             call.begin()
 

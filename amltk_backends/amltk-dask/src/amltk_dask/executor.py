@@ -18,13 +18,14 @@ from distributed import Client
 
 from amltk.backend import ExecutionFuture
 from amltk.remote import dump_call
+from amltk.remote.worker_errors import WorkerExit, call_killed, executor_broken
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
-from amltk_dask._errors import Worker, WorkerExit
+from amltk_dask._errors import Worker
 from amltk_dask._versions import check_fit, what_to_install
 from amltk_dask.tls_errors import isolate_tls_errors
 
-__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "WorkerExit", "what_to_install"]
+__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "what_to_install"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class DaskExecutor(Executor):
         allowed_failures: int = 0,
         heartbeat_timeout: float | None = None,
         exit_info: Callable[[Worker], Awaitable[WorkerExit]] | None = None,
-        autopsy_within: float = 3.0,
+        exit_info_seconds: float = 3.0,
         lose: Callable[[Worker], object] | None = None,
     ) -> None:
         """Begin to give calls to the workers that there are, and to those that come.
@@ -76,8 +77,8 @@ class DaskExecutor(Executor):
             allowed_failures: How often a call is run again whose worker died.
             heartbeat_timeout: After so many seconds without a sign of life from its worker a call fails with
                 `WorkerLost`. None: never.
-            exit_info: Tells how a worker died.
-            autopsy_within: How many seconds it is waited for.
+            exit_info: Returns how a worker ended, as soon as that is known.
+            exit_info_seconds: How many seconds a call waits for that.
             lose: Ends a worker that gives no sign of life.
         """
         self._client = client
@@ -85,8 +86,8 @@ class DaskExecutor(Executor):
         self._kill = kill
         self._allowed_failures = allowed_failures
         self._heartbeat_timeout = heartbeat_timeout
-        self._autopsy = exit_info
-        self._autopsy_within = autopsy_within
+        self._exit_info = exit_info
+        self._exit_info_seconds = exit_info_seconds
         self._lose = lose
         self._changed = threading.Condition()
         self._waiting: collections.deque[Call] = collections.deque()
@@ -223,7 +224,7 @@ class DaskExecutor(Executor):
             msg = "cannot schedule new futures after shutdown: this DaskExecutor was shut down; make a new one."
             raise RuntimeError(msg)
         if self._failure is not None:
-            raise _errors.broken(self._failure)
+            raise executor_broken(self._failure)
 
     def _one_less(self, _: object) -> None:
         with self._changed:
@@ -358,19 +359,19 @@ class DaskExecutor(Executor):
         return list(running)
 
     async def _bury(self, worker: Worker, calls: list[Call]) -> None:
-        death = WorkerExit()
-        if self._autopsy is not None and not self._killed:
+        ended = WorkerExit()
+        if self._exit_info is not None and not self._killed:
             with contextlib.suppress(asyncio.TimeoutError):
-                death = await asyncio.wait_for(self._autopsy(worker), self._autopsy_within)
+                ended = await asyncio.wait_for(self._exit_info(worker), self._exit_info_seconds)
         for call in calls:
-            self._died(call, functools.partial(_errors.died, call, worker, death))
+            self._died(call, functools.partial(_errors.died, call, worker, ended))
 
     def _died(self, call: Call, error: Callable[[], BaseException]) -> None:
         call.deaths += 1
         if self._killed:
-            call.fail(_errors.killed(call))
+            call.fail(call_killed(call))
         elif self._failure is not None:
-            call.fail(_errors.broken(self._failure))
+            call.fail(executor_broken(self._failure))
         elif call.deaths <= self._allowed_failures:
             with self._changed:
                 self._waiting.appendleft(call)
@@ -440,7 +441,7 @@ class DaskExecutor(Executor):
     def _end_running(self, stay: Collection[Worker]) -> None:
         for worker in [each for each in self._running if each not in stay]:
             for call in self._take_from(worker):
-                call.fail(_errors.killed(call))
+                call.fail(call_killed(call))
 
     def _fail(self, error: BaseException | None) -> None:
         if error is None:
@@ -454,7 +455,7 @@ class DaskExecutor(Executor):
             calls += self._take_from(worker)
             self._workers.pop(worker.address, None)
         for call in calls:
-            call.fail(_errors.broken(error))
+            call.fail(executor_broken(error))
 
     async def _watch_connection(self) -> None:
         while self._client.status == "running":  # noqa: ASYNC110 - dask has no event for it

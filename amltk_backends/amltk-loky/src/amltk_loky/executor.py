@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import logging
 import platform
-import signal
 import sys
 import threading
 import time
@@ -31,10 +31,11 @@ from amltk.backend import ExecutionFuture
 from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk.remote import dump_call, dumps, load_exception
+from amltk.remote.worker_errors import call_killed
 from amltk.remote.worker_exit import OomKills
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
-from amltk_loky._errors import broken, died, killed, no_worker
+from amltk_loky._errors import broken, died, no_worker
 from amltk_loky._pool import Pool
 
 __all__ = ["LokyExecutor"]
@@ -174,7 +175,7 @@ class LokyExecutor(Executor):
             for call in begun:
                 self._waiting.remove(call)
         for call in begun:
-            call.fail(killed(call))
+            call.fail(call_killed(call))
         self.shutdown(wait=False, cancel_futures=True)
         while True:
             with self._changed:
@@ -287,22 +288,22 @@ class LokyExecutor(Executor):
                 each.fail(broken(self._failure))
 
     def _bury(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
-        death = pool.death()
+        ended = pool.exit_info()
         self._retire(pool)
         with self._changed:
-            if not (death.begun or call.moved or self._killed or self._failure):
+            if not (ended.begun or call.moved or self._killed or self._failure):
                 call.moved = True
                 self._waiting.appendleft(call)
                 return
-        if death.started is not None:
-            ago = time.time() - death.started
-            call.started(host=platform.node(), pid=death.pid, ago=ago)
+        if ended.started is not None:
+            ago = time.time() - ended.started
+            call.started(host=platform.node(), pid=ended.pid, ago=ago)
         if self._killed:
-            call.fail(killed(call))
+            call.fail(call_killed(call))
             return
-        memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
-        error = died(call, death, out_of_memory=memory, shared=pool.shared)
-        if death.pid is None:  # it was not a death, but loky itself that failed
+        memory = self._memory_kills.explain(ended.exit_code)
+        error = died(call, dataclasses.replace(ended, out_of_memory=memory), shared=pool.shared)
+        if ended.pid is None:  # it was not a death, but loky itself that failed
             error.__cause__ = breakdown
         call.fail(error)
 

@@ -15,11 +15,11 @@ import functools
 import logging
 import platform
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 import ray
@@ -28,11 +28,11 @@ from ray import exceptions
 from amltk.backend import ExecutionFuture
 from amltk.exceptions import NotSupportedError, text_of
 from amltk.remote import dump_call, read_outcome
+from amltk.remote.worker_errors import WorkerExit, call_killed
 from amltk.remote.worker_exit import OomKills
 from amltk_ray import _errors, _local, _worker
 from amltk_ray._call import Call
 from amltk_ray._connection import connect
-from amltk_ray._errors import WorkerExit
 
 __all__ = ["RayExecutor"]
 
@@ -258,7 +258,7 @@ class RayExecutor(Executor):
             threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
         elif self._killed:
             self._note_begun(call)
-            self._ended(call, call.fail, _errors.killed(call))
+            self._ended(call, call.fail, call_killed(call))
         else:
             failure = _errors.given_up(call, error)
             failure.__cause__ = error
@@ -272,19 +272,19 @@ class RayExecutor(Executor):
         return pid
 
     def _bury(self, call: Call, error: BaseException) -> None:
-        death, host, said = WorkerExit(), "", text_of(error)
+        ended, host, said = WorkerExit(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
             pid = self._note_begun(call)
-            death, host = self._local.exit_info(pid) if pid is not None else death, platform.node()
+            ended, host = self._local.exit_info(pid) if pid is not None else ended, platform.node()
             if memory is None:
-                memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
+                memory = self._memory_kills.explain(ended.exit_code)
             if isinstance(error, exceptions.WorkerCrashedError):
                 said = ""  # only that it died, and where Ray's files are, which are gone
         if self._killed:
-            failure = _errors.killed(call)
+            failure = call_killed(call)
         else:
-            failure = _errors.died(call, death, host, out_of_memory=memory, said=said)
+            failure = _errors.died(call, host, replace(ended, out_of_memory=memory), said)
         failure.__cause__ = error
         self._ended(call, call.fail, failure)
 

@@ -11,6 +11,7 @@
 | `script` | the module `__main__` of a process that did not run the script |
 | `fingerprint`, `annotations` | whether a global has changed; what annotations name |
 | `worker_exit` | how a worker process ended |
+| `worker_errors` | the errors of calls whose worker ended |
 | `process_tree` | ends processes with their descendants (needs psutil) |
 
 Names are imported when they are first asked for: a process that only needs `worker_exit` does not wait for pickling.
