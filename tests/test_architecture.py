@@ -109,6 +109,7 @@ PUBLIC = {
     "amltk.preparation",
     "amltk.program_service",
     "amltk.remote",
+    "amltk.remote.executor",
     "amltk.remote.process_tree",
     "amltk.remote.worker_errors",
     "amltk.scheduling",

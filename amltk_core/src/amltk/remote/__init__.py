@@ -3,6 +3,7 @@
 | | |
 |---|---|
 | `calls` | a call that crosses to another process, and its outcome |
+| `executor` | the base class of executors: accepts calls, and keeps those that wait |
 | `exceptions` | exceptions that cross a process whole |
 | `rebuilding` | how an exception is made anew |
 | `pickling` | pickles by value |
