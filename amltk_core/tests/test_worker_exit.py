@@ -53,3 +53,15 @@ def test_where_the_kernel_does_not_count_nobody_knows(tmp_path: Path) -> None:
     assert OomKills(str(tmp_path / "missing")).recent() is None
     (tmp_path / "old").write_text("oom_kill_disable 0\nunder_oom 0\n")
     assert OomKills(str(tmp_path / "old")).recent() is None
+
+
+def test_memory_explains_only_sigkill(tmp_path: Path) -> None:
+    source = tmp_path / "count"
+    source.write_text("oom_kill 0\n")
+    kills = OomKills(str(source))
+    assert kills.explain(-9) is False
+    source.write_text("oom_kill 1\n")
+    assert kills.explain(-9) is True
+    assert kills.explain(-11) is False
+    assert kills.explain(None) is False
+    assert OomKills(str(tmp_path / "none")).explain(-9) is None

@@ -11,20 +11,20 @@ So the API may be away for a while, and nothing is lost.
 
 from __future__ import annotations
 
-import collections
 import functools
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from amltk.backend import Execution, ExecutionFuture
+from amltk.backend import Execution
 from amltk.exceptions import BatchSystemError, NotSupportedError
-from amltk.remote import dump_call
+from amltk.remote.executor import RemoteExecutor
+from amltk.remote.worker_errors import call_killed, executor_broken
 from amltk_airflow import _errors, _messages
 from amltk_airflow._api import Api, UnreachableError
 from amltk_airflow._call import Call
@@ -34,9 +34,6 @@ from amltk_airflow._signing import Key, SignatureError
 from amltk_airflow._store import Store
 
 __all__ = ["AirflowExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _log = logging.getLogger("amltk_airflow")
 
@@ -55,7 +52,7 @@ _KILL_PATIENCE = 15.0
 _HEALTH_SECONDS = 15.0
 
 
-class AirflowExecutor(Executor):
+class AirflowExecutor(RemoteExecutor[Call]):
     """Runs calls as runs of the DAG `amltk` in Airflow.
 
     A task that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. No call is run twice.
@@ -80,51 +77,19 @@ class AirflowExecutor(Executor):
         self._max_workers = max_workers
         self._interval = interval
         self._seconds = lease
-        self._session = uuid.uuid4().hex[:12]
-        self._store = store.within(f"amltk-{self._session}")
-        self._changed = threading.Condition()
-        self._waiting: collections.deque[Call] = collections.deque()
+        session = uuid.uuid4().hex[:12]
+        super().__init__(functools.partial(Call, session=session))
+        self._store = store.within(f"amltk-{session}")
         self._calls: list[Call] = []
         self._lease: Lease | None = None
         self._thread: threading.Thread | None = None
         self._woken = False
-        self._closed = False
         self._killed = False
-        self._failure: BaseException | None = None
         self._away_since: float | None = None
         self._pause = 0.0
         self._looked = 0.0
         self._asked_after_health = 0.0
         self._problem = ""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called by a task of Airflow.
-
-        What can't be pickled fails the future, with an error that tells which part it was, and Airflow hears nothing
-        of it.
-
-        Raises:
-            RuntimeError: The executor was shut down.
-            BrokenExecutor: No call can run any more.
-            BatchSystemError: Likewise, and Airflow has said why.
-        """
-        future: ExecutionFuture[T] = ExecutionFuture()
-        self._check_open()
-        try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs), self._session)
-        except (Exception, SystemExit) as error:
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
-            return future
-        with self._changed:
-            self._check_open()
-            self._waiting.append(call)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._drive, name="amltk-airflow: calls", daemon=True)
-                self._thread.start()
-        future.add_done_callback(functools.partial(self._if_cancelled, call))
-        self._wake()
-        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let go of everything when those that there are have been done.
@@ -133,12 +98,8 @@ class AirflowExecutor(Executor):
             wait: Come back when nothing is left: no call, run, thread, or object in the store.
             cancel_futures: Cancel the calls that Airflow has not been asked to run; the others are not ended.
         """
-        with self._changed:
-            self._closed = True
-            # Of those that Airflow has it is not known for sure that they have not begun.
-            cancelled = list(self._waiting) if cancel_futures else []
-        for call in reversed(cancelled):
-            call.future.cancel()
+        # It is not known for sure that those that Airflow has have not begun.
+        self._stop_accepting(cancel_futures=cancel_futures)
         self._wake()
         if self._thread is None:
             self._api.close()
@@ -167,12 +128,16 @@ class AirflowExecutor(Executor):
             running = sum(call.begun is not None for call in self._calls)
             return {"queued": len(self._calls) - running, "running": running}
 
-    def _check_open(self) -> None:
-        if self._failure is not None:
-            raise _errors.broken(self._failure)
-        if self._closed:
-            msg = "cannot schedule new futures after shutdown: this AirflowExecutor was shut down; make a new one."
-            raise RuntimeError(msg)
+    def _enqueue(self, call: Call) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._drive, name="amltk-airflow: calls", daemon=True)
+            thread.start()
+            self._thread = thread
+        super()._enqueue(call)
+        call.future.add_done_callback(functools.partial(self._if_cancelled, call))
+
+    def _request_dispatch(self) -> None:
+        self._wake()
 
     def _wake(self) -> None:
         with self._changed:
@@ -276,7 +241,7 @@ class AirflowExecutor(Executor):
             self._api.trigger(call.run_id, asdict(order))
         except BatchSystemError as error:  # this one can't run; whether others can, they will tell
             self._forget(call)
-            call.fail(_errors.broken(error))
+            call.fail(executor_broken(error))
         else:
             call.accepted = time.monotonic()
 
@@ -343,7 +308,7 @@ class AirflowExecutor(Executor):
             call.fail(_errors.refused(call, outcome))
         else:
             self._failure = NotSupportedError(f"{outcome.text} Install the same versions on both sides.")
-            call.fail(_errors.broken(self._failure))
+            call.fail(self._broken(self._failure))
 
     def _look_for_the_gone(self, lease: Lease) -> None:
         """Find the calls that Airflow does not run any more, and that have no outcome."""
@@ -491,9 +456,9 @@ class AirflowExecutor(Executor):
 
     def _resolve(self, call: Call) -> None:
         if self._failure is not None:
-            call.fail(_errors.broken(self._failure))
+            call.fail(self._broken(self._failure))
         elif not call.future.cancel():
-            call.fail(_errors.killed(call))
+            call.fail(call_killed(call))
         else:
             call.begin()
 

@@ -140,15 +140,15 @@ class Task:
                 reason = self._wait(child, outcome)
                 seconds = time.monotonic() - began
                 _signal_group(child, signal.SIGKILL)  # what it has started and left
-                wrote = stderr.text()
+                stderr_tail = stderr.text()
             answer = outcome.read_bytes() if outcome.exists() else b""
-        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": wrote, "seconds": seconds}
+        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": stderr_tail, "seconds": seconds}
         if reason:
             return Outcome(_messages.STOPPED, **who, exit_code=child.returncode, text=reason), b""
         if answer:
             kind = _messages.RESULT if read_outcome(answer).returned else _messages.ERROR
             return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer
-        lack = memory.recent() if child.returncode == -signal.SIGKILL else False
+        lack = memory.explain(child.returncode)
         how = f"process {child.pid} {describe_exit(child.returncode, lack)}"
         return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""
 

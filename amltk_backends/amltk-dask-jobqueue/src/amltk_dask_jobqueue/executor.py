@@ -19,7 +19,7 @@ from amltk.exceptions import BatchSystemError
 from amltk_dask.executor import NO_PROFILE, DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.supervisor import AUTOPSY_SECONDS, Supervisor
+from amltk_dask_jobqueue.supervisor import EXIT_INFO_SECONDS, Supervisor
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 __all__ = ["JobQueueExecutor", "open_executor"]
@@ -101,7 +101,7 @@ def open_executor(
             kill=kill,
             heartbeat_timeout=heartbeat_timeout,
             exit_info=supervisor.exit_info,
-            autopsy_within=2 * AUTOPSY_SECONDS,  # it has an end of its own, with what is known by then
+            exit_info_seconds=2 * EXIT_INFO_SECONDS,  # it has an end of its own, with what is known by then
             lose=supervisor.lose,
         )
         executor.supervisor = supervisor

@@ -22,7 +22,8 @@ from typing import Any
 from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import Worker, WorkerExit, what_to_install
+from amltk.remote.worker_errors import WorkerExit
+from amltk_dask.executor import Worker, what_to_install
 from amltk_dask_jobqueue.addresses import doubt, hint, missing_interface
 from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.cancelled import CancelledJobs
@@ -47,7 +48,7 @@ ATTEMPTS = 3
 """So many jobs in a row may end before they have a worker, or not be taken, until no more are submitted."""
 GONE_SECONDS = 20.0
 """How long the end waits for commands that run, and for cancelled jobs to leave the queue."""
-AUTOPSY_SECONDS = 15.0
+EXIT_INFO_SECONDS = 15.0
 """How long a call whose worker died waits for the batch system's word on it."""
 LOG_SECONDS = 3.0
 """How long it is waited for the log of a job that ended: some systems copy it only then."""
@@ -434,14 +435,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
     async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""
         job = self._by_address.get(worker.address)
-        deadline = time.monotonic() + AUTOPSY_SECONDS
+        deadline = time.monotonic() + EXIT_INFO_SECONDS
         log = ""
         while job is not None and job.ending is None and not job.cancelled and time.monotonic() < deadline:
             log = await in_thread(tail_of_log, self._guard.folder, job.id)
             code = exit_code_in(log, worker.pid)
             if code is not None:
                 memory = f"pid={worker.pid}) exceeded" in log or None
-                return WorkerExit(code, memory, without_chatter(log), "")
+                return WorkerExit(worker.pid, code, memory, without_chatter(log))
             if job in self._jobs:
                 with contextlib.suppress(BatchSystemError, asyncio.TimeoutError):
                     await asyncio.wait_for(
@@ -449,14 +450,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                     )
             if job.waiting or worker.nanny not in job.nannies:
                 now = f"it is {job.words}" if job.waiting else "it has been started again"
-                words = f"{self.title} has put its job {job.id} back into the queue: {now}."
-                return WorkerExit(None, None, without_chatter(log), words)
+                detail = f"{self.title} has put its job {job.id} back into the queue: {now}."
+                return WorkerExit(worker.pid, stderr_tail=without_chatter(log), detail=detail)
             await asyncio.sleep(0.2)
         if job is None or job.ending is None:
-            words = "" if job is None or not job.words else f"{self.title}'s job {job.id} is {job.words}."
-            return WorkerExit(wrote=without_chatter(log), words=words)
-        words, log = job.ending
-        return WorkerExit(None, "MEMORY" in words.upper() or None, log, words)
+            detail = "" if job is None or not job.words else f"{self.title}'s job {job.id} is {job.words}."
+            return WorkerExit(worker.pid, stderr_tail=without_chatter(log), detail=detail)
+        detail, log = job.ending
+        return WorkerExit(worker.pid, None, "MEMORY" in detail.upper() or None, log, detail)
 
     async def _states(self, jobs: Iterable[Job]) -> Any:
         return await in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])

@@ -27,9 +27,10 @@ from distributed.deploy.spec import ProcessInterface
 from amltk.cpus import cpu_count
 from amltk.preparation import child_command, preparation, python_executable
 from amltk.program_service import ProgramService
+from amltk.remote.worker_errors import WorkerExit
 from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_dask import _guard
-from amltk_dask._errors import Worker, WorkerExit
+from amltk_dask._errors import Worker
 from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
 from amltk_dask.tls import security_of
 
@@ -64,7 +65,7 @@ class Home:
         self._on_failure: Callable[[BaseException], object] | None = None
         self.processes: set[Process] = set()
         self._memory_kills = OomKills()
-        self._deaths: dict[int, asyncio.Future[WorkerExit]] = {}
+        self._exits: dict[int, asyncio.Future[WorkerExit]] = {}
 
     def clear(self) -> None:
         """Remove the folder, and undo what has become of this process."""
@@ -91,20 +92,19 @@ class Home:
 
     async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return how a worker died, when it is dead."""
-        death = await asyncio.shield(self._death(worker.pid))
-        del self._deaths[worker.pid]
-        return death
+        ended = await asyncio.shield(self._exit_of(worker.pid))
+        del self._exits[worker.pid]
+        return ended
 
-    def died(self, pid: int, exit_code: int | None, wrote: str) -> None:
+    def died(self, pid: int, exit_code: int | None, notes: str) -> None:
         """Take note of how a worker ended."""
-        words, _, wrote = wrote.rpartition(_guard.END_OF_REASON)
-        killed = exit_code == -signal.SIGKILL
-        memory = bool(words) or (self._memory_kills.recent() if killed else False)
-        if not (found := self._death(pid)).done():
-            found.set_result(WorkerExit(exit_code, memory, wrote.strip(), words))
+        detail, _, stderr_tail = notes.rpartition(_guard.END_OF_REASON)
+        memory = bool(detail) or self._memory_kills.explain(exit_code)
+        if not (found := self._exit_of(pid)).done():
+            found.set_result(WorkerExit(pid, exit_code, memory, stderr_tail.strip(), detail))
 
-    def _death(self, pid: int) -> asyncio.Future[WorkerExit]:
-        return self._deaths.setdefault(pid, asyncio.get_running_loop().create_future())
+    def _exit_of(self, pid: int) -> asyncio.Future[WorkerExit]:
+        return self._exits.setdefault(pid, asyncio.get_running_loop().create_future())
 
     def lose(self, worker: Worker) -> None:
         """Kill a worker that gives no sign of life."""
@@ -235,18 +235,18 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
                     break
         guard.wait()
         os.set_blocking(notes, False)
-        wrote = b""
+        noted = b""
         with contextlib.suppress(BlockingIOError):
-            wrote = os.read(notes, _MOST_NOTES)
+            noted = os.read(notes, _MOST_NOTES)
         os.close(notes)
         with contextlib.suppress(RuntimeError):  # that loop is closed
-            loop.call_soon_threadsafe(self._ended, said, wrote.decode(errors="replace"), guard.returncode)
+            loop.call_soon_threadsafe(self._ended, said, noted.decode(errors="replace"), guard.returncode)
 
-    def _ended(self, said: dict[str, int], wrote: str, guard_code: int) -> None:
+    def _ended(self, said: dict[str, int], notes: str, guard_code: int) -> None:
         self.kill()  # which closes the pipe
         exit_code = said.get("exit_code")
         if "pid" in said:
-            self._home.died(said["pid"], exit_code, wrote)
+            self._home.died(said["pid"], exit_code, notes)
         if self.closing:
             return
         if "connected" in said:

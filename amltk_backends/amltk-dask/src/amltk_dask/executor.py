@@ -10,24 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import dask
 from distributed import Client
 
-from amltk.backend import ExecutionFuture
-from amltk.remote import dump_call
+from amltk.remote.executor import RemoteExecutor
+from amltk.remote.worker_errors import WorkerExit, call_killed
 from amltk_dask import _errors, _worker
 from amltk_dask._call import Call
-from amltk_dask._errors import Worker, WorkerExit
+from amltk_dask._errors import Worker
 from amltk_dask._versions import check_fit, what_to_install
 from amltk_dask.tls_errors import isolate_tls_errors
 
-__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "WorkerExit", "what_to_install"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "what_to_install"]
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
@@ -45,7 +41,7 @@ _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 isolate_tls_errors()  # here, since whatever opens a cluster imports this before
 
 
-class DaskExecutor(Executor):
+class DaskExecutor(RemoteExecutor[Call]):
     """Runs calls in the workers of a cluster of dask.
 
     Calls wait here, and each is given to dask when a worker has a free thread for it, for that
@@ -62,7 +58,7 @@ class DaskExecutor(Executor):
         allowed_failures: int = 0,
         heartbeat_timeout: float | None = None,
         exit_info: Callable[[Worker], Awaitable[WorkerExit]] | None = None,
-        autopsy_within: float = 3.0,
+        exit_info_seconds: float = 3.0,
         lose: Callable[[Worker], object] | None = None,
     ) -> None:
         """Begin to give calls to the workers that there are, and to those that come.
@@ -76,22 +72,20 @@ class DaskExecutor(Executor):
             allowed_failures: How often a call is run again whose worker died.
             heartbeat_timeout: After so many seconds without a sign of life from its worker a call fails with
                 `WorkerLost`. None: never.
-            exit_info: Tells how a worker died.
-            autopsy_within: How many seconds it is waited for.
+            exit_info: Returns how a worker ended, as soon as that is known.
+            exit_info_seconds: How many seconds a call waits for that.
             lose: Ends a worker that gives no sign of life.
         """
+        super().__init__(Call)
         self._client = client
         self._close_all = close
         self._kill = kill
         self._allowed_failures = allowed_failures
         self._heartbeat_timeout = heartbeat_timeout
-        self._autopsy = exit_info
-        self._autopsy_within = autopsy_within
+        self._exit_info = exit_info
+        self._exit_info_seconds = exit_info_seconds
         self._lose = lose
-        self._changed = threading.Condition()
-        self._waiting: collections.deque[Call] = collections.deque()
         self._left = 0
-        self._failure: BaseException | None = None
         self._killed = self._killing = False
         self._closing = False
         self._stays = self._given_up = False
@@ -147,34 +141,6 @@ class DaskExecutor(Executor):
         if self._failure is not None:
             raise self._failure
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker.
-
-        What can't be pickled fails the future, with an error that tells which part it was.
-
-        Raises:
-            RuntimeError: The executor was shut down.
-            BrokenExecutor: No call can run any more; the cause says why.
-        """
-        future: ExecutionFuture[T] = ExecutionFuture()
-        self._check_open()
-        try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
-        except (Exception, SystemExit) as error:
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
-            return future
-        with self._changed:
-            self._check_open()
-            self._waiting.append(call)
-            self._left += 1
-            wake = not self._woken
-            self._woken = True
-        future.add_done_callback(self._one_less)
-        if wake:
-            self._loop.call_soon_threadsafe(self._dispatch)
-        return future
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and release everything when those that there are have been done.
 
@@ -182,15 +148,13 @@ class DaskExecutor(Executor):
             wait: Come back when nothing is left.
             cancel_futures: Cancel the calls that have not begun; those that run are not ended.
         """
+        self._stop_accepting(cancel_futures=cancel_futures)
         with self._changed:
             if self._closer is None:
                 self._closer = threading.Thread(target=self._close, name="amltk-dask: closes the executor")
                 self._closer.start()
             self._given_up = self._stays
             self._changed.notify_all()
-            waiting = list(self._waiting) if cancel_futures else []
-        for call in waiting:
-            call.future.cancel()
         if wait:
             self._closer.join()
 
@@ -218,12 +182,15 @@ class DaskExecutor(Executor):
         with contextlib.suppress(RuntimeError):  # all is over, and no call is left
             self._loop.call_soon_threadsafe(self._fail, error)
 
-    def _check_open(self) -> None:
-        if self._closer is not None:
-            msg = "cannot schedule new futures after shutdown: this DaskExecutor was shut down; make a new one."
-            raise RuntimeError(msg)
-        if self._failure is not None:
-            raise _errors.broken(self._failure)
+    def _enqueue(self, call: Call) -> None:
+        super()._enqueue(call)
+        self._left += 1
+        call.future.add_done_callback(self._one_less)
+
+    def _request_dispatch(self) -> None:
+        if not self._woken:
+            self._woken = True  # `_dispatch` resets it before it looks at the queue
+            self._loop.call_soon_threadsafe(self._dispatch)
 
     def _one_less(self, _: object) -> None:
         with self._changed:
@@ -358,19 +325,19 @@ class DaskExecutor(Executor):
         return list(running)
 
     async def _bury(self, worker: Worker, calls: list[Call]) -> None:
-        death = WorkerExit()
-        if self._autopsy is not None and not self._killed:
+        ended = WorkerExit()
+        if self._exit_info is not None and not self._killed:
             with contextlib.suppress(asyncio.TimeoutError):
-                death = await asyncio.wait_for(self._autopsy(worker), self._autopsy_within)
+                ended = await asyncio.wait_for(self._exit_info(worker), self._exit_info_seconds)
         for call in calls:
-            self._died(call, functools.partial(_errors.died, call, worker, death))
+            self._died(call, functools.partial(_errors.died, call, worker, ended))
 
     def _died(self, call: Call, error: Callable[[], BaseException]) -> None:
         call.deaths += 1
         if self._killed:
-            call.fail(_errors.killed(call))
+            call.fail(call_killed(call))
         elif self._failure is not None:
-            call.fail(_errors.broken(self._failure))
+            call.fail(self._broken(self._failure))
         elif call.deaths <= self._allowed_failures:
             with self._changed:
                 self._waiting.appendleft(call)
@@ -379,25 +346,16 @@ class DaskExecutor(Executor):
             call.fail(error())
 
     def _dispatch(self) -> None:
-        with self._changed:
-            self._woken = False
+        self._woken = False
         while self._free:
             worker = self._free.popleft()
             if worker not in self._running:  # it is gone
                 continue
-            call = self._next()
+            call = self._take()
             if call is None:
                 self._free.appendleft(worker)
                 return
             self._running[worker][call] = self._spawn(self._run(call, worker))
-
-    def _next(self) -> Call | None:
-        with self._changed:
-            while self._waiting:
-                call = self._waiting.popleft()
-                if call.begin():
-                    return call
-        return None
 
     async def _run(self, call: Call, worker: Worker) -> None:
         quiet = dask.config.set(_QUIET) if len(call.data) > _LARGE else contextlib.nullcontext()
@@ -440,21 +398,16 @@ class DaskExecutor(Executor):
     def _end_running(self, stay: Collection[Worker]) -> None:
         for worker in [each for each in self._running if each not in stay]:
             for call in self._take_from(worker):
-                call.fail(_errors.killed(call))
+                call.fail(call_killed(call))
 
     def _fail(self, error: BaseException | None) -> None:
         if error is None:
             return
-        self._failure = self._failure or error
-        with self._changed:
-            calls = list(self._waiting)
-            self._waiting.clear()
-        calls = [call for call in calls if call.begin()]
+        begun: list[Call] = []
         for worker in list(self._running):
-            calls += self._take_from(worker)
+            begun += self._take_from(worker)
             self._workers.pop(worker.address, None)
-        for call in calls:
-            call.fail(_errors.broken(error))
+        self._break(error, *begun)
 
     async def _watch_connection(self) -> None:
         while self._client.status == "running":  # noqa: ASYNC110 - dask has no event for it

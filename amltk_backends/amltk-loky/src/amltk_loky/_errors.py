@@ -1,4 +1,4 @@
-"""What is said of calls that did not come back."""
+"""Errors that only loky has."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import errno
 import os
 import platform
 import resource
-import textwrap
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from amltk.exceptions import WorkerDied, text_of
-from amltk.remote.worker_exit import describe_exit
+from amltk.exceptions import WorkerDied
+from amltk.remote.worker_errors import OTHERS_GO_ON, WorkerExit, executor_broken, worker_died
 from amltk_loky._call import Call
-from amltk_loky._pool import WorkerExit
 
-_OTHERS = "All other calls go on."
 _SHARED = (
     "It was in loky's reusable pool, where one worker that dies ends all calls that run, and loky does not tell which "
     "of them it was; those that waited go on, each worker in a pool of its own."
@@ -28,31 +25,18 @@ _NO_DIRECTORY = (
     "loky starts its workers in the program's current directory, which has been deleted. Change to one that exists, "
     "with os.chdir(), before the run."
 )
-_AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
 
 
-def broken(cause: BaseException) -> BrokenProcessPool:
-    """Return the error of each call that a broken executor has or is given; one for each, for tracebacks grow on it."""
-    message = (
-        f"The pool is broken and takes no more calls: its initializer raised {type(cause).__name__}: {text_of(cause)}"
-    )
-    error = BrokenProcessPool(message)
-    error.__cause__ = cause
-    return error
+def broken(cause: BaseException) -> BaseException:
+    """Return the error of a call that an executor has or is given whose initializer failed."""
+    text = "The pool is broken and takes no more calls: its initializer raised "
+    return executor_broken(cause, BrokenProcessPool, text)
 
 
-def died(call: Call, death: WorkerExit, *, out_of_memory: bool | None, shared: bool) -> WorkerDied:
+def died(call: Call, ended: WorkerExit, *, shared: bool) -> WorkerDied:
     """Return the error of a call whose worker is gone."""
-    how = describe_exit(death.exit_code, out_of_memory)
-    message = (
-        f"{call.describe()} ended with its worker, process {death.pid} on {platform.node()}, which {how}. "
-        f"{_SHARED if shared else _OTHERS} {_AGAIN}"
-    )
-    if death.wrote:
-        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(death.wrote, '    ')}"
-    return WorkerDied(
-        message, pid=death.pid, exit_code=death.exit_code, out_of_memory=out_of_memory is True, stderr=death.wrote
-    )
+    worker = f"process {ended.pid} on {platform.node()}"
+    return worker_died(call, worker, ended, others=_SHARED if shared else OTHERS_GO_ON)
 
 
 def no_worker(error: BaseException) -> BaseException:
@@ -81,8 +65,3 @@ def _has_directory() -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def killed(call: Call) -> WorkerDied:
-    """Return the error of a call that was ended on purpose, together with all others."""
-    return WorkerDied(f"{call.describe()} was ended by kill_workers(), with all that it had started.")

@@ -9,13 +9,15 @@ import threading
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from multiprocessing import Pipe, active_children, get_start_method
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any
 
 import loky
 import psutil
 
+from amltk.remote.worker_errors import WorkerExit
 from amltk_loky import _worker
 
 _MOST_NOTES = 1 << 16
@@ -24,22 +26,17 @@ _PATIENCE = 2.0
 _SPARE = 4
 
 
-class WorkerExit(NamedTuple):
-    """What is known of a worker that died.
+@dataclass(frozen=True)
+class PoolExit(WorkerExit):
+    """What is known of a pool's worker that ended.
 
     Attributes:
-        pid: Of the worker; None if loky doesn't tell.
-        exit_code: Its exit code, negative for a signal; None if it isn't known.
         begun: Whether it had begun the call that it was given last.
-        started: When it began that, in seconds of `time.time()`; None if it isn't known.
-        wrote: What faulthandler wrote.
+        started: When it began that, in seconds of `time.time()`; None if unknown.
     """
 
-    pid: int | None
-    exit_code: int | None
-    begun: bool
-    started: float | None
-    wrote: str
+    begun: bool = True
+    started: float | None = None
 
 
 class Pool:
@@ -90,8 +87,8 @@ class Pool:
         """Read the notes of a call that has ended."""
         self._read_notes()
 
-    def death(self) -> WorkerExit:
-        """Return what is known of a worker that has just died, and end what this one has left behind."""
+    def exit_info(self) -> PoolExit:
+        """Return what is known of a worker that has just died, and end what it has left behind."""
         # loky takes them out when it has told all futures.
         dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
         pid, exit_code = (dead[0].pid, dead[0].exitcode) if dead else (None, None)
@@ -100,8 +97,9 @@ class Pool:
         notes = self._read_notes()
         began = _BEGAN.search(notes)
         started = float(began[1]) if began else None
-        wrote = _BEGAN.sub(b"", notes).decode(errors="replace").strip()
-        return WorkerExit(pid, exit_code, self._notes is None or began is not None, started, wrote)
+        stderr_tail = _BEGAN.sub(b"", notes).decode(errors="replace").strip()
+        begun = self._notes is None or began is not None
+        return PoolExit(pid, exit_code, stderr_tail=stderr_tail, begun=begun, started=started)
 
     def close(self) -> None:
         """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""

@@ -11,36 +11,33 @@ one call at a time: whose call it was is then known, and no other is harmed.
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import dataclasses
 import functools
 import logging
 import platform
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from typing import Any
 
 import loky
 from loky.process_executor import ShutdownExecutorError
 
-from amltk.backend import ExecutionFuture
 from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
-from amltk.remote import dump_call, dumps, load_exception
+from amltk.remote import dumps, load_exception
+from amltk.remote.executor import RemoteExecutor
+from amltk.remote.worker_errors import call_killed
 from amltk.remote.worker_exit import OomKills
 from amltk_loky import _pool, _worker
 from amltk_loky._call import Call
-from amltk_loky._errors import broken, died, killed, no_worker
+from amltk_loky._errors import broken, died, no_worker
 from amltk_loky._pool import Pool
 
 __all__ = ["LokyExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _LOOK_AGAIN = 0.05
 # Seconds that an idle process of loky's waits at most: it polls, and the system takes no more than 24 days.
@@ -58,7 +55,7 @@ def _check_interpreter() -> None:
         raise RuntimeError(msg)
 
 
-class LokyExecutor(Executor):
+class LokyExecutor(RemoteExecutor[Call]):
     """Runs calls in processes of loky, and goes on when one of them dies.
 
     A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. A call
@@ -95,6 +92,7 @@ class LokyExecutor(Executor):
             Exception: `initializer` or `initargs` can't be pickled.
         """
         _check_interpreter()
+        super().__init__(Call)
         processors = min(loky.cpu_count(), cpu_count())
         self._max_workers = max_workers or processors
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
@@ -107,40 +105,14 @@ class LokyExecutor(Executor):
         if reusable:
             options |= {"initializer": initializer, "initargs": initargs}
             self._open = functools.partial(_pool.shared, self._max_workers, **options)
-        self._changed = threading.Condition()
-        self._waiting: collections.deque[Call] = collections.deque()
         self._running: set[Call] = set()
         self._pools: list[Pool] = []
         self._retired: set[Pool] = set()
-        self._failure: BaseException | None = None
         self._killed = False
         self._crowded_until = 0.0
         self._told = False
         self._closer: threading.Thread | None = None
         self._memory_kills = OomKills()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker.
-
-        What can't be pickled fails the future, with an error that tells which part it was.
-
-        Raises:
-            RuntimeError: The executor was shut down.
-            BrokenProcessPool: The initializer failed.
-        """
-        future: ExecutionFuture[T] = ExecutionFuture()
-        self._check_open()
-        try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
-        except (Exception, SystemExit) as error:
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
-            return future
-        with self._changed:
-            self._check_open()
-            self._waiting.append(call)
-        self._dispatch()
-        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and release the processes when those that there are have been done.
@@ -149,16 +121,11 @@ class LokyExecutor(Executor):
             wait: Come back when nothing is left: no call, process, thread or descriptor.
             cancel_futures: Cancel the calls that have not begun; those that run are not ended.
         """
+        self._stop_accepting(cancel_futures=cancel_futures)
         with self._changed:
             if self._closer is None:
                 self._closer = threading.Thread(target=self._close, name="amltk-loky: closes the executor")
                 self._closer.start()
-            cancelled = [call for call in self._waiting if not call.future.running()] if cancel_futures else []
-            for call in cancelled:
-                self._waiting.remove(call)
-            self._changed.notify_all()
-        for call in cancelled:
-            call.future.cancel()
         if wait:
             self._closer.join()
 
@@ -174,7 +141,7 @@ class LokyExecutor(Executor):
             for call in begun:
                 self._waiting.remove(call)
         for call in begun:
-            call.fail(killed(call))
+            call.fail(call_killed(call))
         self.shutdown(wait=False, cancel_futures=True)
         while True:
             with self._changed:
@@ -185,14 +152,13 @@ class LokyExecutor(Executor):
                     break
         self.shutdown()
 
-    def _check_open(self) -> None:
-        if self._failure is not None:
-            raise broken(self._failure)
-        if self._closer is not None:
-            msg = "cannot schedule new futures after shutdown: this LokyExecutor was shut down; make a new one."
-            raise RuntimeError(msg)
+    def _broken(self, cause: BaseException) -> BaseException:
+        return broken(cause)
 
     # What follows happens in whatever thread submits or, mostly, in that of the pool that has just ended a call.
+
+    def _request_dispatch(self) -> None:
+        self._dispatch()
 
     def _dispatch(self) -> None:
         while (call := self._next()) is not None:
@@ -210,11 +176,9 @@ class LokyExecutor(Executor):
 
     def _next(self) -> Call | None:
         with self._changed:
-            while self._waiting and len(self._running) < self._max_workers and not self._is_crowded():
-                call = self._waiting.popleft()
-                if call.begin():
-                    self._running.add(call)
-                    return call
+            if len(self._running) < self._max_workers and not self._is_crowded() and (call := self._take()) is not None:
+                self._running.add(call)
+                return call
             self._changed.notify_all()
             return None
 
@@ -275,34 +239,25 @@ class LokyExecutor(Executor):
         if begun:
             call.settle(data)
         else:
-            self._break(call, load_exception(data))
-
-    def _break(self, call: Call, cause: BaseException) -> None:
-        with self._changed:
-            self._failure = self._failure or cause
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for each in (call, *waiting):
-            if each is call or each.begin():
-                each.fail(broken(self._failure))
+            self._break(load_exception(data), call)
 
     def _bury(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
-        death = pool.death()
+        ended = pool.exit_info()
         self._retire(pool)
         with self._changed:
-            if not (death.begun or call.moved or self._killed or self._failure):
+            if not (ended.begun or call.moved or self._killed or self._failure):
                 call.moved = True
                 self._waiting.appendleft(call)
                 return
-        if death.started is not None:
-            ago = time.time() - death.started
-            call.started(host=platform.node(), pid=death.pid, ago=ago)
+        if ended.started is not None:
+            ago = time.time() - ended.started
+            call.started(host=platform.node(), pid=ended.pid, ago=ago)
         if self._killed:
-            call.fail(killed(call))
+            call.fail(call_killed(call))
             return
-        memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
-        error = died(call, death, out_of_memory=memory, shared=pool.shared)
-        if death.pid is None:  # it was not a death, but loky itself that failed
+        memory = self._memory_kills.explain(ended.exit_code)
+        error = died(call, dataclasses.replace(ended, out_of_memory=memory), shared=pool.shared)
+        if ended.pid is None:  # it was not a death, but loky itself that failed
             error.__cause__ = breakdown
         call.fail(error)
 

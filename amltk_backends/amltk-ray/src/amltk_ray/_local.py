@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 
 from amltk.preparation import python_executable
+from amltk.remote.worker_errors import WorkerExit
 from amltk_ray import _guard, _nanny, _worker
-from amltk_ray._errors import WorkerExit
 
 # Ray's sockets lie in the folder, and their paths may have 107 characters.
 _LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
@@ -137,7 +137,8 @@ class LocalCluster:
             time.sleep(0.005)
         with contextlib.suppress(OSError):
             notes = (Path(self.home) / _worker.NOTES / str(pid)).read_text(encoding="utf-8", errors="replace").strip()
-            return WorkerExit(pid, int(file.read_text(encoding="ascii")) if file.exists() else None, notes)
+            code = int(file.read_text(encoding="ascii")) if file.exists() else None
+            return WorkerExit(pid, code, stderr_tail=notes)
         return WorkerExit(pid)
 
     def end_head(self) -> None:

@@ -9,35 +9,31 @@ cancelled has begun. One thread gives calls to Ray and settles their futures.
 from __future__ import annotations
 
 import atexit
-import collections
 import contextlib
 import functools
 import logging
 import platform
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
 
 import ray
 from ray import exceptions
 
-from amltk.backend import ExecutionFuture
 from amltk.exceptions import NotSupportedError, text_of
-from amltk.remote import dump_call, read_outcome
+from amltk.remote import read_outcome
+from amltk.remote.executor import RemoteExecutor
+from amltk.remote.worker_errors import WorkerExit, call_killed
 from amltk.remote.worker_exit import OomKills
 from amltk_ray import _errors, _local, _worker
 from amltk_ray._call import Call
 from amltk_ray._connection import connect
-from amltk_ray._errors import WorkerExit
 
 __all__ = ["RayExecutor"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _log = logging.getLogger("amltk_ray")
 
@@ -49,7 +45,7 @@ _COUNT_AGAIN = 2.0
 _PATIENCE = 5.0
 
 
-class RayExecutor(Executor):
+class RayExecutor(RemoteExecutor[Call]):
     """Runs calls in workers of Ray: one task of Ray's for each call, which is never run twice.
 
     A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other.
@@ -82,6 +78,7 @@ class RayExecutor(Executor):
             ConnectionError: There is no cluster at the address.
             RuntimeError: Ray did not start.
         """
+        super().__init__(Call)
         self._max_workers = max_workers
         self._needs = {"CPU": num_cpus, "GPU": num_gpus, "memory": memory or 0, **(resources or {})}
         self._connection = connect(address, self._needs, max_workers, runtime_env)
@@ -99,11 +96,9 @@ class RayExecutor(Executor):
         except BaseException:
             self._connection.close()
             raise
-        self._changed = threading.Condition()
-        self._waiting: collections.deque[Call] = collections.deque()
         self._running: dict[Call, None] = {}
         self._ahead = 0
-        self._closing = self._killed = self._given_up = False
+        self._killed = self._given_up = False
         self._told = False  # that calls wait
         self._memory_kills = OomKills()
         self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
@@ -112,30 +107,6 @@ class RayExecutor(Executor):
         self._thread.start()
         atexit.register(self.shutdown)
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker.
-
-        What can't be pickled fails the future, with an error that tells which part it was.
-
-        Raises:
-            RuntimeError: The executor was shut down.
-        """
-        future: ExecutionFuture[T] = ExecutionFuture()
-        self._check_open()
-        try:
-            call = Call(future, fn, args, kwargs, dump_call(fn, args, kwargs))
-        except (Exception, SystemExit) as error:
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
-            return future
-        with self._changed:
-            self._check_open()
-            self._waiting.append(call)
-            told, self._told = self._told, True
-        if not told:
-            self._events.put(None)
-        return future
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and close the connection when those that there are have been done.
 
@@ -143,13 +114,7 @@ class RayExecutor(Executor):
             wait: Come back when nothing is left. A cluster that others use stays.
             cancel_futures: Cancel the calls that have not begun; those that run are not ended.
         """
-        with self._changed:
-            self._closing = True
-            cancelled = list(self._waiting) if cancel_futures else []
-            if cancel_futures:
-                self._waiting.clear()
-        for call in cancelled:
-            call.future.cancel()
+        self._stop_accepting(cancel_futures=cancel_futures)
         self._events.put(None)
         if wait and threading.current_thread() is not self._thread:
             self._thread.join()
@@ -186,10 +151,10 @@ class RayExecutor(Executor):
         pid = self._local.pid(call.ref.task_id().hex()) if self._local and call.ref is not None else None
         return _local.family(pid) if pid is not None else []
 
-    def _check_open(self) -> None:
-        if self._closing:
-            msg = "cannot schedule new futures after shutdown: this RayExecutor was shut down; make a new one."
-            raise RuntimeError(msg)
+    def _request_dispatch(self) -> None:
+        if not self._told:
+            self._told = True  # `_dispatch` resets it before it looks at the queue
+            self._events.put(None)
 
     # The thread of the executor
 
@@ -211,12 +176,12 @@ class RayExecutor(Executor):
         while True:
             with self._changed:
                 self._told = False
-                if self._given_up or not (self._waiting or self._running or not self._closing):
+                if self._given_up or not (self._waiting or self._running or not self._closed):
                     return False
                 if not self._waiting or len(self._running) >= self._room():
                     return True
-                call = self._waiting.popleft()
-                if not call.begin():
+                call = self._take()
+                if call is None:
                     continue
                 self._running[call] = None
             try:
@@ -258,7 +223,7 @@ class RayExecutor(Executor):
             threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
         elif self._killed:
             self._note_begun(call)
-            self._ended(call, call.fail, _errors.killed(call))
+            self._ended(call, call.fail, call_killed(call))
         else:
             failure = _errors.given_up(call, error)
             failure.__cause__ = error
@@ -272,19 +237,19 @@ class RayExecutor(Executor):
         return pid
 
     def _bury(self, call: Call, error: BaseException) -> None:
-        death, host, said = WorkerExit(), "", text_of(error)
+        ended, host, said = WorkerExit(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
             pid = self._note_begun(call)
-            death, host = self._local.exit_info(pid) if pid is not None else death, platform.node()
+            ended, host = self._local.exit_info(pid) if pid is not None else ended, platform.node()
             if memory is None:
-                memory = self._memory_kills.recent() if death.exit_code == -signal.SIGKILL else False
+                memory = self._memory_kills.explain(ended.exit_code)
             if isinstance(error, exceptions.WorkerCrashedError):
                 said = ""  # only that it died, and where Ray's files are, which are gone
         if self._killed:
-            failure = _errors.killed(call)
+            failure = call_killed(call)
         else:
-            failure = _errors.died(call, death, host, out_of_memory=memory, said=said)
+            failure = _errors.died(call, host, replace(ended, out_of_memory=memory), said)
         failure.__cause__ = error
         self._ended(call, call.fail, failure)
 

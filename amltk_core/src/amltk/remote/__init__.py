@@ -3,6 +3,7 @@
 | | |
 |---|---|
 | `calls` | a call that crosses to another process, and its outcome |
+| `executor` | the base class of executors: accepts calls, and keeps those that wait |
 | `exceptions` | exceptions that cross a process whole |
 | `rebuilding` | how an exception is made anew |
 | `pickling` | pickles by value |
@@ -11,6 +12,7 @@
 | `script` | the module `__main__` of a process that did not run the script |
 | `fingerprint`, `annotations` | whether a global has changed; what annotations name |
 | `worker_exit` | how a worker process ended |
+| `worker_errors` | the errors of calls whose worker ended |
 | `process_tree` | ends processes with their descendants (needs psutil) |
 
 Names are imported when they are first asked for: a process that only needs `worker_exit` does not wait for pickling.

@@ -105,6 +105,14 @@ class OomKills:
             self._risen_at = time.monotonic()
         return time.monotonic() - self._risen_at < _LATELY
 
+    def explain(self, exit_code: int | None) -> bool | None:
+        """Whether a process that ended with this code was killed because memory ran out; None if the kernel can't tell.
+
+        Args:
+            exit_code: Of a process that ended a moment ago, negative for a signal.
+        """
+        return self.recent() if exit_code == -getattr(signal, "SIGKILL", 9) else False
+
     def _count(self) -> int | None:
         try:
             with open(self._source) as file:  # noqa: PTH123 - pathlib takes long to import
