@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import pickle
+import re
 import subprocess
 import threading
 import traceback
@@ -300,7 +301,8 @@ def test_errors_of_a_validation_arrive() -> None:
     arrived = carry(validation_error([threading.Lock()]))
     assert type(arrived) is pydantic.ValidationError
     assert "unlocked" in str(arrived.errors()[0]["input"])
-    assert "shown as text: args[1][0]['input']" in "\n".join(arrived.__notes__)
+    # By pydantic's own way, or by that of a library that has registered another one.
+    assert re.search(r"shown as text: args\[1\].*\['input'\]", "\n".join(arrived.__notes__))
 
 
 def test_values_that_hold_something_that_cannot_be_sent_lose_only_that() -> None:
