@@ -12,6 +12,7 @@ import textwrap
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -300,7 +301,8 @@ def test_a_command_of_a_distribution_can_be_disabled(amltk, tmp_path):
     ],
 )
 def test_a_command_that_is_not_installed_is_said_to_be_that(monkeypatch, capsys, word, said):
-    monkeypatch.setattr(plugins.Plugins, "installed", lambda *_: {})
+    nothing = SimpleNamespace(installed=lambda _: {}, command_names=list)
+    monkeypatch.setattr("amltk.plugins.plugin_manager", lambda: nothing)
     with pytest.raises(SystemExit) as end:
         cli.main([word, "backend", "mine", "--into", "there"])
     assert end.value.code == 2
