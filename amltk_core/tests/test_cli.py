@@ -12,13 +12,13 @@ import textwrap
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from amltk import cli
 from amltk.plugins import listing
 from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS
-from amltk.plugins.loading import PluginManager
 
 FIELDS = ["name", "status", "distribution", "version", "summary", "reason"]
 
@@ -302,7 +302,8 @@ def test_a_command_of_a_distribution_can_be_disabled(amltk, tmp_path):
     ],
 )
 def test_a_command_that_is_not_installed_is_said_to_be_that(monkeypatch, capsys, word, said):
-    monkeypatch.setattr(PluginManager, "installed", lambda *_: {})
+    nothing = SimpleNamespace(installed=lambda _: {}, command_names=list)
+    monkeypatch.setattr("amltk.plugins.plugin_manager", lambda: nothing)
     with pytest.raises(SystemExit) as end:
         cli.main([word, "backend", "mine", "--into", "there"])
     assert end.value.code == 2
