@@ -300,7 +300,7 @@ def test_a_back_reference_is_for_types_only(module, target):
     assert all(imported.typing_only for imported in found)
 
 
-@pytest.mark.parametrize(("module", "target"), LATE)
+@pytest.mark.parametrize(("module", "target"), sorted(LATE))
 def test_a_late_import_is_inside_of_a_function(module, target):
     assert target in {target_of(imported) for imported in imports(MODULES[module])}
     top = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
