@@ -17,7 +17,7 @@ import amltk_threads
 
 _OURS = {
     "amltk-core": (amltk, ""),
-    "amltk-threads": (amltk_threads, "[amltk.backends]\nthreads = amltk_threads.plugin\n"),
+    "amltk-threads": (amltk_threads, "[amltk.backends]\nthreads = amltk_threads.plugin:Threads\n"),
     "pluggy": (pluggy, ""),
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import shutil
 
 import pytest
 
 from amltk import Scheduler
 from amltk.cli import main
 from amltk.exceptions import BrokenBackendError
+from amltk.plugins import entry_points
+from amltk.plugins.entry_points import Source
 from amltk.plugins.listing import list_backends
 
 GOOD = """
@@ -30,26 +32,11 @@ GOOD = """
 """
 
 
-def strict_entry_point(name, value, group):
-    """Make an entry point as Python 3.15 does: not at all if it is malformed."""
-    if not importlib.metadata.EntryPoint.pattern.match(value):
-        raise ValueError(value)
-    return importlib.metadata.EntryPoint(name=name, value=value, group=group)
-
-
-@pytest.fixture(params=["as it is", "strict"], autouse=True)
-def python(request, monkeypatch):
-    """Read entry points as this Python does, and as one that refuses a whole distribution for one of them."""
-    if request.param == "strict":
-        read = importlib.metadata.Distribution.entry_points.fget
-
-        def entry_points(distribution):
-            found = read(distribution)
-            for entry in found:
-                strict_entry_point(entry.name, entry.value, entry.group)
-            return found
-
-        monkeypatch.setattr(importlib.metadata.Distribution, "entry_points", property(entry_points))
+@pytest.fixture(params=["folders", "finders"], autouse=True)
+def found(request, monkeypatch):
+    """Find distributions as folders of the path, and through `importlib.metadata`, as where one is in a zip file."""
+    monkeypatch.setattr("amltk.plugins.entry_points._all_are_in_folders", lambda: request.param == "folders")
+    return request.param
 
 
 def add(site, text, *, distribution="their-good", metadata=True):
@@ -155,15 +142,42 @@ def test_a_folder_in_the_place_of_the_file_harms_nobody_else(site):
 
 def test_a_distribution_that_cannot_be_read_at_all_is_named(site, caplog, monkeypatch):
     add(site, "[amltk.backends]\ngood = their_good:Good\n")
-    (found,) = importlib.metadata.distributions(path=[str(site.folder)])
-    kind = type(found)  # that of importlib_metadata, once somebody has imported it
-    read = kind.read_text
+    read = Source.entry_points_text
 
-    def fail(distribution, name):
-        if "their_good" in str(distribution._path) and name == "entry_points.txt":
+    def fail(source):
+        if source.name == "their_good":
             raise OSError(5, "Input/output error")
-        return read(distribution, name)
+        return read(source)
 
-    monkeypatch.setattr(kind, "read_text", fail)
+    monkeypatch.setattr(Source, "entry_points_text", fail)
     assert "threads" in rows()
     assert "their-good can't be read, so it is passed over: OSError: [Errno 5]" in caplog.text
+
+
+def test_a_distribution_in_a_zip_file_is_found(site, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    add(site, "[amltk.backends]\ngood = their_good:Good\n")
+    archive = shutil.make_archive(str(tmp_path / "all"), "zip", site.folder)
+    shutil.rmtree(site.folder)
+    monkeypatch.syspath_prepend(archive)
+    assert rows("good")["good"].status == "ready"
+
+
+def test_an_earlier_distribution_hides_a_later_one_of_its_name(site, monkeypatch, tmp_path):
+    add(site, "[amltk.backends]\ngood = their_good:Good\n")
+    hiding = tmp_path / "hiding" / "Their.good-2.0.dist-info"
+    hiding.mkdir(parents=True)
+    (hiding / "METADATA").write_text("Metadata-Version: 2.1\nName: their-good\nVersion: 2.0\n")
+    monkeypatch.syspath_prepend(hiding.parent)
+    assert "good" not in rows()
+
+
+def test_both_ways_find_the_same_on_this_machine(found, monkeypatch):
+    def entries():
+        found = entry_points._entry_points()
+        return sorted((entry.group, entry.name, entry.value, entry.source.name) for entry in found)
+
+    these = entries()
+    monkeypatch.setattr(entry_points, "_all_are_in_folders", lambda: found != "folders")
+    assert these == entries()
+    assert ("amltk.backends", "threads", "amltk_threads.plugin:Threads", "amltk_threads") in these

@@ -8,7 +8,6 @@ import re
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
@@ -524,7 +523,7 @@ def test_three_errors_of_task_plugins(site, monkeypatch):
         plugin_manager().task_plugin("tidy")
     with pytest.raises(PluginError, match=r"no task plugin 'call-limitr'\. Did you mean 'call-limiter'\?"):
         plugin_manager().task_plugin("call-limitr")
-    monkeypatch.setattr("amltk.plugins.entry_points.entry_points", EntryPoints)
+    monkeypatch.setattr("amltk.plugins.entry_points._entry_points", list)
     plugin_manager.cache_clear()
     with pytest.raises(PluginNotInstalledError, match=r"pip install \./amltk_plugins/amltk-pynisher"):
         plugin_manager().task_plugin("pynisher")
@@ -945,7 +944,7 @@ def test_task_plugins_are_listed_whatever_becomes_of_them(site):
 
 
 def test_without_any_distribution_all_is_not_installed(site, monkeypatch):
-    monkeypatch.setattr("amltk.plugins.entry_points.entry_points", EntryPoints)
+    monkeypatch.setattr("amltk.plugins.entry_points._entry_points", list)
     assert {row.status for row in list_backends()} == {"not installed"}
     assert {row.status for row in list_plugins()} == {"not installed"}
     with pytest.raises(UnknownBackendError, match=r"Installed: none\."):

@@ -1,4 +1,4 @@
-"""The contract that a backend fulfils: what `Scheduler.with_<name>()` needs to know about it."""
+"""`Backend`, the base class of backends, with `Capabilities` and `HealthCheck`."""
 
 from __future__ import annotations
 
@@ -46,19 +46,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a backend can do. Claim only what holds: the scheduler and its users rely on it.
+    """The capabilities of a backend. Claim only what holds: the scheduler and its users rely on it.
 
     Attributes:
-        stops_running_work: `kill` really ends the calls that run, and their children.
+        stops_running_work: `kill` ends the running calls, and their child processes.
         survives_dead_worker: When a worker dies, only the call that it ran fails.
         needs_pickling: Functions, arguments and results cross a process boundary.
         crosses_machines: Workers may run on other machines.
-        takes_any_function: Functions that workers can't import work too: lambdas, closures, those of the script.
-        carries_any_exception: An exception of a call arrives whole, whatever it holds and however its
-            class is made.
-        blocks_the_run: Calls run in the thread of the run, in which nothing else happens meanwhile.
-        accepts_options: Which of `CallOptions` its executors honour: they are `AcceptsOptions`. `"timeout"`: a call
-            that has run for so many seconds is ended, whatever it does, and its future fails with `CallTimeoutError`.
+        takes_any_function: Functions that workers can't import work, too: lambdas, closures, functions of the script.
+        carries_any_exception: An exception of a call arrives whole, even one that pickle refuses.
+        blocks_the_run: Calls run in the thread of the run, which does nothing else meanwhile.
+        accepts_options: The fields of `CallOptions` that its executors honour: they are `AcceptsOptions`. With
+            `"timeout"`, a call that runs longer is ended, and its future fails with `CallTimeoutError`.
         reports_execution: Its futures have an `execution`: they are `ReportsExecution`.
         carries_messages: Its executors are `CarriesMessages`.
         shares_objects: Its executors are `SharesObjects`.
@@ -86,13 +85,13 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """A step of `amltk doctor` before it starts a backend: whether the submit command is there, for example.
+    """A check of `amltk doctor` before it starts a backend: whether a submit command exists, for example.
 
     Attributes:
-        name: What is checked, in a word or two; no two of a backend have the same.
-        check: Returns what was found, in a line, or raises an exception with what is wrong and
-            what fixes it. What it prints last is shown if it does not return in time.
-        runs: Whether it starts something, such as a job that waits in a queue: `--no-run` leaves it out.
+        name: The name of the check, in a word or two; unique within a backend.
+        check: Returns the finding, in one line, or raises an exception with the fault and its fix. If it
+            does not return in time, its last output is shown.
+        runs: Whether it starts something, such as a job that waits in a queue: `--no-run` skips it.
     """
 
     name: str
@@ -108,23 +107,23 @@ class HealthCheck:
 
 
 class Backend(ABC):
-    """A way to run calls: subclass it, and name the class in an entry point of the group `amltk.backends`.
+    """Base class of backends. An entry point of the group `amltk.backends` leads to the subclass.
 
     `__init__` takes the options. Its signature and docstring are those of `Scheduler.with_<name>`, which makes an
-    object of the class with what the user gives. It raises `TypeError` or `ValueError` for what `open` could not
-    use, and starts nothing.
+    object of the class. It raises `TypeError` or `ValueError` for values that `open` could not use, and starts
+    nothing.
 
-    The module of the class must not import what the backend wraps: that is for `open`.
+    The module of the class must not import the library that the backend wraps; `open` does.
 
     Attributes:
-        name: What stands behind `with_`: lower-case letters, digits and underscores; the name of the entry point.
-        summary: One line for people who choose.
-        capabilities: What it can do.
-        needs_main_thread: Whether the executor takes no calls when the main thread of the program has
-            ended, as what builds on `concurrent.futures`, asyncio or atexit does. Runs that another
-            thread begins then are refused, with a sentence that says so.
-        unavailable: Why it can't run calls on this system, and what to use instead: `amltk backends` shows
-            it. Empty where it can.
+        name: The name after `with_`: lower-case letters, digits and underscores; also that of the entry point.
+        summary: One line that helps users to choose.
+        capabilities: Its capabilities.
+        needs_main_thread: Whether the executor refuses calls after the main thread of the program has
+            ended, as those do that build on `concurrent.futures`, asyncio or atexit. A run that another
+            thread starts afterwards is refused with an error.
+        unavailable: Why it can't run calls on this system, and what to use instead; `amltk backends` shows
+            it. Empty if it can.
     """
 
     name: ClassVar[str]
@@ -135,24 +134,24 @@ class Backend(ABC):
 
     @abstractmethod
     def open(self) -> Executor:
-        """Return a new executor. Called at the start of each run; the run shuts it down."""
+        """Return a new executor. Each run calls it at its start, and shuts the executor down at its end."""
 
     def kill(self, executor: Executor) -> None:
-        """End the work that runs in an executor of `open`, children included, and return when it is gone.
+        """End the running calls of an executor, child processes included, and return when they have ended.
 
-        The executor is shut down afterwards. Override it to claim `stops_running_work`.
+        The run shuts the executor down afterwards. Override it to claim `stops_running_work`.
         """
         raise NotImplementedError
 
     def health_checks(self) -> Iterable[HealthCheck]:
-        """Return what `amltk doctor` checks, one after the other up to the first that fails.
+        """Return the checks of `amltk doctor`, which performs them in order up to the first that fails.
 
-        A generator is closed after the last one, however it ended: there it ends what the checks have started.
+        A generator is closed after the last check, so its `finally` can end what the checks have started.
         """
         return ()
 
     def job_script(self) -> str:
-        """Return the script that a batch system gets for a worker; start nothing.
+        """Return the job script of a worker, without starting anything.
 
         `amltk doctor NAME --job-script` prints it.
         """
@@ -160,23 +159,23 @@ class Backend(ABC):
 
 
 def overrides(backend: Backend | type[Backend], method: str) -> bool:
-    """Say whether a backend has a method of its own that `Backend` makes optional."""
+    """Return whether a backend overrides an optional method of `Backend`."""
     cls = backend if isinstance(backend, type) else type(backend)
     return getattr(cls, method) is not getattr(Backend, method)
 
 
 def description_of(cls: type[Backend]) -> str:
-    """Return the docstring of a backend's constructor: that of `__init__`, of the class, or else the summary."""
+    """Return the docstring of a backend's constructor: that of `__init__` or of the class, or the summary."""
     told = None if cls.__init__ is object.__init__ else cls.__init__.__doc__
     return inspect.cleandoc(told or cls.__doc__ or cls.summary)
 
 
 def check_backend(cls: type[Backend]) -> None:
-    """Refuse a class that can't serve as a backend.
+    """Check the attributes and methods of a backend's class.
 
     Raises:
         TypeError: An attribute is missing or of a wrong type, or `open` is missing.
-        ValueError: Its name can't be that of a constructor, or it claims what it has no method for.
+        ValueError: Its name can't be that of a constructor, or it claims a capability without the method.
     """
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):

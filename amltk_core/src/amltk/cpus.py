@@ -1,4 +1,4 @@
-"""How many processors this process may use: the default number of workers of backends that run on this machine."""
+"""The number of usable processors: the default number of workers on this machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MOUNTS = "/proc/self/mountinfo"
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use, 1 or more.
+    """Return the number of processors that this process may use, 1 or more.
 
-    A number that the user gives, by `PYTHON_CPU_COUNT` or `-X cpu_count`, counts as it is, also before Python 3.13.
-    Otherwise it is the smallest of these: the processors of the machine, those of the process's affinity, and the
-    quota of its cgroup (v1 or v2) or of a group above, rounded up. Containers and batch systems set the latter two.
+    It is the number of `PYTHON_CPU_COUNT` or `-X cpu_count`, if given, also before Python 3.13. Otherwise it is the
+    smallest of these: the processors of the machine, those of the process's affinity, and the quota of its cgroup (v1
+    or v2) or of a parent group, rounded up. Containers and batch systems set the latter two.
     """
     given = _given()
     if given is not None:
@@ -35,14 +35,14 @@ def _given() -> int | None:
     text = sys._xoptions.get("cpu_count") or environment.get("PYTHON_CPU_COUNT")
     try:
         number = int(str(text))
-    except ValueError:  # "default", say
+    except ValueError:  # such as "default"
         return None
     return number if number > 0 else None
 
 
 def _quotas() -> Iterator[int]:
-    """Yield the quotas of this process's cgroup and of those above, in whole processors."""
-    with contextlib.suppress(OSError, ValueError, IndexError):  # another system, or nothing may be read
+    """Yield the quotas of this process's cgroup and of its parents, in whole processors."""
+    with contextlib.suppress(OSError, ValueError, IndexError):  # another system, or the files can't be read
         paths = _paths()
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - pathlib takes long to import
             mounts = [line.split() for line in file if " - cgroup" in line]
@@ -55,7 +55,7 @@ def _quotas() -> Iterator[int]:
 
 
 def _paths() -> dict[str, str]:
-    """Return the path of this process's group by controller; that of v2 has the name ""."""
+    """Return the path of this process's group by controller; for v2, the controller is ""."""
     paths = {}
     with open(_GROUPS, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - likewise
         for line in file:
@@ -87,7 +87,7 @@ def _quota(folder: str) -> int | None:
         except FileNotFoundError:
             quota, period = int(_read(f"{folder}/cpu.cfs_quota_us")), int(_read(f"{folder}/cpu.cfs_period_us"))
         return -(-quota // period) if quota > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # there is none: "max", say
+    except (OSError, ValueError, ZeroDivisionError):  # there is no quota: "max", for example
         return None
 
 

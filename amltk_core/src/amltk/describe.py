@@ -1,8 +1,8 @@
-"""Calls, functions and values as text, for people: every error about a call contains it.
+"""Describes calls, functions and values as text, for errors and logs.
 
-The work is bounded, however large the values are. Containers, dataclasses and named tuples are walked only as far as
-they are shown, arrays and tables are shown by type and shape, and an object's own `__repr__` runs only if the object is
-small.
+The work is bounded, however large the values are: containers, dataclasses and named tuples are visited only as far as
+they are shown, arrays and tables are shown by type and shape, and an object's own `__repr__` runs only if the object
+is small.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_OBJECTS = 2000  # looked at for one description
 
 
 def name_of(function: object) -> str:
-    """Return what a person would call a function, or whatever else is called."""
+    """Return the name of a function or of another callable object."""
     while isinstance(function, functools.partial):
         function = function.func
     try:
@@ -45,16 +45,16 @@ def describe_call(function: object, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def describe_value(value: object) -> str:
-    """Return a value as text, in the form in which `describe_call` shows an argument: its `repr`, if that is short."""
+    """Return a value as text, as `describe_call` shows an argument: its `repr`, if that is short."""
     return _Description()(value)
 
 
 def describe_option(name: str, value: object) -> str:
-    """Return the value of an option as text, or `...` if it may hold a secret: what is shown, others may see.
+    """Return the value of an option as text, or `...` if it may hold a secret.
 
     Args:
-        name: Of the option: `initargs`, `env` and the like are not shown, nor what is called a password.
-        value: Its value; of a URL, user and password are left out.
+        name: The name of the option: values of `initargs`, `env` and similar ones, and of passwords, are hidden.
+        value: Its value; user and password of a URL are left out.
     """
     is_empty = value is None or (isinstance(value, tuple | list | dict) and not value)
     if (name in _MAY_HOLD_SECRETS or _is_secret(name)) and not is_empty:
@@ -70,11 +70,11 @@ def without_credentials(text: str) -> str:
 
 
 def without_secrets(text: str, *, shell: bool = False) -> str:
-    """Return an argument, or lines, without the values of what is called a password, a token and the like.
+    """Return an argument or lines without the values of passwords, tokens and similar names.
 
     Args:
-        text: It; of URLs, what `without_credentials` says is left out, too.
-        shell: Whether these are lines of a shell: no variable that they set is shown.
+        text: The argument or lines; `without_credentials` is applied, too.
+        shell: Whether these are lines of a shell: the values of all variables that they set are hidden.
     """
 
     def hide(match: re.Match[str]) -> str:
@@ -87,7 +87,7 @@ def without_secrets(text: str, *, shell: bool = False) -> str:
 
 
 HIDDEN = "..."
-"""Stands for what may be secret."""
+"""Replaces a value that may be secret."""
 
 _MAY_HOLD_SECRETS = frozenset(
     [
@@ -129,7 +129,7 @@ class _Container(NamedTuple):
     begin: str
     end: str
     items: Callable[[Any], Iterable[Any]]
-    """Of the base class: nothing of the user's runs."""
+    """The method of the base class, so that no code of the user's runs."""
 
 
 # By `type(value).__repr__`, so that a subclass with a `__repr__` of its own is no container.
@@ -155,11 +155,11 @@ class _Description:
     def __call__(self, value: object, levels: int = _MOST_LEVELS) -> str:
         try:
             return self._show(value, levels)
-        except (Exception, SystemExit):  # raised by the user's own `__repr__`, say
+        except (Exception, SystemExit):  # such as one of the user's `__repr__`
             return f"<{type(value).__name__} object>"
 
     def named(self, items: Iterable[tuple[str, Any]], levels: int = _MOST_LEVELS) -> list[str]:
-        """Return `lr=0.1` of each item, as far as they are shown."""
+        """Return `lr=0.1` for each item that is shown."""
         some = list(islice(items, _MOST_ITEMS + 1))
         shown = [f"{name}={HIDDEN if _is_secret(name) else self(value, levels)}" for name, value in some[:_MOST_ITEMS]]
         return shown + ["..."] * (len(some) > _MOST_ITEMS)
@@ -209,7 +209,7 @@ class _Description:
         return _cut(f"{container.begin}{', '.join(shown)}{comma}{container.end}", 5 * _MOST_CHARACTERS)
 
     def _is_small(self, value: object) -> bool:
-        """Whether all that `value` refers to is little, and so the work of its `__repr__`."""
+        """Return whether all objects that `value` refers to are few and small, so that its `__repr__` is fast."""
         objects, size = 0, 0
         pending, seen = [value], set[int]()
         while pending:
@@ -218,7 +218,7 @@ class _Description:
             if id(part) in seen or issubclass(kind, (type, FunctionType, BuiltinFunctionType, ModuleType)):
                 continue
             seen.add(id(part))
-            # A `__sizeof__` in Python may look at all that there is, as that of a table of pandas does.
+            # A `__sizeof__` in Python may visit all elements, as that of a pandas table does.
             measure = kind.__sizeof__ if type(kind.__sizeof__) is MethodDescriptorType else object.__sizeof__
             objects, size = objects + 1, size + measure(part)
             if objects > min(_SMALL_OBJECTS, max(self._budget, 1)) or size > _SMALL_BYTES:
@@ -244,7 +244,7 @@ def _fields_of(kind: Any) -> Iterable[str] | None:
 
 
 def _shape_of(value: Any, kind: Any) -> tuple[Any, ...] | None:
-    """Return the shape of an array or table, of NumPy, pandas or whatever has one; None of anything else."""
+    """Return the shape of an array or table; None if the value has no shape."""
     if not hasattr(kind, "shape"):
         return None
     shape = value.shape
@@ -253,7 +253,7 @@ def _shape_of(value: Any, kind: Any) -> tuple[Any, ...] | None:
 
 
 def _cut_literal(value: Any, base: Any) -> str:
-    """Return the repr of text or bytes, made of what is shown of them alone."""
+    """Return the repr of a string or of bytes, computed from its shown parts only."""
     length = base.__len__(value)
     text: str = repr(base.__getitem__(value, slice(_MOST_CHARACTERS)))
     if length <= _MOST_CHARACTERS and len(text) <= _MOST_CHARACTERS:

@@ -1,8 +1,8 @@
-"""Descriptors for backends: they are above the standard ones, and a peer that is gone sends no signal.
+"""Pipes and sockets for backends: above the standard descriptors, and without SIGPIPE.
 
-A program may run with descriptor 0, 1 or 2 closed. What is opened next gets that number, and whoever writes to stderr
-then writes there. Where SIGPIPE has its default, as in many command-line programs, to write to whom nobody reads ends
-the program: pass `NO_SIGPIPE` to whatever sends.
+A program may run with descriptor 0, 1 or 2 closed. The next pipe or file gets that number, and output to stderr would
+go there. If SIGPIPE has its default action, as in many command-line programs, writing to a closed pipe or socket ends
+the program: pass `NO_SIGPIPE` to `send`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import socket
 from collections.abc import Iterable
 
 NO_SIGPIPE: int = getattr(socket, "MSG_NOSIGNAL", 0)
-"""The flag with which to send raises `BrokenPipeError`, whatever SIGPIPE does; macOS has none."""
+"""The flag with which `send` raises `BrokenPipeError` instead of SIGPIPE; 0 on macOS, which lacks it."""
 
 _LOWEST = 3
 
 
 def above_standard(descriptor: int) -> int:
-    """Return a descriptor that is above the standard ones: the same, or one in its place."""
+    """Return the descriptor, or a duplicate above the standard ones that replaces it."""
     if descriptor >= _LOWEST:
         return descriptor
-    import fcntl  # which Windows lacks, as it lacks such programs
+    import fcntl  # Windows lacks it
 
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LOWEST)
@@ -65,12 +65,12 @@ def _lifted(end: socket.socket) -> socket.socket:
 
 
 def send_fds(sender: socket.socket, data: bytes, descriptors: Iterable[int]) -> None:
-    """Do as `socket.send_fds` does, which takes flags and forgets them, and raise no SIGPIPE.
+    """Send descriptors as `socket.send_fds` does, which ignores its flags, but without SIGPIPE.
 
     Raises:
         OSError: The other end is closed.
     """
-    from array import array  # few workers need it
+    from array import array  # imported only by the few workers that need it
 
     rights = array("i", descriptors)
     sender.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], NO_SIGPIPE)

@@ -1,4 +1,4 @@
-"""What an executor may offer beyond `concurrent.futures.Executor`; import it from `amltk.backend`."""
+"""Protocols of executors beyond `concurrent.futures.Executor`; import them from `amltk.backend`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ OptionName = Literal["timeout", "priority", "resources"]
 
 @dataclass(frozen=True, kw_only=True)
 class CallOptions:
-    """What is asked for one call, beside its function and arguments.
+    """The options of one call, besides its function and arguments.
 
     Attributes:
         timeout: Seconds that the call may run; then the executor ends it, and its future fails with
             `CallTimeoutError`. None is no limit.
-        priority: Of two calls that wait, the one with the higher number begins first.
-        resources: What the call occupies while it runs, such as `{"GPU": 1}`; None is nothing.
+        priority: The waiting call with the higher number begins first.
+        resources: The resources that the call occupies while it runs, such as `{"GPU": 1}`; None is none.
     """
 
     timeout: float | None = None
@@ -60,11 +60,11 @@ class CallOptions:
         return tuple(name for name in options if getattr(self, name) not in (None, 0, {}))
 
     def check_accepted(self, accepted: Iterable[OptionName], executor: str) -> None:
-        """Refuse options that an executor does not honour; executors call this in `submit_call`.
+        """Check that an executor honours all given options; executors call this in `submit_call`.
 
         Args:
-            accepted: The options that it honours.
-            executor: Its name, for the message.
+            accepted: The options that the executor honours.
+            executor: The name of the executor, for the message.
 
         Raises:
             NotSupportedError: Another option is given.
@@ -89,26 +89,26 @@ class AcceptsOptions(Protocol):
     def submit_call(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: CallOptions
     ) -> Future[Any]:
-        """Do as `submit(fn, *args, **kwargs)` does, with these options."""
+        """Submit a call as `submit(fn, *args, **kwargs)`, with these options."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """Where and when a call ran: the `execution` of its future.
 
-    It is None until a worker begins the call. While the call runs, `duration` is None. Of a call that was started
-    more than once, it is that of the last start.
+    It is None until a worker begins the call. While the call runs, `duration` is None. If a call is started more than
+    once, it describes the last start.
 
     Attributes:
         host: The name of the worker's machine.
-        pid: The worker's process; None if that is not known.
-        worker: The backend's name of the worker: of a thread, or an address; empty if workers have no names.
+        pid: The worker's process; None if unknown.
+        worker: The backend's name of the worker: that of a thread, or an address; empty if workers have no names.
         started: When the call began, in seconds of `time.time()`, by the clock of the machine that noticed it; None
-            if that is not known.
-        duration: How many seconds it ran, by the monotonic clock of that machine; until the end was noticed, if the
-            worker died.
-        peak_memory: The most memory that the worker's process has held so far, in bytes, earlier calls included;
-            None if that is not known.
+            if unknown.
+        duration: The seconds for which it ran, by the monotonic clock of that machine; until the end was noticed, if
+            the worker died.
+        peak_memory: The most memory of the worker's process so far, in bytes, earlier calls included; None if
+            unknown.
     """
 
     host: str
@@ -120,12 +120,12 @@ class Execution:
 
     @property
     def ended(self) -> float | None:
-        """When the call ended, in seconds of `time.time()`; by the same clock as `started`."""
+        """When the call ended, in seconds of `time.time()`, by the same clock as `started`."""
         return None if self.started is None or self.duration is None else self.started + self.duration
 
 
 class ExecutionTimer:
-    """Notes when a call begins and ends in this process; `execution` is only made when somebody asks for it."""
+    """Notes when a call begins and ends in this process; makes its `execution` on request."""
 
     __slots__ = ("_began", "_seconds", "_started", "_thread")
 
@@ -146,10 +146,10 @@ class ExecutionTimer:
 
     @property
     def execution(self) -> Execution | None:
-        """What is known of the call; None before it begins."""
+        """The execution so far; None before the call begins."""
         if self._started is None:
             return None
-        from platform import node  # whoever asks for no execution need not load it
+        from platform import node  # imported only on request
 
         return Execution(
             host=node(), pid=getpid(), worker=self._thread.name, started=self._started, duration=self._seconds
@@ -161,33 +161,32 @@ class ReportsExecution(Protocol):
     """The future of an executor that reports where and when its calls run.
 
     Attributes:
-        execution: None until a worker begins the call, or is known to have begun it. It is complete before the future
-            is resolved.
+        execution: None until a worker is known to have begun the call; complete before the future is resolved.
     """
 
     @property
     def execution(self) -> Execution | None:
-        """What is known so far."""
+        """The execution so far; None before the call begins."""
 
 
 class ExecutionFuture(Future[T]):
-    """A future whose `execution` is set by its executor."""
+    """A future whose executor sets its `execution`."""
 
     execution: Execution | None = None
 
 
 @runtime_checkable
 class CarriesMessages(Protocol):
-    """An executor that carries messages between the program and a call that runs.
+    """An executor that carries messages between the program and a running call.
 
-    Messages of a call arrive in the order in which they were sent, and all that it sent before its future is resolved.
+    Messages of a call arrive in the order in which it sent them, all of them before its future is resolved.
     """
 
     def send(self, future: Future[Any], data: bytes) -> None:
         """Send a message to the call of `future`."""
 
     def on_message(self, future: Future[Any], callback: Callable[[bytes], object]) -> None:
-        """Have `callback` called with each message that the call of `future` sends; in any thread."""
+        """Register `callback` for each message that the call of `future` sends; any thread may call it."""
 
 
 @runtime_checkable
@@ -195,7 +194,7 @@ class SharesObjects(Protocol):
     """An executor that sends an object to each worker once, however many calls use it."""
 
     def share(self, obj: Any, /) -> Any:
-        """Return what stands for `obj`: a call that has it among its arguments gets the object."""
+        """Return a stand-in for `obj`: a call that has it among its arguments gets the object."""
 
     def release(self, shared: Any, /) -> None:
-        """Forget an object that was shared: no call uses it any more."""
+        """Release a shared object, which no call uses any more."""

@@ -11,11 +11,10 @@ the first scheduler is made.
            └─ ends       ──> amltk_run_finished
 
 A plugin's module says for which version of this contract it was made: `AMLTK_CONTRACT = 1`. It is
-refused where another one is installed; a module that says nothing counts as made for version 1.
+refused if another version is installed; a module without the line counts as made for version 1.
 
-An implementation takes whichever of the arguments it wants. Implementations are called in the
-order in which they were loaded; one that raises is reported in the log, and the others are called
-all the same.
+An implementation takes the arguments that it needs, by name. Implementations are called in the order
+in which they were loaded; if one raises, the error is logged, and the others are still called.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ CONTRACT = 1
 """The version of the contract between amltk and its plugins: these hooks, `amltk.backend`, and `TaskPlugin`.
 
 It grows by one when a plugin made for the version before would fail or misbehave, and never for an addition. Plugins
-write the number down, rather than refer to this one.
+contain the number, and do not refer to this constant.
 """
 
 DECLARATION = "AMLTK_CONTRACT"
-"""The name under which the module of a plugin says which version it was made for."""
+"""The name in a plugin's module for the version for which it was made."""
 
 PROJECT = "amltk"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -48,27 +47,27 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def amltk_scheduler_created(scheduler: Scheduler) -> None:
-    """A scheduler was made; it is complete, and not running."""
+    """A scheduler was made; it is complete and not running."""
 
 
 @hookspec
 def amltk_task_created(task: Task[..., Any]) -> None:
-    """A task was made, its plugins are attached; `task.scheduler` is the one it belongs to."""
+    """A task was made and its plugins are attached; `task.scheduler` is its scheduler."""
 
 
 @hookspec
 def amltk_run_started(scheduler: Scheduler) -> None:
-    """A run starts: its executor is there, `on_start` comes next."""
+    """A run starts: its executor is open, `on_start` comes next."""
 
 
 @hookspec
 def amltk_run_finished(scheduler: Scheduler, exit_state: ExitState) -> None:
-    """A run has ended, however that came: `on_finished` was emitted, the executor is closed."""
+    """A run has ended, for any reason: `on_finished` was emitted, the executor is closed."""
 
 
 @hookspec
 def amltk_event_emitted(emitter: Emitter, event: Event[...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """An event was emitted, and its callbacks have been called, with `args` and `kwargs`.
 
-    Called on the path of each call: whoever implements it makes every event dearer.
+    Called on the path of each call: an implementation slows down every event.
     """

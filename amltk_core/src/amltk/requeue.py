@@ -1,4 +1,4 @@
-"""Small types for use in callbacks."""
+"""`Requeue`: an iterator for callbacks, to which items can be returned."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Requeue(Iterator[T]):
-    """An iterator to which items can be given back.
+    """An iterator to which items can be returned.
 
-    It draws from the iterable lazily, so the iterable may be endless. After it has run out, it
-    goes on when something is requeued or appended.
+    It reads the iterable lazily, so the iterable may be endless. After its end, it continues when an
+    item is requeued or appended.
 
     Example:
         >>> items = Requeue(["a", "b"])
@@ -42,9 +42,9 @@ class Requeue(Iterator[T]):
         raise StopIteration
 
     def requeue(self, item: T) -> None:
-        """Put `item` at the front: it is the next one to come."""
+        """Put `item` at the front: it comes next."""
         self._first.appendleft(item)
 
     def append(self, item: T) -> None:
-        """Put `item` at the end: it comes after everything else, later appends excepted."""
+        """Put `item` at the end: it comes after all others, except later ones."""
         self._last.append(item)

@@ -1,4 +1,4 @@
-"""Whether what the main thread runs at a moment is the user's code, or ours: a handler of a signal asks that."""
+"""Tells the user's code from ours by frames; signal handlers of a run use it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _OURS = ("amltk", "amltk_sequential")
 
 
 def calls_user_code(function: F) -> F:
-    """Mark a function: what it calls is the user's, and it expects that to raise anything."""
+    """Mark a function that calls the user's code, and expects that to raise anything."""
     _calls_users.add(function.__code__)
     return function
 
 
 def is_user_code(frame: FrameType | None) -> bool:
-    """Whether what runs in `frame` is the user's, and not ours or the event loop's."""
+    """Return whether `frame` is in the user's code, and not in ours or the event loop's."""
     inner: FrameType | None = None
     foreign = False
     while frame is not None:
@@ -30,9 +30,9 @@ def is_user_code(frame: FrameType | None) -> bool:
         if package in _OURS:
             return False
         if package == "asyncio":
-            # A coroutine or callback of the user's; or the loop's own work, in which the collector may call somebody.
+            # A coroutine or callback of the user's; or the loop's own work, in which the collector may call others.
             return foreign and frame.f_code.co_name == "_run"
-        # By name, not by file: methods of a named tuple have none. Its class has a module that is called after it.
+        # By name, not by file: methods of a named tuple have no file, and a module that is named after the class.
         foreign = foreign or not (package in sys.stdlib_module_names or package.startswith("namedtuple_"))
         inner, frame = frame, frame.f_back
     return True

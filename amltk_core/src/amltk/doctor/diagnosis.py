@@ -10,14 +10,13 @@ import pickle
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 from amltk.doctor import process
 from amltk.doctor.requirements import compare
 from amltk.exceptions import BackendError, UnknownBackendError
 from amltk.plugins import plugin_manager
-from amltk.plugins.entry_points import BACKENDS, metadata_of
+from amltk.plugins.entry_points import BACKENDS, EntryPoint, metadata_of
 from amltk.plugins.listing import may_be_misplaced
 
 Status = Literal["ok", "failed", "left out"]
@@ -103,7 +102,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
 
 
 def _installed(entries: tuple[EntryPoint, ...]) -> Iterator[Check]:
-    distributions = [entry.dist for entry in entries if entry.dist is not None and "Name" in metadata_of(entry)]
+    distributions = [entry.source.distribution for entry in entries if "Name" in metadata_of(entry)]
     if not distributions:
         yield Check("installed", "failed", "its distribution has no metadata; reinstall it")
         return

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import types
-from importlib.metadata import EntryPoint
 
 from amltk import hookspecs
-from amltk.plugins.entry_points import KINDS, MalformedEntryPoint, distribution_of, line_of, origin
+from amltk.plugins.entry_points import KINDS, EntryPoint, distribution_of, line_of, origin
 from amltk.plugins.kinds import group_of
 
 
@@ -33,7 +32,7 @@ def only_entry(found: tuple[EntryPoint, ...]) -> EntryPoint:
         RefusedPluginError: There are several, or it is malformed.
     """
     entry, *others = found
-    if others and all(other.dist is entry.dist for other in others):
+    if others and all(other.source is entry.source for other in others):
         msg = f"it is named {len(found)} times there: {', '.join(each.value for each in found)}; keep one"
         raise RefusedPluginError(msg)
     if others:
@@ -41,7 +40,7 @@ def only_entry(found: tuple[EntryPoint, ...]) -> EntryPoint:
         commands = " or ".join(sorted(f"pip uninstall {distribution_of(each)[0]}" for each in found))
         msg = f"{both} both bring it; keep one: {commands}"
         raise RefusedPluginError(msg)
-    if isinstance(entry, MalformedEntryPoint):
+    if entry.fault:
         raise RefusedPluginError(entry.fault)
     return entry
 

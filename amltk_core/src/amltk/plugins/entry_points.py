@@ -6,18 +6,29 @@
     amltk.observers          name -> module    loaded when the first scheduler is made
     amltk.commands           name -> function  called by the command line `amltk name ...`
 
-A distribution whose files can't be read hides no other distribution. A malformed entry point hides no other of its
-distribution: it is kept as a `MalformedEntryPoint`, whose `fault` says what is wrong.
+A distribution whose files can't be read hides no other distribution, and a malformed entry point no other of its
+distribution: its `fault` says what is wrong.
+
+`importlib.metadata` takes longer to import than all the rest of this package. It is imported for the name and version
+of a distribution, and to find distributions that are not in a folder of `sys.path`: in a zip file, or behind a finder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions, entry_points
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from importlib import import_module
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 logger = logging.getLogger("amltk")
 
@@ -37,43 +48,99 @@ KINDS: Mapping[str, str] = {
 """The groups that are read, and the kind of plugin that belongs in each."""
 
 
-class MalformedEntryPoint(EntryPoint):
-    """An entry point that names no module; Python 3.15 would not even make it."""
+_VALUE = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+)\s*)?(\[.*\]\s*)?$")
 
-    def __init__(self, name: str, value: str, group: str, dist: Distribution | None) -> None:
-        vars(self).update(name=name, value=value, group=group, dist=dist)  # no attribute of it can be set
+
+class Source:
+    """An installed distribution: the folder of its metadata, or what `importlib.metadata` has found elsewhere."""
+
+    def __init__(self, name: str, folder: str = "", found: Distribution | None = None) -> None:
+        """Keep where it is; `name` is its normalized name."""
+        self.name = name
+        self._folder = folder
+        self._found = found
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        """The distribution, with its metadata."""
+        if self._found is not None:
+            return self._found
+        from importlib.metadata import Distribution
+
+        return Distribution.at(self._folder)
+
+    def entry_points_text(self) -> str:
+        """Return its `entry_points.txt`; nothing if it has none.
+
+        Raises:
+            Exception: The file can't be read.
+        """
+        if self._found is not None:
+            return _text_of(self._found)
+        try:
+            with open(os.path.join(self._folder, "entry_points.txt"), "rb") as file:  # noqa: PTH118, PTH123 - one of many
+                return file.read().decode(errors="replace")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+            return ""
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """An entry point of an installed distribution.
+
+    Attributes:
+        name: Its name.
+        value: `module` or `module:attribute`.
+        group: Its group.
+        source: The distribution that brings it.
+    """
+
+    name: str
+    value: str
+    group: str
+    source: Source = field(compare=False, repr=False)
 
     @property
     def fault(self) -> str:
-        """The reason why it cannot be loaded."""
+        """The reason why it is malformed; empty if it is not."""
+        if self.name and _VALUE.match(self.value):
+            return ""
         line = f"{self.name} = {self.value}" if self.value else self.name
         form = "module" if self.group == OBSERVERS else "module:object"
         return f"its entry point {line!r} in [{self.group}] is malformed: it must be {self.name or 'name'} = {form}"
 
+    @property
+    def module(self) -> str:
+        """The name of the module."""
+        match = _VALUE.match(self.value)
+        return match["module"] if match else ""
+
+    def load(self) -> Any:
+        """Import the module and return it, or its attribute."""
+        match = _VALUE.match(self.value)
+        attribute = match["attribute"] if match else None
+        return reduce(getattr, attribute.split(".") if attribute else (), import_module(self.module))
+
 
 class InstalledEntryPoints:
-    """The entry points of all installed distributions, sorted by group when a group is first asked for."""
+    """The entry points of all installed distributions, by group."""
 
     def __init__(self) -> None:
         """Read the files of every installed distribution."""
-        self._entries = _entry_points()
-        self._groups: dict[str, Mapping[str, tuple[EntryPoint, ...]]] = {}
+        self._groups: dict[str, dict[str, tuple[EntryPoint, ...]]] = {}
+        for entry in _entry_points():
+            names = self._groups.setdefault(entry.group, {})
+            known = names.get(entry.name, ())
+            if not any(entry == other and entry.source is other.source for other in known):  # the file has it twice
+                names[entry.name] = (*known, entry)
 
     def group(self, group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
         """Return the entry points of a group by their names."""
-        if group not in self._groups:
-            names: dict[str, tuple[EntryPoint, ...]] = {}
-            for entry in self._entries.select(group=group):
-                known = names.get(entry.name, ())
-                if any(entry == other and entry.dist is other.dist for other in known):
-                    continue  # the file has it twice
-                names[entry.name] = (*known, _checked(entry))
-            self._groups[group] = names
-        return self._groups[group]
+        return self._groups.get(group, {})
 
     def unread_groups(self) -> list[str]:
         """Return the groups that look like ours and are not read."""
-        return sorted(group for group in self._entries.groups if _looks_like_ours(group) and group not in KINDS)
+        return sorted(group for group in self._groups if _looks_like_ours(group) and group not in KINDS)
 
 
 _KIND = re.compile(r"(backend|plugin|task\.plugin|scheduler\.plugin|observer|command)s?")
@@ -93,59 +160,63 @@ def line_of(group: str, name: str, value: str) -> str:
     return f'[project.entry-points."{group}"] {key} = "{value}"'
 
 
-def _checked(entry: EntryPoint) -> EntryPoint:
-    if EntryPoint.pattern.match(entry.value):
-        return entry
-    return MalformedEntryPoint(entry.name, entry.value, entry.group, entry.dist)
-
-
-def _entry_points() -> EntryPoints:
-    try:
-        return entry_points()  # type: ignore[return-value] # Python 3.11's has `select` too
-    except Exception:  # one file that can't be read makes reading all at once fail
-        return EntryPoints(_readable_entry_points())
-
-
-def _readable_entry_points() -> Iterator[EntryPoint]:
+def _entry_points() -> Iterator[EntryPoint]:
     seen: set[str] = set()
+    for source in _folders() if _all_are_in_folders() else _found():
+        if source.name and source.name in seen:
+            continue  # hidden by a distribution of the same name earlier on the path
+        seen.add(source.name)
+        try:
+            entries = list(_parsed(source))
+        except Exception as error:
+            msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
+            logger.warning(msg, _shown(source), type(error).__name__, error)
+            continue
+        if any(entry.group in KINDS for entry in entries):
+            for entry in entries:
+                if entry.fault and entry.group not in KINDS:
+                    msg = (
+                        "The installed distribution %s has a malformed entry point: [%s] %s = %s. All others are used."
+                    )
+                    logger.warning(msg, _shown(source), entry.group, entry.name, entry.value)
+        yield from entries
+
+
+def _all_are_in_folders() -> bool:
+    """Return whether every distribution is a folder in a folder of `sys.path`, as installers write it."""
+    if any(finder is not PathFinder and hasattr(finder, "find_distributions") for finder in sys.meta_path):
+        return False
+    return not any(not isinstance(path, str) or path.endswith(".egg") or os.path.isfile(path) for path in sys.path)  # noqa: PTH113
+
+
+def _folders() -> Iterator[Source]:
+    """Yield the distributions in the folders of `sys.path`, in that order."""
+    for path in sys.path:
+        names: list[str] = []
+        with contextlib.suppress(OSError):  # it need not exist
+            names = os.listdir(path or ".")  # noqa: PTH208 - pathlib takes long
+        for name in names:
+            stem, _, kind = name.lower().rpartition(".")
+            if kind in {"dist-info", "egg-info"}:
+                yield Source(_normalized(stem.partition("-")[0]), os.path.join(path, name))  # noqa: PTH118
+
+
+def _found() -> Iterator[Source]:
+    """Yield all distributions that `importlib.metadata` finds, whatever brings them."""
+    from importlib.metadata import distributions
+
     for distribution in distributions():
         name = ""
         with contextlib.suppress(Exception):  # without a name, it hides no other distribution
             name = distribution._normalized_name  # type: ignore[attr-defined] # by which Python tells them apart
-        if name in seen:
-            continue  # hidden by one of the same name earlier on the path
-        if name:
-            seen.add(name)
-        try:
-            yield from distribution.entry_points
-        except Exception:
-            with contextlib.suppress(Exception):
-                name = distribution.name or name
-            yield from _read_leniently(distribution, name)
+        yield Source(name, found=distribution)
 
 
-def _read_leniently(distribution: Distribution, name: str) -> Iterator[EntryPoint]:
-    """Yield the readable entry points of a distribution that has unreadable ones."""
-    entries: list[EntryPoint] = []
-    try:
-        group = ""
-        for line in map(str.strip, _text(distribution).split("\n")):
-            if line.startswith("[") and line.endswith("]"):
-                group = line[1:-1].strip()
-            elif line and not line.startswith("#"):
-                entries.append(_parsed(line, group, distribution))
-    except Exception as error:
-        msg = "The entry points of the installed distribution %s can't be read, so it is passed over: %s: %s"
-        logger.warning(msg, name, type(error).__name__, error)
-    if any(entry.group in KINDS for entry in entries):
-        for entry in entries:
-            if isinstance(entry, MalformedEntryPoint) and entry.group not in KINDS:
-                msg = "The installed distribution %s has a malformed entry point: [%s] %s = %s. All others are used."
-                logger.warning(msg, name, entry.group, entry.name, entry.value)
-    yield from entries
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
-def _text(distribution: Distribution) -> str:
+def _text_of(distribution: Distribution) -> str:
     try:
         text = distribution.read_text("entry_points.txt")
     except UnicodeDecodeError:
@@ -154,19 +225,27 @@ def _text(distribution: Distribution) -> str:
     return text or ""
 
 
-def _parsed(line: str, group: str, distribution: Distribution) -> EntryPoint:
-    name, equals, value = (part.strip() for part in line.partition("="))
-    if not name or not equals or not EntryPoint.pattern.match(value):
-        return MalformedEntryPoint(name, value, group, distribution)
-    entry = EntryPoint(name, value, group)
-    vars(entry).update(dist=distribution)
-    return entry
+def _parsed(source: Source) -> Iterator[EntryPoint]:
+    group = ""
+    for line in map(str.strip, source.entry_points_text().split("\n")):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif line and not line.startswith("#"):
+            name, _, value = (part.strip() for part in line.partition("="))
+            yield EntryPoint(name, value, group, source)
+
+
+def _shown(source: Source) -> str:
+    name = ""
+    with contextlib.suppress(Exception):
+        name = source.distribution.name
+    return name or source.name
 
 
 def metadata_of(entry: EntryPoint) -> Any:
     """Return the metadata of a distribution; nothing if it is a folder that an uninstallation left behind."""
     try:
-        return entry.dist.metadata if entry.dist is not None else {}  # without `get` before Python 3.12
+        return entry.source.distribution.metadata  # without `get` before Python 3.12
     except (FileNotFoundError, UnicodeDecodeError):  # from Python 3.15 on, and of `importlib_metadata`
         return {}
 

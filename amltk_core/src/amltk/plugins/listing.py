@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 from amltk.backend import Backend
 from amltk.plugins.catalog import KNOWN_BACKENDS, KNOWN_TASK_PLUGINS, how_to_install
 from amltk.plugins.checking import MisplacedPluginError, reason_of, unread
-from amltk.plugins.entry_points import BACKENDS, COMMANDS, KINDS, OBSERVERS, distribution_of
+from amltk.plugins.entry_points import BACKENDS, COMMANDS, KINDS, OBSERVERS, EntryPoint, distribution_of
 from amltk.plugins.kinds import PluginKind
 from amltk.plugins.loading import DISABLE, disabled, plugin_manager
 

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
 from amltk.backend import Backend, check_backend
@@ -20,7 +19,7 @@ from amltk.exceptions import BrokenPluginError, PluginError
 from amltk.plugins import kinds
 from amltk.plugins.catalog import how_to_install
 from amltk.plugins.checking import RefusedPluginError, check_contract, check_group, only_entry, reason_of
-from amltk.plugins.entry_points import COMMANDS, KINDS, OBSERVERS, InstalledEntryPoints, line_of, origin
+from amltk.plugins.entry_points import COMMANDS, KINDS, OBSERVERS, EntryPoint, InstalledEntryPoints, line_of, origin
 from amltk.plugins.hooks import Hooks
 from amltk.plugins.kinds import PluginKind, group_of
 from amltk.scheduling.scheduler_plugin import SchedulerPlugin

@@ -22,7 +22,7 @@ from amltk_testing.suite import fail, not_applicable
 
 _IMPORT = """
 import json, sys
-import amltk.plugins, amltk.checks, amltk.remote
+import amltk.plugins.loading, amltk.checks, amltk.remote
 before = {*sys.modules, "__mp_main__"}  # multiprocessing makes that
 __import__(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)))
