@@ -29,6 +29,7 @@ from typing import IO, Any
 
 from amltk.preparation import child_path
 from amltk.remote import read_outcome
+from amltk.remote.process_tree import GRACE, end_process_trees
 from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_airflow import _messages
 from amltk_airflow._messages import LEASE, Begun, Order, Outcome
@@ -37,9 +38,6 @@ from amltk_airflow._store import Store
 
 WATCH_SECONDS = 0.5
 """How often the lease is looked at."""
-
-GRACE_SECONDS = 2.0
-"""How long a call has between SIGTERM and SIGKILL; and how long its process, when the call has ended."""
 
 _STDERR_BYTES = 4096
 _CHILD = sys.executable, "-P", "-m", "amltk_airflow._child"
@@ -184,15 +182,12 @@ class Task:
                 return ""
             if outcome.exists():  # a thread of the call's, say, keeps it
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(GRACE_SECONDS)
+                    child.wait(GRACE)
                 _signal_group(child, signal.SIGKILL)
                 child.wait()
                 return ""
             self._reason = self._asked or self._lease.over()
-        _signal_group(child, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-        _signal_group(child, signal.SIGKILL)
+        end_process_trees([child.pid])
         child.wait()
         return self._reason
 

@@ -20,13 +20,13 @@ from concurrent.futures import BrokenExecutor
 from typing import Any, BinaryIO
 
 import dask
-import psutil
 from distributed import Client, LocalCluster
 from distributed.deploy.spec import ProcessInterface
 
 from amltk.cpus import cpu_count
 from amltk.preparation import child_command, preparation, python_executable
 from amltk.program_service import ProgramService
+from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import WorkerExit
 from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_dask import _guard
@@ -113,21 +113,15 @@ class Home:
                 process.kill()
 
     def kill(self) -> tuple[()]:
-        """Kill all workers, and all that descends from them; comes back when they are gone."""
-        family: list[psutil.Process] = []
+        """End all workers, and all that descends from them; comes back when they are gone."""
         processes = list(self.processes)
         for process in processes:
             process.end()
-            with contextlib.suppress(psutil.Error):  # it is gone
-                if process.pid is not None:
-                    family += psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-        for each in family:
-            with contextlib.suppress(psutil.Error):
-                each.kill()
+        end_process_trees(process.pid for process in processes if process.pid is not None)
+        for process in processes:
+            process.kill()  # it may have just been started
         for process in processes:
             process.join()
-        psutil.wait_procs(family, _guard.GRACE)
         return ()
 
 
@@ -135,7 +129,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
     """A worker of the cluster: one process after the other, for as long as nobody closes it.
 
     Attributes:
-        pid: Of the process that there is.
+        pid: Of the process that there is; None if there is none, or none that is known.
         closing: Whether there is to be no other one.
         given_up: Whether the last ones did not start, so that no other one is.
     """
@@ -233,6 +227,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
                 self.pid = said["pid"]
                 if "exit_code" in said:  # what the call left running may have the pipe, too
                     break
+        self.pid = None
         guard.wait()
         os.set_blocking(notes, False)
         noted = b""

@@ -10,6 +10,7 @@ dask itself sees bytes only: no keyword of the user's, and nothing that could fa
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import functools
@@ -88,12 +89,8 @@ def run(data: bytes, token: str, pid: int, host: str) -> bytes:
     return run_call(data)
 
 
-def kill(pid: int) -> None:
-    """Kill a worker and all that descends from it; what its nanny is asked to do."""
-    import psutil
+async def kill(pid: int) -> None:
+    """End a worker and all that descends from it; what its nanny is asked to do."""
+    from amltk.remote.process_tree import end_process_trees
 
-    with contextlib.suppress(psutil.Error):  # it is gone
-        worker = psutil.Process(pid)
-        for process in [*worker.children(recursive=True), worker]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+    await asyncio.to_thread(end_process_trees, [pid])

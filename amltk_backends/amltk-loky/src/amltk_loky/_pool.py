@@ -17,6 +17,7 @@ from typing import Any
 import loky
 import psutil
 
+from amltk.remote.process_tree import end_process_trees, is_resource_tracker
 from amltk.remote.worker_errors import WorkerExit
 from amltk_loky import _worker
 
@@ -103,15 +104,15 @@ class Pool:
 
     def close(self) -> None:
         """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""
-        queue, pids, workers = self._pool._call_queue, set(self._pool._processes), self.workers()
+        queue, pids = self._pool._call_queue, self.workers()
         # Threads that a call started can keep a worker; in a pool that others use, these may have calls.
-        guard = threading.Timer(_PATIENCE, kill_families, ([] if self.shared else workers,))
+        guard = threading.Timer(_PATIENCE, end_process_trees, ([] if self.shared else pids, 0))
         guard.start()
         self._pool.shutdown(wait=True)
         guard.cancel()
         guard.join()
         active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
-        _bury(_members(self._dead | pids))
+        _bury(_members(self._dead.union(pids)))
         if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
             queue._reader.close()
             if queue._thread is not None:
@@ -119,13 +120,9 @@ class Pool:
         for end in self._ends:
             end.close()
 
-    def workers(self) -> list[psutil.Process]:
-        """Return its worker processes."""
-        found = []
-        for pid in list(self._pool._processes):
-            with contextlib.suppress(psutil.Error):  # it is gone
-                found.append(psutil.Process(pid))
-        return found
+    def workers(self) -> list[int]:
+        """Return the ids of its worker processes."""
+        return list(self._pool._processes)
 
     def _read_notes(self) -> bytes:
         if self._notes is None:
@@ -133,17 +130,6 @@ class Pool:
         with contextlib.suppress(BlockingIOError):
             return os.read(self._notes.fileno(), _MOST_NOTES)
         return b""
-
-
-def kill_families(workers: Iterable[psutil.Process]) -> None:
-    """Kill workers, and all that descends from them; comes back when that is gone."""
-    workers = list(workers)
-    family = _members(worker.pid for worker in workers)
-    for worker in workers:
-        with contextlib.suppress(psutil.Error):  # it is gone
-            family += worker.children(recursive=True)
-            worker.kill()
-    _bury(set(family) - set(workers))  # whoever waits for workers, loky, learns how they ended
 
 
 def _bury(processes: Collection[psutil.Process]) -> None:
@@ -159,7 +145,7 @@ def _kill(processes: Iterable[psutil.Process]) -> None:
     """Kill processes, but not resource trackers, as joblib has them: these clean up after the others, and end."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            if not any("resource_tracker import main" in word for word in process.cmdline()):
+            if not is_resource_tracker(process):
                 process.kill()
 
 

@@ -30,6 +30,7 @@ from amltk.cpus import cpu_count
 from amltk.preparation import numerical_threads, python_executable
 from amltk.remote import dumps, load_exception
 from amltk.remote.executor import RemoteExecutor
+from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import call_killed
 from amltk.remote.worker_exit import OomKills
 from amltk_loky import _pool, _worker
@@ -132,8 +133,8 @@ class LokyExecutor(RemoteExecutor[Call]):
     def kill_workers(self) -> None:
         """End everything now, and come back when it is gone: workers, their children and grandchildren.
 
-        They get SIGKILL. Calls that have not begun are cancelled, those that run fail with
-        `WorkerDied`; the executor is shut down. With `reusable`, that ends the calls of others in that pool, too.
+        They get SIGTERM, and SIGKILL two seconds later. Calls that have not begun are cancelled, those that run fail
+        with `WorkerDied`; the executor is shut down. With `reusable`, that ends the calls of others in that pool, too.
         """
         with self._changed:
             self._killed = True
@@ -146,7 +147,7 @@ class LokyExecutor(RemoteExecutor[Call]):
         while True:
             with self._changed:
                 pools = list(self._pools)
-            _pool.kill_families(worker for pool in pools for worker in pool.workers())
+            end_process_trees(worker for pool in pools for worker in pool.workers())
             with self._changed:
                 if self._changed.wait_for(lambda: not self._running, _LOOK_AGAIN):
                     break

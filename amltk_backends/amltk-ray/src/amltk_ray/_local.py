@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from amltk.preparation import python_executable
+from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import WorkerExit
 from amltk_ray import _guard, _nanny, _worker
 
@@ -165,30 +166,14 @@ class LocalCluster:
             shutil.rmtree(self.home, ignore_errors=True)
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """Return a worker and all that descends from it; the worker comes last."""
-    with contextlib.suppress(psutil.Error):
-        worker = psutil.Process(pid)
-        return [*worker.children(recursive=True), worker]
-    return []
-
-
-def kill(processes: list[psutil.Process]) -> None:
-    """Kill processes, and come back when they are gone."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(processes, timeout=_BURIAL)
-
-
 def _kill_all_of(home: str) -> None:
     """Kill what belongs to a cluster. Ray's own processes have overwritten their environment, but have logs open."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # it is gone, or somebody else's
             if process.environ().get(_HOME) == home or any(home in file.path for file in process.open_files()):
-                found.append(process)
-    kill([each for each in found if each.pid != os.getpid()])
+                found.append(process.pid)
+    end_process_trees([pid for pid in found if pid != os.getpid()], 0)
 
 
 def _connected(port: int) -> bool:

@@ -27,9 +27,10 @@ from ray import exceptions
 from amltk.exceptions import NotSupportedError, text_of
 from amltk.remote import read_outcome
 from amltk.remote.executor import RemoteExecutor
+from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import WorkerExit, call_killed
 from amltk.remote.worker_exit import OomKills
-from amltk_ray import _errors, _local, _worker
+from amltk_ray import _errors, _worker
 from amltk_ray._call import Call
 from amltk_ray._connection import connect
 
@@ -122,6 +123,7 @@ class RayExecutor(RemoteExecutor[Call]):
     def kill_workers(self) -> None:
         """End the calls of this executor now, and come back when they are gone, with the processes that they started.
 
+        On this machine they get SIGTERM, and SIGKILL two seconds later; elsewhere Ray kills them.
         Calls that have not begun are cancelled, those that run fail with `WorkerDied`, and the executor is shut down.
         What Ray can't end within 5 seconds, on a machine that does not answer, say, is left alone.
         """
@@ -132,10 +134,11 @@ class RayExecutor(RemoteExecutor[Call]):
         while True:
             with self._changed:
                 running = list(self._running)
-            for call in running:
-                if processes := self._family(call):
-                    _local.kill(processes)  # a request to Ray that its worker does not survive would keep its socket
-                elif call.ref is not None:
+            workers = {call: self._pid(call) for call in running}
+            # A request to Ray that its worker does not survive would keep its socket.
+            end_process_trees(pid for pid in workers.values() if pid is not None)
+            for call, pid in workers.items():
+                if pid is None and call.ref is not None:
                     with contextlib.suppress(Exception):  # the connection may be lost
                         ray.cancel(call.ref, force=self._local is None)
             with self._changed:
@@ -147,9 +150,9 @@ class RayExecutor(RemoteExecutor[Call]):
                     return
         self.shutdown()
 
-    def _family(self, call: Call) -> list[Any]:
-        pid = self._local.pid(call.ref.task_id().hex()) if self._local and call.ref is not None else None
-        return _local.family(pid) if pid is not None else []
+    def _pid(self, call: Call) -> int | None:
+        ref = call.ref  # None once the call has ended
+        return self._local.pid(ref.task_id().hex()) if self._local and ref is not None else None
 
     def _request_dispatch(self) -> None:
         if not self._told:

@@ -1,4 +1,8 @@
-"""Ends processes with all that descends from them: asked first, then by force."""
+"""Ends processes with all that descends from them: SIGTERM, a grace, SIGKILL.
+
+Resource trackers of multiprocessing, loky and joblib get neither: they remove what the other processes leave, such as
+shared memory, and end by themselves when these are gone.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from typing import NamedTuple
 
 import psutil
 
+GRACE = 2.0
+"""Seconds that a process has between SIGTERM and SIGKILL."""
 KERNEL_SECONDS = 5
 """How long what gets SIGKILL may take to be gone."""
 
@@ -25,7 +31,7 @@ class _Group(NamedTuple):
             os.killpg(self.pid, number)
 
 
-def end_process_trees(pids: Iterable[int], grace: float) -> bool:
+def end_process_trees(pids: Iterable[int], grace: float = GRACE) -> bool:
     """End processes and their descendants, and come back when all of them are gone.
 
     Each gets SIGTERM, the youngest generation first. What is left after `grace` seconds gets
@@ -37,7 +43,7 @@ def end_process_trees(pids: Iterable[int], grace: float) -> bool:
 
     Args:
         pids: The processes at the roots of the trees.
-        grace: Seconds.
+        grace: Seconds; 0 where they were asked to end before, or must end at once.
 
     Returns:
         Whether all of them are gone. What hangs in the kernel does not end, even by SIGKILL.
@@ -46,14 +52,18 @@ def end_process_trees(pids: Iterable[int], grace: float) -> bool:
     asked: set[psutil.Process | _Group] = set()
     forced_from = time.monotonic() + grace
     forced_for_the_first_time = None
+    trackers_end_until = forced_from
     pause = 0.001
     while alive := _left(roots, asked):
         now = time.monotonic()
+        others = [each for each in alive if isinstance(each, _Group) or not is_resource_tracker(each)]
+        if others:
+            trackers_end_until = now + GRACE
         if now >= forced_from:  # counted from here: on a busy machine, to look at all processes may take seconds
             forced_for_the_first_time = forced_for_the_first_time or now
             if now > forced_for_the_first_time + KERNEL_SECONDS:
                 return False  # it hangs in the kernel, and belongs to the administrator
-        for process in alive:
+        for process in others or (alive if now >= trackers_end_until else ()):
             with contextlib.suppress(psutil.Error):  # gone in the meantime, or somebody else's (setuid)
                 if now >= forced_from:
                     process.send_signal(signal.SIGKILL)
@@ -63,6 +73,13 @@ def end_process_trees(pids: Iterable[int], grace: float) -> bool:
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
     return True
+
+
+def is_resource_tracker(process: psutil.Process) -> bool:
+    """Whether a process is a resource tracker of multiprocessing, loky or joblib."""
+    with contextlib.suppress(psutil.Error):
+        return any("resource_tracker import main" in word for word in process.cmdline())
+    return False
 
 
 def _left(roots: set[int], asked: set[psutil.Process | _Group]) -> Sequence[psutil.Process | _Group]:
