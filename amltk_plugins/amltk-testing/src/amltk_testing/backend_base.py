@@ -1,4 +1,4 @@
-"""What the groups of tests of a backend share: the backend, executors, runs, and which tests all others rest on."""
+"""The base of all groups of tests of a backend: opens executors, runs schedulers, skips after a basic failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Claim = Literal[
 
 
 class BackendSuite(Suite):
-    """Attributes that the author of a backend sets, and what the tests use.
+    """Attributes that the author of a backend sets, and methods that the tests use.
 
     Attributes:
         backend: The name of the backend, as in `with_<name>`.
@@ -59,12 +59,12 @@ class BackendSuite(Suite):
 
     @classmethod
     def capabilities(cls) -> Capabilities:
-        """Return what the backend claims."""
+        """Return the capabilities that the backend claims."""
         return cls.found().capabilities
 
     @classmethod
     def claims(cls, claim: Claim) -> bool:
-        """Say whether the backend claims a capability."""
+        """Return whether the backend claims a capability."""
         return bool(getattr(cls.capabilities(), claim))
 
     @classmethod
@@ -116,7 +116,7 @@ class BackendSuite(Suite):
         return within(end, "run()", lambda: scheduler.run(**options))
 
     def result(self, future: Future[Any]) -> Any:
-        """Return what comes of a future, in time."""
+        """Return the result of a future, in time."""
         self.wait(future)
         return future.result()
 
@@ -138,12 +138,12 @@ class BackendSuite(Suite):
 
     @classmethod
     def in_this_process(cls) -> bool:
-        """Say whether calls run in the process of the tests."""
+        """Return whether calls run in the process of the tests."""
         return cls.where() == calls.where()
 
     @classmethod
     def on_this_machine(cls) -> bool:
-        """Say whether calls run on the machine of the tests."""
+        """Return whether calls run on the machine of the tests."""
         return cls.where()[0] == calls.where()[0]
 
     @classmethod
@@ -163,20 +163,20 @@ class BackendSuite(Suite):
         return tmp_path
 
 
-# Found out once for each class.
+# Filled once for each class.
 _first_failures: dict[type[BackendSuite], str | None] = {}
 _places: dict[type[BackendSuite], tuple[str, int]] = {}
 
 
 def check_loads(cls: type[BackendSuite]) -> None:
-    """Check that the backend can be had."""
+    """Check that the backend loads."""
     if not cls.backend:
         fail(f"{cls.__name__} has no backend: set the class attribute, as in backend = 'threads'")
     if not isinstance(cls.options, Mapping):
         fail(f"{cls.__name__}.options must be a mapping, as in {{'max_workers': 2}}, got {cls.options!r}")
     try:
         cls.found()
-    except Exception as error:  # the message says it all
+    except Exception as error:  # its message is enough
         fail(f"{type(error).__name__}: {error}")
 
 
@@ -241,6 +241,6 @@ def _first_failure(cls: type[BackendSuite]) -> str | None:
     for name, check in STAGES:
         try:
             check(cls)
-        except (Exception, SystemExit, pytest.fail.Exception):  # told by that test itself
+        except (Exception, SystemExit, pytest.fail.Exception):  # the test of that name reports it
             return name
     return None

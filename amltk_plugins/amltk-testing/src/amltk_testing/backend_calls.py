@@ -1,4 +1,4 @@
-"""Does what was submitted happen, with what it was given, and does what comes of it arrive?"""
+"""Tests of calls: their arguments, results and exceptions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Results(BackendSuite):
     group: ClassVar[str] = "results"
 
     def test_many_calls_return_their_own_results(self) -> None:
-        """Of a hundred calls each returns what it should, in whatever order they run."""
+        """Each of a hundred calls returns its own result, in any order."""
         with self.executor() as executor:
             futures = [executor.submit(calls.add, number) for number in range(100)]
             assert [self.result(future) for future in futures] == [number + 1 for number in range(100)]
@@ -70,7 +70,7 @@ class Results(BackendSuite):
             for future in futures:
                 future.add_done_callback(note)
             self.wait(*futures)
-        comes_true(lambda: set(threading.enumerate()) <= before, min(1, self.seconds))  # whoever is late
+        comes_true(lambda: set(threading.enumerate()) <= before, min(1, self.seconds))  # one may end late
         again = [
             number
             for number, future in enumerate(futures)

@@ -1,4 +1,4 @@
-"""Are the capabilities true? Who claims what doesn't hold fails; who claims less than holds is told."""
+"""Tests of the capabilities: a false claim fails; the score card suggests claims that hold and are not made."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Functions(BackendSuite):
     group: ClassVar[str] = "functions by value"
 
     def test_lambdas_and_closures_run(self) -> None:
-        """`takes_any_function`: a lambda, and a nested function with what it encloses."""
+        """`takes_any_function`: a lambda, and a nested function with its enclosed variables."""
         number = 40
 
         def nested(x: int) -> int:
@@ -223,14 +223,14 @@ class Claims(Stopping):
             assert self.result(quick) == 2
 
     def test_messages_can_be_sent(self) -> None:
-        """`carries_messages`: the executor has what it takes."""
+        """`carries_messages`: the executor has the protocol's methods."""
         self.needs("carries_messages")
         with self.executor() as executor:
             if not isinstance(executor, CarriesMessages):
                 fail("carries_messages is claimed, but the executor lacks send or on_message")
 
     def test_a_shared_object_reaches_calls(self) -> None:
-        """`shares_objects`: a call gets the object, and not what stands for it."""
+        """`shares_objects`: a call receives the object itself, not its handle."""
         self.needs("shares_objects")
         with self.executor() as executor:
             if not isinstance(executor, SharesObjects):

@@ -1,4 +1,4 @@
-"""Is `reports_execution` true? `future.execution` says where and when a call ran."""
+"""Tests of `reports_execution`: `future.execution` has the place and the times of a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is what a backend gives `amltk doctor` what doctor expects?"""
+"""Tests of the health checks that a backend gives `amltk doctor`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STARTS = {
     *("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"),
     *("_thread.start_new_thread", "_thread.start_joinable_thread", "socket.connect"),
 }
-"""The audit events of what a health check may do, and what neither `__init__` nor `health_checks` may."""
+"""The audit events that a health check may cause, and neither `__init__` nor `health_checks` may."""
 
 
 class HealthChecks(BackendSuite):
@@ -48,7 +48,7 @@ class HealthChecks(BackendSuite):
             fail(f"more than one health check has the name {twice[0]!r}")
 
     def test_health_checks_find_nothing_wrong(self) -> None:
-        """Where the backend works with the options of the tests, each check returns what it found, as a string."""
+        """If the backend works with the options of the tests, each check returns its finding, as a string."""
         with _closing(self._checked().health_checks()) as given:
             for each in given:
                 found: object = within(self.seconds, f"the health check {each.name!r}", each.check)

@@ -1,4 +1,4 @@
-"""Is it found, light, and does it refuse what it can't use?"""
+"""Tests of the plugin: it loads, accepts the options, opens an executor, and imports little."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 class Plugin(BackendSuite):
-    """The class of the backend. The first five are what all other tests rest on."""
+    """The class of the backend. All other tests build on the first five."""
 
     group: ClassVar[str] = "plugin"
 

@@ -19,7 +19,7 @@ class Runs(BackendSuite):
     group: ClassVar[str] = "runs"
 
     def test_events_come_in_order(self) -> None:
-        """Of each call: submitted, done, result or exception; of the run: start first, finished last."""
+        """The events of a call: submitted, done, result or exception; of a run: start first, finished last."""
         scheduler = self.scheduler()
         recorder = EventRecorder(scheduler)
         scheduler.on_start(lambda: [scheduler.submit(calls.add, number) for number in range(5)] and None)

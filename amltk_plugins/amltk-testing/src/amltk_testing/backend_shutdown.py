@@ -1,4 +1,4 @@
-"""Does what is cancelled not run, and is a closed executor closed?"""
+"""Tests of `future.cancel()` and `executor.shutdown()`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Cancelling(BackendSuite):
                 fail(f"cancel() of call {number} said {cancelled}, and then the future was {future!r}")
 
     def _when_they_rest(self, ticks: Callable[[], list[int]], cancelled: list[bool]) -> list[int]:
-        """Return what the calls wrote, when those that are cancelled write no more, or should not."""
+        """Return the ticks of all calls, once the cancelled ones have stopped, or should have."""
         end = time.monotonic() + self.seconds
         while True:
             before = ticks()
@@ -94,7 +94,7 @@ class Shutdown(BackendSuite):
         assert future.exception() is None
 
     def test_shutdown_cancels_what_waits(self, folder: Path) -> None:
-        """`shutdown(cancel_futures=True)`: what runs ends as usual, what waits is cancelled, no future is forgotten."""
+        """`shutdown(cancel_futures=True)`: running calls end as usual, waiting ones are cancelled, none is lost."""
         self.needs_background()
         executor = self.make()
         gate = folder / "gate"

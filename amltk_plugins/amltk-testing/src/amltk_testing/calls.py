@@ -1,6 +1,6 @@
-"""What the suites have workers do. Workers import this module: it needs the standard library alone.
+"""The functions that the suites submit. Workers import this module: it needs the standard library alone.
 
-Files tell what happens in a call, for it may be in another process; each wait in here ends by itself.
+A call may run in another process, so it reports its progress in files. Each wait in here ends by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add(x: int, y: int = 1) -> int:
 
 
 def echo(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what was received."""
+    """Return the arguments."""
     return args, kwargs
 
 
@@ -37,7 +37,7 @@ def where() -> tuple[str, int]:
 
 
 def wait(seconds: float) -> None:
-    """Take so long."""
+    """Sleep."""
     time.sleep(seconds)
 
 
@@ -47,7 +47,7 @@ def token(*_: object) -> str:
 
 
 def apply(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return what `function` makes of `value`."""
+    """Return `function(value)`."""
     return function(value)
 
 

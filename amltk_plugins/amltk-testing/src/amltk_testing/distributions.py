@@ -1,4 +1,4 @@
-"""Distributions that nobody has installed, and that Python takes for installed ones."""
+"""Fake distributions, which Python takes for installed ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FakeSite:
             observers: Likewise, below `[amltk.observers]`.
             commands: Likewise, below `[amltk.commands]`.
             module: The module's name; by default that of the distribution, with `_`.
-            metadata: Whether it tells its name and version; a folder that an uninstallation left behind doesn't.
+            metadata: Whether it has a name and a version; the folder of an incomplete uninstallation has none.
         """
         module = module or distribution.replace("-", "_")
         if code is not None:

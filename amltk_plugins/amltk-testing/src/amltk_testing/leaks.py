@@ -1,4 +1,4 @@
-"""What is there after runs that was not there before."""
+"""Tests of leaks: processes, threads and file descriptors that are left after runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _has(process: psutil.Process, mark: str) -> bool:
 
 
 class Leftovers(BackendSuite):
-    """What is there after runs that was not there before."""
+    """Nothing of a run is left after it."""
 
     group: ClassVar[str] = "nothing left over"
 

@@ -1,4 +1,4 @@
-"""An executor whose futures resolve when told."""
+"""An executor whose calls begin and end when the test asks for it."""
 
 from __future__ import annotations
 

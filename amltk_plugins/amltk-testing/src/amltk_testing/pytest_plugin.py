@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _check_score_file(path: str | None) -> None:
-    """Refuse before the tests run what could not be written after them."""
+    """Refuse a score file that cannot be written, before the tests run."""
     if path and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
         msg = f"--amltk-score={path}: there is no such folder, or it is one itself; name a file in a folder that exists"
         raise pytest.UsageError(msg)

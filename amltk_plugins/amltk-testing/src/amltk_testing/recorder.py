@@ -1,4 +1,4 @@
-"""A recorder of events, with assertions that can be read, and whose failures show what was emitted."""
+"""A recorder of events. Its assertions fail with a list of the recorded events."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ OUTCOMES = (PASSED, NOT_APPLICABLE, NOT_RUN, FAILED)
 
 @dataclass
 class Subject:
-    """What is known of one backend or plugin.
+    """The outcomes for one backend or plugin.
 
     Attributes:
-        groups: Of each group, how many tests had which outcome.
-        tests: Of each test, its outcome; of those that did not pass, also why.
-        told: What its author should know.
+        groups: The number of tests with each outcome, by group.
+        tests: The group and outcome of each test, and the reason unless it passed.
+        told: Notes for its author.
     """
 
     groups: dict[str, Counter[str]] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def totals(self) -> Counter[str]:
-        """How many tests had which outcome."""
+        """The number of tests with each outcome."""
         return sum(self.groups.values(), Counter())
 
     def badge(self, name: str) -> str:

@@ -1,8 +1,7 @@
-"""Submit, complete, fail, cancel and stop in any order, chosen by Hypothesis; what must hold is checked after each run.
+"""Submits, completes, fails, cancels and stops in any order, chosen by Hypothesis; checks invariants after each run.
 
-The scheduler runs in a thread of its own. Each step is carried out in that thread, as a callback's
-would be. Calls wait for a file that tells them how to end; where calls run in the thread of the
-run itself, nobody could write it meanwhile, and they end at once.
+The scheduler runs in a thread of its own, and executes each step there, as it does a callback. A call waits for a file
+whose text decides how it ends. If calls run in the thread of the run itself, they end at once.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from amltk_testing.recorder import EventRecorder
 from amltk_testing.suite import comes_true
 
 GRACE = 2.0
-"""Seconds that what runs has to end, when it is told to."""
+"""Seconds within which running calls end, once they are stopped."""
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """A run of a scheduler, of which the next step is always a surprise.
+    """Runs of a scheduler, whose steps Hypothesis chooses.
 
     Attributes:
         make: Makes the scheduler.

@@ -1,9 +1,9 @@
-"""What all suites have in common: groups, what does not apply, what could not be run, and time limits.
+"""The base of all suites: groups, tests that do not apply or cannot run, and time limits.
 
-A test tells the score card by properties of its report, which travel wherever the report goes:
+The score card reads properties of a test's report, which stay with the report in other processes, too:
 
-    ("amltk", (subject, group))     it belongs to a suite
-    ("amltk-told", text)            something that the author should know, and that is no failure
+    ("amltk", (subject, group))     the test belongs to a suite
+    ("amltk-told", text)            a note for the author, which is no failure
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Suite:
     """The base of every group of tests; a group is a class with a `group` of its own.
 
     Attributes:
-        group: What the tests of a class are about: a row of the score card.
+        group: The subject of the tests of a class: a row of the score card.
         seconds: How long anything may take that should happen soon. Raise it where workers take long to start.
     """
 
@@ -34,7 +34,7 @@ class Suite:
 
     @classmethod
     def subject(cls) -> str:
-        """Return what is tested, for the score card."""
+        """Return the name of the tested backend or plugin, for the score card."""
         raise NotImplementedError
 
     @classmethod
@@ -53,7 +53,7 @@ class Suite:
             pytest.skip(f"{NOT_RUN}{blocked} fails")
 
     def tell(self, text: str) -> None:
-        """Have the score card say something that is no failure."""
+        """Add a note to the score card, which is no failure."""
         self._tell(("amltk-told", text))
 
 
@@ -98,7 +98,7 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
 
 
 def comes_true(condition: Callable[[], Any], seconds: float) -> bool:
-    """Wait until a condition holds, and say whether it did in time."""
+    """Wait until a condition holds, and return whether it did in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

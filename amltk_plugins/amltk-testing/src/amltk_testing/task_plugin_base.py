@@ -16,7 +16,7 @@ from amltk_testing.suite import Suite, fail, within
 
 
 class TaskPluginSuite(Suite):
-    """Attributes that the author of a plugin sets, and what the tests use."""
+    """Attributes that the author of a plugin sets, and methods that the tests use."""
 
     plugin: ClassVar[Callable[[], TaskPlugin]]
     function: ClassVar[Callable[..., Any]] = calls.add
@@ -89,7 +89,7 @@ def given(cls: type, name: str) -> Any:
 
 
 def has_plugins(cls: type[TaskPluginSuite]) -> bool:
-    """Say whether fresh plugins can be had."""
+    """Return whether the factory makes fresh plugins."""
     try:
         check_factory(cls)
     except (Exception, pytest.fail.Exception):  # told by the test of it
@@ -98,7 +98,7 @@ def has_plugins(cls: type[TaskPluginSuite]) -> bool:
 
 
 def check_factory(cls: type[TaskPluginSuite]) -> None:
-    """Check that fresh plugins can be had."""
+    """Check that the factory makes fresh plugins."""
     one, other = cls.make(), cls.make()
     for each in (one, other):
         if not isinstance(each, TaskPlugin):

@@ -294,14 +294,14 @@ class TaskPluginTests(Events, Sending, Answering, Refusing, Calls, Attaching):
         function: What the task calls; one of the kit's own by default.
         args: What it is called with.
         kwargs: Likewise.
-        refuses_after: So many calls under way are let pass, the next one is refused; None if none ever is.
-        answers_after: So many equal calls, one after the other, go to a worker, the next is answered; None if none is.
+        refuses_after: Number of calls under way that are accepted before the next is refused; None if none is.
+        answers_after: Number of equal calls in a row that go to a worker before the next is answered; None if none is.
         seconds: How long a run of a test may take.
     """
 
 
 class _Watch(TaskPlugin):
-    """Notes what comes by."""
+    """Records the calls that it is asked about."""
 
     def __init__(self, label: str, seen: list[tuple[str, Any]]) -> None:
         self._label = label

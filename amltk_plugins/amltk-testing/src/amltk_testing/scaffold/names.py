@@ -1,4 +1,4 @@
-"""What a new backend or task plugin may be called, and where its distribution may go."""
+"""Checks the name of a new backend or task plugin, and the folder of its distribution."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SEPARATOR = {"backend": "_", "plugin": "-"}
 
 
 class ScaffoldError(Exception):
-    """A distribution can't be written; the text says why, and what mends it."""
+    """A distribution cannot be written; the message says why, and what to change."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a thing and its parts are called, once that is known to be possible.
+    """The checked names of a backend or task plugin and its parts.
 
     Attributes:
-        kind: What it is.
-        name: Of the backend or task plugin, and of its entry point.
+        kind: "backend" or "plugin".
+        name: The name of the backend or task plugin, and of its entry point.
     """
 
     kind: Kind
@@ -40,25 +40,25 @@ class Names:
 
     @property
     def distribution(self) -> str:
-        """What is installed; normalized as PEP 503 has it."""
+        """The distribution's name, normalized as in PEP 503."""
         return "amltk-" + self.name.replace("_", "-")
 
     @property
     def package(self) -> str:
-        """What is imported."""
+        """The import name."""
         return self.distribution.replace("-", "_")
 
     @property
     def stem(self) -> str:
-        """What names of classes begin with."""
+        """The beginning of the class's name."""
         return "".join(part.capitalize() for part in re.split("[-_]", self.name))
 
 
 def check_name(kind: Kind, name: str) -> Names:
-    """Return what belongs to a name.
+    """Return the names that follow from a name.
 
     Raises:
-        ScaffoldError: Nothing can be called so, or something is.
+        ScaffoldError: The name is not allowed, or taken.
     """
     separator, noun = _SEPARATOR[kind], _NOUN[kind]
     if not re.fullmatch(f"[a-z][a-z0-9]*({separator}[a-z0-9]+)*", name) or name.startswith("amltk"):
@@ -80,7 +80,7 @@ def check_name(kind: Kind, name: str) -> Names:
 
 
 def _owner(names: Names) -> str:
-    """Say who has one of the names already, or nothing."""
+    """Return who has one of the names already, as a clause; nothing if the names are free."""
     own = {**KNOWN_BACKENDS, **KNOWN_TASK_PLUGINS, "core": "amltk-core", "testing": "amltk-testing"}
     normalized = names.name.replace("_", "-")
     if normalized in own:

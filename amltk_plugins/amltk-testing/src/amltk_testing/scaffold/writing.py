@@ -1,7 +1,7 @@
-"""The files of a new distribution, made from templates.
+"""Writes the files of a new distribution, made from templates.
 
-A template is what it makes, of something called `newname`, so those in Python are checked like other
-modules. What else is filled in stands between `@`.
+A template is a file of a backend or plugin `newname`, so that tools check it like any other module. Other placeholders
+stand between `@`.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ def write(kind: Kind, name: str, into: Path | None = None) -> str:
     """Write the distribution of a new backend or task plugin.
 
     Args:
-        kind: What it is.
-        name: What it is called.
-        into: The folder to write, empty or absent; `amltk-NAME` where the process is, if not given.
+        kind: "backend" or "plugin".
+        name: The name of the backend or task plugin.
+        into: The folder to write, empty or absent; `amltk-NAME` in the current folder by default.
 
     Returns:
-        What was written, and what to do next, for people.
+        A text for the terminal: the written files, and the next steps.
 
     Raises:
-        ScaffoldError: The name or the folder won't do.
-        OSError: Something could not be written.
+        ScaffoldError: The name or the folder is not allowed, or a file cannot be written.
+        OSError: The folder cannot be read.
     """
     names = check_name(kind, name)
     folder = check_target(names, into)
@@ -89,7 +89,7 @@ def write(kind: Kind, name: str, into: Path | None = None) -> str:
 
 
 def render(names: Names) -> dict[str, str]:
-    """Return the texts of all files, by their paths."""
+    """Return the text of each file, by its path."""
     templates = files("amltk_testing.scaffold") / "templates"
     package = f"src/{names.package}"
     made = {
