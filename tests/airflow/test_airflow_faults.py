@@ -30,8 +30,7 @@ from amltk import Scheduler
 from amltk.exceptions import BackendError, BatchSystemError, WorkerDied
 from amltk.plugins import plugin_manager
 from amltk.scheduling import ExitState
-from amltk_airflow import _messages
-from amltk_airflow import executor as module
+from amltk_airflow import _health, _messages
 from amltk_airflow._signing import read_key
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(200)]
@@ -183,7 +182,7 @@ def test_a_server_that_is_restarted_loses_nothing(airflow, options, tmp_path):
 
 
 def test_a_scheduler_of_airflow_that_is_stopped(airflow, options, tmp_path, caplog, monkeypatch, until):
-    monkeypatch.setattr(module, "_HEALTH_SECONDS", 1.0)
+    monkeypatch.setattr(_health, "_HEALTH_SECONDS", 1.0)
     caplog.set_level(logging.WARNING, "amltk_airflow")
     scheduler = Scheduler.with_backend("airflow", **options)
 

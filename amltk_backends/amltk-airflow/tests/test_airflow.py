@@ -25,8 +25,7 @@ from amltk import Scheduler
 from amltk.exceptions import BackendError, BatchSystemError, WorkerDied
 from amltk.plugins import plugin_manager
 from amltk.scheduling import ExitState
-from amltk_airflow import _lease, _messages, worker
-from amltk_airflow import executor as module
+from amltk_airflow import _gone, _health, _lease, _messages, worker
 from amltk_airflow._signing import Key
 from amltk_airflow._store import Store
 from amltk_airflow.worker import CallFailedError, Task
@@ -115,7 +114,7 @@ def test_calls_have_no_key(executor):
 @pytest.fixture
 def hasty(monkeypatch):
     """Who waits hardly for what may still come into the store."""
-    monkeypatch.setattr(module, "_FAILED_PATIENCE", 0.1)
+    monkeypatch.setattr(_gone, "_FAILED_PATIENCE", 0.1)
 
 
 def test_a_task_that_ends_without_a_word(executor, airflow, hasty):
@@ -278,7 +277,7 @@ def test_a_call_whose_program_is_long_gone(store, monkeypatch, tmp_path):
 
 
 def test_a_scheduler_of_airflow_that_does_not_run(options, airflow, caplog, monkeypatch, until):
-    monkeypatch.setattr(module, "_HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr(_health, "_HEALTH_SECONDS", 0.1)
     airflow.control(held=True)
     with make(**options) as executor:
         future = executor.submit(calls.add, 1)
@@ -493,7 +492,7 @@ def test_a_server_that_can_not_answer_is_asked_again(executor, airflow):
 
 
 def test_a_server_that_stays_away(options, airflow, monkeypatch, store):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(_health, "PATIENCE_SECONDS", 0.3)
     with make(**options) as executor:
         airflow.control(answers=[503] * 1000)
         begun = time.monotonic()

@@ -15,8 +15,9 @@ import pytest
 
 from amltk import ExitState, Scheduler
 from amltk.exceptions import WorkerLost
-from amltk_dask import _existing, executor
+from amltk_dask import _existing, _handshake
 from amltk_dask._existing import open_existing
+from amltk_dask.executor import DaskExecutor
 
 BOTH = """
 import os, subprocess, sys
@@ -50,7 +51,7 @@ class Cluster:
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
-    monkeypatch.setattr(executor, "REMOTE_SECONDS", 2.0)
+    monkeypatch.setattr(_handshake, "REMOTE_SECONDS", 2.0)
     monkeypatch.setattr(_existing, "REMOTE_SECONDS", 2.0)
     script = tmp_path / "cluster.py"
     script.write_text(BOTH)
@@ -71,11 +72,11 @@ def remote(tmp_path, monkeypatch):
                 process.kill()
 
 
-def open_it(remote: Cluster, **options) -> executor.DaskExecutor:
+def open_it(remote: Cluster, **options) -> DaskExecutor:
     return open_existing(remote.address, None, **{"allowed_failures": 0, "heartbeat_timeout": None, **options})
 
 
-def begin(there: executor.DaskExecutor, folder: Path, until, number: int = 2) -> list:
+def begin(there: DaskExecutor, folder: Path, until, number: int = 2) -> list:
     folder.mkdir()
     futures = [there.submit(calls.wait_for, folder / "gate", folder) for _ in range(number)]
     until(lambda: len(list(folder.iterdir())) == min(number, 2), 30)

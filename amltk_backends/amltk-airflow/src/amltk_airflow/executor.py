@@ -21,35 +21,24 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
-from amltk.backend import Execution
-from amltk.exceptions import BatchSystemError, NotSupportedError
+from amltk.exceptions import BatchSystemError
 from amltk.remote.executor import RemoteExecutor
 from amltk.remote.worker_errors import call_killed, executor_broken
 from amltk_airflow import _errors, _messages
 from amltk_airflow._api import Api, UnreachableError
 from amltk_airflow._call import Call
+from amltk_airflow._ending import KILL_PATIENCE, end_calls
+from amltk_airflow._gone import ask_about, try_again
+from amltk_airflow._health import Health, Outage
 from amltk_airflow._lease import Lease
 from amltk_airflow._messages import Begun, Order, Outcome
+from amltk_airflow._outcomes import settle
 from amltk_airflow._signing import Key, SignatureError
 from amltk_airflow._store import Store
 
 __all__ = ["AirflowExecutor"]
 
 _log = logging.getLogger("amltk_airflow")
-
-PATIENCE_SECONDS = 120.0
-"""So long the server or the store may be away before all calls are given up."""
-
-_LONGEST_PAUSE = 5.0
-# A run has ended, and its outcome is not in the store: file systems of networks show files late.
-_SUCCEEDED_PATIENCE = 60.0
-_FAILED_PATIENCE = 1.0
-# So often Airflow is asked to run a call.
-_MOST_ATTEMPTS = 3
-# After this, a worker is not waited for that should end its call.
-_KILL_PATIENCE = 15.0
-# Calls that wait for so long let us ask how Airflow's scheduler is.
-_HEALTH_SECONDS = 15.0
 
 
 class AirflowExecutor(RemoteExecutor[Call]):
@@ -85,11 +74,9 @@ class AirflowExecutor(RemoteExecutor[Call]):
         self._thread: threading.Thread | None = None
         self._woken = False
         self._killed = False
-        self._away_since: float | None = None
-        self._pause = 0.0
         self._looked = 0.0
-        self._asked_after_health = 0.0
-        self._problem = ""
+        self._outage = Outage(api.url, self._store.url, interval)
+        self._health = Health(api)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let go of everything when those that there are have been done.
@@ -98,9 +85,8 @@ class AirflowExecutor(RemoteExecutor[Call]):
             wait: Come back when nothing is left: no call, run, thread, or object in the store.
             cancel_futures: Cancel the calls that Airflow has not been asked to run; the others are not ended.
         """
-        # It is not known for sure that those that Airflow has have not begun.
         self._stop_accepting(cancel_futures=cancel_futures)
-        self._wake()
+        self._request_dispatch()
         if self._thread is None:
             self._api.close()
         elif wait:
@@ -137,9 +123,6 @@ class AirflowExecutor(RemoteExecutor[Call]):
         call.future.add_done_callback(functools.partial(self._if_cancelled, call))
 
     def _request_dispatch(self) -> None:
-        self._wake()
-
-    def _wake(self) -> None:
         with self._changed:
             self._woken = True
             self._changed.notify_all()
@@ -148,7 +131,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         if future.cancelled():
             if call.asked and self._lease is not None:
                 self._lease.stop_soon(call.id)  # the thread of this executor may wait for a server
-            self._wake()
+            self._request_dispatch()
 
     # What follows happens in the thread of this executor.
 
@@ -171,7 +154,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         with self._changed:
             if not self._woken and (self._waiting or self._calls or not self._closed):
                 busy = self._waiting or self._calls
-                self._changed.wait((self._pause or self._interval) if busy else None)
+                self._changed.wait((self._outage.pause or self._interval) if busy else None)
             self._woken = False
             if self._failure is not None:
                 return False
@@ -192,26 +175,13 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._trigger(self._lease)
             if looks:
                 self._look_for_the_gone(self._lease)
-                self._look_after_health()
+                self._health.look(self._calls)
         except (UnreachableError, OSError) as error:
-            self._is_away(error)
+            self._failure = self._failure or self._outage.note(error)
         except BatchSystemError as error:
             self._failure = error
         else:
-            self._away_since, self._pause = None, 0.0
-
-    def _is_away(self, error: Exception) -> None:
-        now = time.monotonic()
-        self._away_since = self._away_since or now
-        self._pause = min(max(self._interval, 2 * self._pause), _LONGEST_PAUSE)
-        if now - self._away_since > PATIENCE_SECONDS:
-            what = (
-                f"Airflow at {self._api.url}" if isinstance(error, UnreachableError) else f"The store {self._store.url}"
-            )
-            self._failure = BatchSystemError(
-                f"{what} has not answered for {PATIENCE_SECONDS:g} s, so its calls are given up. Last: {error}",
-                output=str(error),
-            )
+            self._outage.end()
 
     def _trigger(self, lease: Lease) -> None:
         while True:
@@ -284,31 +254,9 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._give_up(call, _errors.forged(call, "What came", error))
             return True
         self._forget(call)
-        if call.begin():
-            self._settle(call, Outcome(**fields), data)
+        if call.begin() and (failure := settle(call, Outcome(**fields), data)) is not None:
+            self._failure = failure
         return True
-
-    def _settle(self, call: Call, outcome: Outcome, data: bytes) -> None:
-        if outcome.kind in {_messages.RESULT, _messages.ERROR}:
-            call.settle(data)
-            return
-        if outcome.kind in {_messages.DIED, _messages.STOPPED}:
-            known = call.future.execution
-            started = None if known is None else known.started
-            call.future.execution = Execution(
-                host=outcome.host, pid=outcome.pid, started=started, duration=outcome.seconds
-            )
-        else:
-            call.future.execution = None  # the call itself has not begun
-        if outcome.kind == _messages.DIED:
-            call.fail(_errors.died(call, outcome))
-        elif outcome.kind == _messages.STOPPED:
-            call.fail(_errors.ended(call, outcome))
-        elif outcome.kind == _messages.REFUSED:
-            call.fail(_errors.refused(call, outcome))
-        else:
-            self._failure = NotSupportedError(f"{outcome.text} Install the same versions on both sides.")
-            call.fail(self._broken(self._failure))
 
     def _look_for_the_gone(self, lease: Lease) -> None:
         """Find the calls that Airflow does not run any more, and that have no outcome."""
@@ -319,43 +267,18 @@ class AirflowExecutor(RemoteExecutor[Call]):
         for call in accepted:
             if call.run_id in active or self._arrived(call):
                 continue
-            state = self._api.run_state(call.run_id)
-            if state in {"queued", "running"}:
-                call.gone = None
+            gone = ask_about(self._api, call)
+            if gone is None:
                 continue
-            now = time.monotonic()
-            call.gone = call.gone or now
-            if now - call.gone < (_SUCCEEDED_PATIENCE if state == "success" else _FAILED_PATIENCE):
-                continue
-            task = self._api.task(call.run_id)
-            log = self._api.log_tail(call.run_id, task.get("try_number") or 1)
-            # Else somebody did not want the run, or the worker did not want the call.
-            never_began = call.begun is None and task.get("state") == "failed" and "CallFailedError" not in log
-            if never_began and self._try_again(call, lease):
-                continue
-            self._give_up(call, _errors.gone(call, state, task, log))
-
-    def _try_again(self, call: Call, lease: Lease) -> bool:
-        """Ask for another run of a call, if its task failed before that had begun, and can't any more; say if so.
-
-        So it is with tasks that start while the server is away: Airflow fails them.
-        """
-        if call.attempt == _MOST_ATTEMPTS:
-            return False
-        before = call.id
-        lease.stop(before)
-        self._store.remove(f"{before}.call")
-        if f"{before}.begun" in self._store.names():
-            return True  # after all; the next look will find it, and what came of it
-        _log.info("Airflow has failed the run %s before its call had begun; there is another one", call.run_id)
-        call.try_again()
-        self._woken = True
-        return True
+            if gone.before_it_began and try_again(call, lease, self._store):
+                self._woken = True
+            else:
+                self._give_up(call, _errors.gone(call, gone.state, gone.task, gone.log))
 
     def _end_cancelled(self, lease: Lease) -> None:
         now = time.monotonic()
         for call in list(self._calls):
-            if call.ending is not None and now - call.ending > self._seconds + _KILL_PATIENCE:
+            if call.ending is not None and now - call.ending > self._seconds + KILL_PATIENCE:
                 _log.warning("%s, a call that was cancelled, was not seen to end: %s", call.describe(), call.begun)
                 self._forget(call)
         cancelled = [call for call in self._calls if call.ending is None and call.future.cancelled()]
@@ -394,26 +317,6 @@ class AirflowExecutor(RemoteExecutor[Call]):
         except OSError as error:
             _log.info("Objects of a call stay in %s until the run is over: %s", self._store.url, error)
 
-    def _look_after_health(self) -> None:
-        """Say so if calls wait because Airflow's scheduler does not run, or the DAG is paused."""
-        now = time.monotonic()
-        waits = any(
-            call.accepted is not None and call.begun is None and now - call.accepted > _HEALTH_SECONDS
-            for call in self._calls
-        )
-        if not waits or now - self._asked_after_health < _HEALTH_SECONDS:
-            return
-        self._asked_after_health = now
-        healthy, words = self._api.scheduler_health()
-        problem = "" if healthy else f"{words}. Start it: airflow scheduler"
-        if not problem and (self._api.dag() or {}).get("is_paused"):
-            problem = f"the DAG is paused. Let it go on: airflow dags unpause {_messages.DAG_ID}"
-        if problem and problem.partition(",")[0] != self._problem.partition(",")[0]:
-            _log.warning("Calls wait, and Airflow at %s says: %s. They go on waiting.", self._api.url, problem)
-        self._problem = problem
-
-    # The end
-
     def _end_all(self) -> None:
         """End whatever there is, and see to it that it has ended."""
         with self._changed:
@@ -422,37 +325,11 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._waiting.clear()
         for call in waiting:
             self._resolve(call)
-        for step in (self._tell_workers, self._tell_airflow, self._see_them_end):
-            try:
-                step([call for call in calls if call.asked])
-            except Exception as error:  # the others are all the more needed
-                _log.warning("It is not sure that all calls have ended: %s: %s", type(error).__name__, error)
+        end_calls([call for call in calls if call.asked], self._lease, self._store, self._api, self._interval)
         for call in calls:
             self._resolve(call)
         with self._changed:
             self._calls.clear()
-
-    def _tell_workers(self, calls: list[Call]) -> None:
-        if self._lease is not None:
-            self._lease.end()
-        self._store.remove(*(f"{call.id}.call" for call in calls))
-
-    def _tell_airflow(self, calls: list[Call]) -> None:
-        for call in calls:
-            self._api.fail_run(call.run_id)
-
-    def _see_them_end(self, calls: list[Call]) -> None:
-        deadline = time.monotonic() + _KILL_PATIENCE
-        while True:
-            names = self._store.names()
-            left = [call for call in calls if f"{call.id}.begun" in names and f"{call.id}.outcome" not in names]
-            if not left:
-                return
-            if time.monotonic() > deadline:
-                who = ", ".join(f"{call.describe()} in {call.begun}" for call in left)
-                _log.warning("These were not seen to end; they end when their lease is over: %s", who)
-                return
-            time.sleep(min(self._interval, 0.1))
 
     def _resolve(self, call: Call) -> None:
         if self._failure is not None:

@@ -53,7 +53,7 @@ def open_cluster(
     """
     import dask
 
-    from amltk_dask.executor import NO_PAGES
+    from amltk_dask.cluster_config import NO_PAGES
 
     security = options.get("security")
     if security is None or security is True:

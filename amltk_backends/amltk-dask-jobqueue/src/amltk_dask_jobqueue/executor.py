@@ -16,7 +16,8 @@ from distributed import Client
 
 from amltk.checks import check_not_patched
 from amltk.exceptions import BatchSystemError
-from amltk_dask.executor import NO_PROFILE, DaskExecutor
+from amltk_dask.cluster_config import NO_PROFILE
+from amltk_dask.executor import DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.supervisor import EXIT_INFO_SECONDS, Supervisor

@@ -15,7 +15,8 @@ from distributed import Client, Security
 
 from amltk_dask import _worker
 from amltk_dask._errors import Worker, no_answer
-from amltk_dask.executor import REMOTE_SECONDS, DaskExecutor
+from amltk_dask._handshake import REMOTE_SECONDS
+from amltk_dask.executor import DaskExecutor
 
 _log = logging.getLogger("amltk_dask")
 

@@ -31,7 +31,8 @@ from amltk.remote.worker_errors import WorkerExit
 from amltk.remote.worker_exit import OomKills, describe_exit
 from amltk_dask import _guard
 from amltk_dask._errors import Worker
-from amltk_dask.executor import NO_PAGES, NO_PROFILE, DaskExecutor
+from amltk_dask.cluster_config import NO_PAGES, NO_PROFILE
+from amltk_dask.executor import DaskExecutor
 from amltk_dask.tls import security_of
 
 _MOST_NOTES = 1 << 16

@@ -6,10 +6,8 @@ import asyncio
 import collections
 import contextlib
 import functools
-import logging
 import threading
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import dask
@@ -17,25 +15,16 @@ from distributed import Client
 
 from amltk.remote.executor import RemoteExecutor
 from amltk.remote.worker_errors import WorkerExit, call_killed
-from amltk_dask import _errors, _worker
+from amltk_dask import _errors, _heartbeat, _worker
 from amltk_dask._call import Call
 from amltk_dask._errors import Worker
-from amltk_dask._versions import check_fit, what_to_install
+from amltk_dask._handshake import Handshakes, scheduler_addresses
+from amltk_dask._versions import what_to_install
 from amltk_dask.tls_errors import isolate_tls_errors
 
-__all__ = ["NO_PAGES", "NO_PROFILE", "DaskExecutor", "Worker", "what_to_install"]
-
-NO_PROFILE = {"distributed.worker.profile.enabled": False}
-"""For clusters of ours: the profile's thread, which Python 3.11 lacks, is still there when they have been closed."""
-NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-"""For clusters of ours without a dashboard: what is left of it shows logs and stacks to all users of the machine."""
-
-_log = logging.getLogger("amltk_dask")
+__all__ = ["DaskExecutor", "Worker", "what_to_install"]
 
 _LARGE = 1 << 20
-_LOOK_AGAIN = 0.5
-REMOTE_SECONDS = 10.0
-"""How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or the network."""
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 isolate_tls_errors()  # here, since whatever opens a cluster imports this before
@@ -93,11 +82,13 @@ class DaskExecutor(RemoteExecutor[Call]):
         self._woken = False
         # What follows is touched in the loop of the client alone.
         self._workers: dict[str, Worker] = {}
-        self._greeting: set[str] = set()
         self._free: collections.deque[Worker] = collections.deque()
         self._running: dict[Worker, dict[Call, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
+        self._handshakes = Handshakes(
+            client, self._workers, spawn=self._spawn, add=self._add_worker, refuse=self._fail, done=self._dispatch
+        )
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
 
     # For the owner, in any thread
@@ -170,7 +161,7 @@ class DaskExecutor(RemoteExecutor[Call]):
         stay: Collection[Worker] = ()
         if not self._closing:
             stay = self._kill()
-            self._in_loop(functools.partial(self._end_running, stay))
+            asyncio.run_coroutine_threadsafe(self._end_running(stay), self._loop).result()
         with self._changed:
             self._stays, self._killing = bool(stay), False
             self._changed.notify_all()
@@ -197,17 +188,10 @@ class DaskExecutor(RemoteExecutor[Call]):
             self._left -= 1
             self._changed.notify_all()
 
-    def _in_loop(self, function: Callable[[], object]) -> None:
-        async def call() -> None:
-            function()
-
-        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
-
     def _close(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: (not self._left or self._given_up) and not self._killing)
             self._closing = True
-        self._in_loop(functools.partial(self._end_running, ()))
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._close_all()
 
@@ -215,13 +199,16 @@ class DaskExecutor(RemoteExecutor[Call]):
 
     async def _begin(self) -> None:
         self._client.subscribe_topic("all", self._on_event)
-        self._greet(await self._addresses())
+        self._handshakes.begin(await scheduler_addresses(self._client))
         await asyncio.gather(*self._tasks)
-        self._spawn(self._watch_connection())
-        if self._heartbeat_timeout is not None:
-            self._spawn(self._watch(self._heartbeat_timeout))
+        self._spawn(_heartbeat.watch_connection(self._client, self._fail))
+        if (seconds := self._heartbeat_timeout) is not None:
+            lose_worker = functools.partial(self._lose_worker, seconds=seconds)
+            lose_scheduler = functools.partial(self._lose_scheduler, seconds)
+            self._spawn(_heartbeat.watch_workers(self._client, seconds, self._workers, lose_worker, lose_scheduler))
 
     async def _end(self) -> None:
+        await self._end_running(())
         self._client.unsubscribe_topic("all")
         tasks = list(self._tasks)
         for task in tasks:
@@ -238,72 +225,11 @@ class DaskExecutor(RemoteExecutor[Call]):
         _, message = event
         match message:
             case {"action": "add-worker", "worker": address}:
-                self._greet([address])
+                self._handshakes.begin([address])
             case {"action": "remove-worker", "worker": address}:
                 self._forget(address)
 
-    def _greet(self, addresses: Iterable[str]) -> None:
-        new = [each for each in addresses if each not in self._greeting and each not in self._workers]
-        if new:
-            self._greeting.update(new)
-            self._spawn(self._get_to_know(new))
-
-    async def _get_to_know(self, addresses: list[str]) -> None:
-        try:
-            greeted = self._client.run(_worker.greet, workers=addresses, on_error="return")
-            answers = await asyncio.wait_for(greeted, REMOTE_SECONDS)
-        except (TimeoutError, OSError):
-            answers = {}
-        silent = []
-        for address in addresses:
-            if address not in self._greeting:  # it went meanwhile
-                continue
-            answer = answers.get(address)
-            if answer is None or isinstance(answer, OSError):
-                silent.append(address)
-                continue
-            self._greeting.discard(address)
-            match answer:
-                case BaseException() as error:
-                    self._fail(check_fit(address, error))
-                case _ if len(answer) != len(_worker.Greeting._fields):
-                    self._fail(check_fit(address, TypeError("it has another version of amltk-dask")))
-                case _:
-                    self._welcome(address, _worker.Greeting(*answer))
-        self._dispatch()
-        if silent:
-            self._spawn(self._ask_again(silent))
-
-    async def _ask_again(self, addresses: list[str]) -> None:
-        """Greet workers that did not answer, unless they are gone: on a busy machine a connection may fail."""
-        await asyncio.sleep(_LOOK_AGAIN)
-        try:
-            there = await self._addresses()
-        except OSError:  # whether the scheduler is lost, others watch
-            self._spawn(self._ask_again(addresses))
-            return
-        asked = [each for each in addresses if each in self._greeting]
-        self._greeting.difference_update(asked)
-        for each in asked:  # one that hangs does not hold up the others
-            if each in there:
-                self._greet([each])
-
-    async def _addresses(self) -> Collection[str]:
-        """Return where the workers are that the scheduler has.
-
-        Raises:
-            OSError: It does not answer.
-        """
-        try:
-            found: dict[str, int] = await asyncio.wait_for(self._client.scheduler.ncores(), REMOTE_SECONDS)
-        except TimeoutError:
-            raise _errors.no_answer(self._client.scheduler.address, REMOTE_SECONDS) from None
-        return found
-
-    def _welcome(self, address: str, greeting: _worker.Greeting) -> None:
-        if (misfit := check_fit(address, greeting)) is not None:
-            self._fail(misfit)
-            return
+    def _add_worker(self, address: str, greeting: _worker.Greeting) -> None:
         worker = Worker(address, greeting.pid, greeting.host, greeting.nthreads, greeting.nanny)
         self._workers[address] = worker
         self._running[worker] = {}
@@ -311,12 +237,12 @@ class DaskExecutor(RemoteExecutor[Call]):
 
     def _forget(self, address: str) -> None:
         """A worker is gone: what becomes of its calls is a matter of how it ended."""
-        self._greeting.discard(address)
+        self._handshakes.forget(address)
         worker = self._workers.pop(address, None)
         if worker is not None:
             calls = self._take_from(worker)
             if calls:
-                self._spawn(self._bury(worker, calls))
+                self._spawn(self._on_worker_exit(worker, calls))
 
     def _take_from(self, worker: Worker) -> list[Call]:
         running = self._running.pop(worker, {})  # killed, and now gone
@@ -324,7 +250,7 @@ class DaskExecutor(RemoteExecutor[Call]):
             task.cancel()
         return list(running)
 
-    async def _bury(self, worker: Worker, calls: list[Call]) -> None:
+    async def _on_worker_exit(self, worker: Worker, calls: list[Call]) -> None:
         ended = WorkerExit()
         if self._exit_info is not None and not self._killed:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -395,54 +321,24 @@ class DaskExecutor(RemoteExecutor[Call]):
             error_of = functools.partial(_errors.given_up, call, worker, why)
             self._loop.call_soon_threadsafe(self._died, call, error_of)
 
-    def _end_running(self, stay: Collection[Worker]) -> None:
+    async def _end_running(self, stay: Collection[Worker]) -> None:
         for worker in [each for each in self._running if each not in stay]:
             for call in self._take_from(worker):
                 call.fail(call_killed(call))
 
-    def _fail(self, error: BaseException | None) -> None:
-        if error is None:
-            return
+    def _fail(self, error: BaseException) -> None:
         begun: list[Call] = []
         for worker in list(self._running):
             begun += self._take_from(worker)
             self._workers.pop(worker.address, None)
         self._break(error, *begun)
 
-    async def _watch_connection(self) -> None:
-        while self._client.status == "running":  # noqa: ASYNC110 - dask has no event for it
-            await asyncio.sleep(_LOOK_AGAIN)
-        where = self._client.scheduler.address
-        self._fail(ConnectionError(f"The connection to dask's scheduler, {where}, is lost; its calls can't come back."))
-
-    async def _watch(self, seconds: float) -> None:
-        """Look for signs of life; by our own clock, for those of other machines may be wrong."""
-        signs: dict[str, tuple[float, float]] = {}
-        while True:
-            await asyncio.sleep(seconds / 8)
-            identity = await self._identity(seconds)
-            if identity is None:
-                self._lose_scheduler(seconds)
-                return
-            now = time.monotonic()
-            for address, worker in list(self._workers.items()):
-                said = identity["workers"].get(address, {}).get("last_seen", 0.0)
-                if address not in signs or signs[address][0] != said:
-                    signs[address] = said, now
-                elif now - signs[address][1] > seconds:
-                    del self._workers[address]
-                    for call in self._take_from(worker):
-                        self._died(call, functools.partial(_errors.lost, call, worker, seconds))
-                    if self._lose is not None:
-                        self._lose(worker)
-            signs = {address: sign for address, sign in signs.items() if address in self._workers}
-
-    async def _identity(self, seconds: float) -> Any:
-        """Return what the scheduler says of itself and its workers; None if it says nothing in time."""
-        for _ in range(2):  # what was late is this process if the second answer comes
-            with contextlib.suppress(asyncio.TimeoutError, OSError):
-                return await asyncio.wait_for(self._client.scheduler.identity(), seconds / 2)
-        return None
+    def _lose_worker(self, worker: Worker, seconds: float) -> None:
+        del self._workers[worker.address]
+        for call in self._take_from(worker):
+            self._died(call, functools.partial(_errors.lost, call, worker, seconds))
+        if self._lose is not None:
+            self._lose(worker)
 
     def _lose_scheduler(self, seconds: float) -> None:
         where = self._client.scheduler.address
