@@ -198,5 +198,5 @@ class Call(NamedTuple):
         except BaseException as error:  # a callback raises SystemExit, say, or other code has ended the future
             if isinstance(error, InvalidStateError) and self.future.cancelled():
                 return
-            message = "A callback of a future failed, or the future was settled by somebody else: %r"
+            message = "A callback of a future raised, or other code has ended the future: %r"
             _log.exception(message, self.future)

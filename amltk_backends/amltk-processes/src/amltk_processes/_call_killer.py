@@ -19,12 +19,12 @@ from amltk_processes._worker_connection import LONGEST, LOOKS, WorkerConnection
 
 
 class CallKiller:
-    """Ends calls that run, with their workers. Only other threads' wishes may be noted by any thread.
+    """Ends calls that run, with their workers. All methods are for the dispatcher's thread.
 
     Attributes:
         any_cancelled: A future was cancelled while a worker had its call; may be set by any thread.
-        any_timed: There are calls with a time limit; likewise.
-        orders: Requests to end all calls, each with the event to set when that is done; likewise.
+        any_timed: There are calls with a time limit; may be set by any thread.
+        orders: Requests to end all calls, each with the event to set when that is done; any thread may append.
     """
 
     def __init__(self, pool: WorkerPool) -> None:

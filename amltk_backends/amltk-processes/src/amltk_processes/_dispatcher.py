@@ -58,7 +58,7 @@ class Dispatcher:
         self._cancelled = False  # No call waits any more, so no initializer is needed.
         self._thread: threading.Thread | None = None
         self._woken = False
-        # An idle worker. The thread sets it while it sleeps, and whoever holds the lock may take it (see `_sleep`).
+        # An idle worker. The thread sets it while it sleeps, and the holder of the lock may take it (see `_sleep`).
         self._parked: WorkerConnection | None = None
         # The thread's own. Others only read `failure` and set the flags of `CallKiller`.
         self._outcomes = Outcomes(options.first_call)

@@ -102,4 +102,4 @@ def _leave_behind(keep: set[int]) -> None:
         with contextlib.suppress(OSError):  # the descriptor that read the folder
             os.fstat(fd)
             os.dup2(nowhere, fd, inheritable=fd == 0)
-    sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - what it has read belongs to the main process
+    sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - its buffer belongs to the main process

@@ -32,7 +32,7 @@ def check_options(
     """
     check_int("max_workers", max_workers, at_least=1, or_none=True)
     if mp_context is not None:
-        from multiprocessing.context import BaseContext  # whoever has one has loaded it
+        from multiprocessing.context import BaseContext  # loaded already if there is a context
 
         if not isinstance(mp_context, BaseContext):
             msg = (

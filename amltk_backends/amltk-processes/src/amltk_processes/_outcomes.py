@@ -1,4 +1,4 @@
-"""How calls end: with the answer of their worker, or with the error that says what happened to the worker.
+"""How calls end: with the answer of their worker, or with the error of a worker that was lost or ended.
 
 The initializer is a call without a caller. If it fails, the pool is broken.
 """

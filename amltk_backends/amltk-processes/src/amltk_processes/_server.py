@@ -113,7 +113,7 @@ def be_worker(data: Preparation, connection: int, tokens: int, parent_pipe: int,
 
 def _blocking(descriptor: int) -> socket.socket:
     connection = socket.socket(fileno=descriptor)
-    connection.setblocking(True)  # whatever `socket.setdefaulttimeout` says here: a fork has it from the main process
+    connection.setblocking(True)  # explicitly: a fork has the main process's default timeout
     return connection
 
 
