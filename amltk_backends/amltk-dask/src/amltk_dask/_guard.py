@@ -16,23 +16,17 @@ worker while it has no threads, and the main script is not imported anywhere.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import pickle
 import select
 import shutil
 import signal
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
 from amltk.forks import fork
 from amltk.preparation import Preparation, become_child, prepare
-
-GRACE = 2.0
-"""Seconds that a worker has to end when it is asked to."""
-END_OF_REASON = "\0"
-"""In its notes, between why it ended itself, and what faulthandler wrote."""
+from amltk_dask._guard_messages import GRACE, read_options, write_report
 
 
 def guard(data: Preparation, life: int, report: int, notes: int, service: int) -> None:
@@ -47,7 +41,7 @@ def guard(data: Preparation, life: int, report: int, notes: int, service: int) -
     """
     parent = os.getppid()
     source = os.fdopen(life, "rb", buffering=0)
-    options = _read(source)
+    options = read_options(source)
     home = options["local_directory"]
     scratch = options["local_directory"] = f"{home}/{os.getpid()}"
     os.mkdir(scratch)  # noqa: PTH102 - pathlib takes long to import
@@ -68,7 +62,7 @@ def guard(data: Preparation, life: int, report: int, notes: int, service: int) -
     os.close(asked)
     os.close(notes)
     os.close(service)
-    tell(report, {"pid": pid})
+    write_report(report, {"pid": pid})
     _wait(life, awake, ask)
     # Not reaped yet, so nobody else has its number.
     os.kill(pid, signal.SIGKILL)  # it leads no group yet if it has just been started
@@ -76,7 +70,7 @@ def guard(data: Preparation, life: int, report: int, notes: int, service: int) -
         os.killpg(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     with contextlib.suppress(OSError):  # the main process may be gone
-        tell(report, {"exit_code": os.waitstatus_to_exitcode(status)})
+        write_report(report, {"exit_code": os.waitstatus_to_exitcode(status)})
     shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):  # another one has removed it
         if os.getppid() != parent and not any(map(str.isdigit, os.listdir(home))):  # noqa: PTH208 - likewise
@@ -122,7 +116,7 @@ def _be_worker(data: Preparation, options: dict[str, Any], asked: int, report: i
         become_child(data, name + 1 if isinstance(name, int) else 1, service)
         from amltk_dask import _serve  # dask is imported by the worker alone
 
-        _serve.serve(options, asked, notes, lambda: tell(report, {"pid": os.getpid(), "connected": True}))
+        _serve.serve(options, asked, notes, lambda: write_report(report, {"pid": os.getpid(), "connected": True}))
         code = 0
     except KeyboardInterrupt:
         code = 130
@@ -133,27 +127,3 @@ def _be_worker(data: Preparation, options: dict[str, Any], asked: int, report: i
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def send(target: BinaryIO, value: object) -> None:
-    """Send options to a guard."""
-    data = pickle.dumps(value)
-    target.write(len(data).to_bytes(8, "big") + data)
-    target.flush()
-
-
-def _read(source: Any) -> dict[str, Any]:
-    size = int.from_bytes(source.read(8), "big")
-    data = b""
-    while len(data) < size:
-        part = source.read(size - len(data))
-        if not part:
-            os._exit(0)  # nobody wants us any more
-        data += part
-    found: dict[str, Any] = pickle.loads(data)
-    return found
-
-
-def tell(report: int, what: dict[str, int]) -> None:
-    """Tell the main process something."""
-    os.write(report, json.dumps(what).encode() + b"\n")

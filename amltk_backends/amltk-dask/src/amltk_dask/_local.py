@@ -29,8 +29,8 @@ from amltk.program_service import ProgramService
 from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import WorkerExit
 from amltk.remote.worker_exit import OomKills, describe_exit
-from amltk_dask import _guard
 from amltk_dask._errors import Worker
+from amltk_dask._guard_messages import END_OF_REASON, send_options
 from amltk_dask.cluster_config import NO_PAGES, NO_PROFILE
 from amltk_dask.executor import DaskExecutor
 from amltk_dask.tls import security_of
@@ -99,7 +99,7 @@ class Home:
 
     def died(self, pid: int, exit_code: int | None, notes: str) -> None:
         """Take note of how a worker ended."""
-        detail, _, stderr_tail = notes.rpartition(_guard.END_OF_REASON)
+        detail, _, stderr_tail = notes.rpartition(END_OF_REASON)
         memory = bool(detail) or self._memory_kills.explain(exit_code)
         if not (found := self._exit_of(pid)).done():
             found.set_result(WorkerExit(pid, exit_code, memory, stderr_tail.strip(), detail))
@@ -215,7 +215,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         self._life = os.fdopen(life[1], "wb", buffering=0)
         with contextlib.suppress(BrokenPipeError):  # it has ended already; who follows it will tell
             self._life.write(preparation())
-            _guard.send(self._life, self._options)
+            send_options(self._life, self._options)
         args = asyncio.get_running_loop(), guard, report[0], notes[0]
         self._thread = threading.Thread(target=self._follow, args=args, name="amltk-dask: follows a worker")
         self._thread.start()

@@ -17,7 +17,7 @@ from typing import Any
 import dask
 from distributed import Worker
 
-from amltk_dask._guard import END_OF_REASON, GRACE
+from amltk_dask._guard_messages import END_OF_REASON, GRACE
 from amltk_dask.tls_errors import isolate_tls_errors
 
 
