@@ -29,8 +29,8 @@ import weakref
 
 from amltk.descriptors import NO_SIGPIPE, socketpair
 from amltk_processes._call import Call
+from amltk_processes._call_assignment import CallQueue
 from amltk_processes._call_killer import CallKiller
-from amltk_processes._call_queue import CallQueue
 from amltk_processes._errors import broken, killed
 from amltk_processes._fork_lock import no_forks
 from amltk_processes._frames import CHUNK

@@ -24,7 +24,7 @@ from amltk.describe import name_of
 from amltk.remote.worker_exit import describe_exit
 from amltk_processes import _fork_server
 from amltk_processes._call import Call
-from amltk_processes._call_queue import CallQueue
+from amltk_processes._call_assignment import CallQueue
 from amltk_processes._errors import died
 from amltk_processes._fork_lock import no_forks
 from amltk_processes._fork_server import ForkServer, WorkerEvent

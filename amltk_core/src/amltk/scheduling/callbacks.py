@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from amltk.events import Event, Handler
 from amltk.events import handler as _handler
 from amltk.exceptions import SchedulerNotRunningError, add_note, part_of
-from amltk.scheduling.policy import Action
+from amltk.scheduling.exception_policy import Action
 from amltk.user_code import calls_user_code
 
 if TYPE_CHECKING:

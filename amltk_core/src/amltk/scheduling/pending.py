@@ -23,12 +23,12 @@ from amltk.scheduling.answered import AnsweredSource
 from amltk.scheduling.call_future import CallFuture
 from amltk.scheduling.call_plugin import Answer
 from amltk.scheduling.deliveries import Deliveries
+from amltk.scheduling.exception_policy import Action
 from amltk.scheduling.failures import Failures
 from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.main_thread import explain
 from amltk.scheduling.map_feeder import MapFeeder
-from amltk.scheduling.policy import Action
-from amltk.scheduling.retry import runs_again
+from amltk.scheduling.rerun import runs_again
 
 if TYPE_CHECKING:
     from amltk.backend import AcceptsOptions, CallOptions

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from amltk.events import Event
 from amltk.plugins import plugin_manager
 from amltk.scheduling.callbacks import Callbacks, Timer
+from amltk.scheduling.exception_policy import Action, Policy
 from amltk.scheduling.exit_state import Code, ExitState
 from amltk.scheduling.failures import as_one, same_breakdown
 from amltk.scheduling.pending import PendingCalls
-from amltk.scheduling.policy import Action, Policy
 from amltk.scheduling.view import View, keep_up_to_date
 
 if TYPE_CHECKING:

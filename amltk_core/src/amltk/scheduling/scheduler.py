@@ -15,9 +15,9 @@ from amltk.plugins import plugin_manager
 from amltk.scheduling.attaching import attach_to_scheduler
 from amltk.scheduling.callbacks import Timer
 from amltk.scheduling.constructors import Constructors
+from amltk.scheduling.exception_policy import OnException, Policy
 from amltk.scheduling.executor_source import ExecutorSource, from_backend, from_executor
 from amltk.scheduling.launching import check_not_running, launch, launch_in_running_loop
-from amltk.scheduling.policy import OnException, Policy
 from amltk.scheduling.run import Run
 from amltk.scheduling.scheduler_events import SchedulerEvents
 from amltk.scheduling.submission import submit_by_plugins

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from amltk.scheduling.policy import Action, Policy
+from amltk.scheduling.exception_policy import Action, Policy
 
 ERRORS = [
     ValueError("x"),
