@@ -19,7 +19,7 @@ from amltk import Retry
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
 from amltk.testing import calls
-from amltk_dask_jobqueue import supervisor
+from amltk_dask_jobqueue import waiting
 from amltk_dask_jobqueue.system import run
 
 pytestmark = [pytest.mark.batch_system, pytest.mark.timeout(200), pytest.mark.usefixtures("nothing_is_left")]
@@ -193,7 +193,7 @@ def test_a_worker_with_another_python(make, another_python: Path) -> None:
 def test_a_job_that_runs_without_a_worker(
     system: BatchSystem, make, job_name: str, meanwhile, until, caplog: pytest.LogCaptureFixture, monkeypatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "NO_WORKER_SECONDS", 3.0)  # not a minute
+    monkeypatch.setattr(waiting, "NO_WORKER_SECONDS", 3.0)  # not a minute
     scheduler = make(1, job_script_prologue=["echo something else comes first", "sleep 600"], silence_logs=False)
     scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
 
