@@ -18,7 +18,7 @@ from batch_systems import SOON, BatchSystem, open_gate
 from amltk import Retry
 from amltk.exceptions import BatchSystemError, WorkerDied
 from amltk.scheduling import ExitState
-from amltk_dask_jobqueue import supervisor
+from amltk_dask_jobqueue import waiting
 from amltk_dask_jobqueue.system import run
 from amltk_testing import calls
 
@@ -193,7 +193,7 @@ def test_a_worker_with_another_python(make, another_python: Path) -> None:
 def test_a_job_that_runs_without_a_worker(
     system: BatchSystem, make, job_name: str, meanwhile, until, caplog: pytest.LogCaptureFixture, monkeypatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "NO_WORKER_SECONDS", 3.0)  # not a minute
+    monkeypatch.setattr(waiting, "NO_WORKER_SECONDS", 3.0)  # not a minute
     scheduler = make(1, job_script_prologue=["echo something else comes first", "sleep 600"], silence_logs=False)
     scheduler.on_start(lambda: scheduler.submit(calls.add, 1))
 

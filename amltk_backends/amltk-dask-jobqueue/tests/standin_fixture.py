@@ -12,7 +12,7 @@ import psutil
 import pytest
 import standin_batch_system
 
-from amltk_dask_jobqueue import supervisor
+from amltk_dask_jobqueue import demand, exits, supervisor
 
 COMMANDS = [
     *("sbatch", "scancel", "squeue", "scontrol", "bsub", "bkill", "bjobs"),
@@ -95,9 +95,9 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn
     monkeypatch.chdir(here)
     monkeypatch.setenv("PATH", f"{there.commands}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("STANDIN", str(there.home))
-    monkeypatch.setattr(supervisor, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(demand, "IDLE_SECONDS", 0.5)
     monkeypatch.setattr(supervisor, "LOOK_SECONDS", (0.2, 1.0))
-    monkeypatch.setattr(supervisor, "LOG_SECONDS", 0.5)
+    monkeypatch.setattr(exits, "LOG_SECONDS", 0.5)
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.1)
     yield there
     left = [job for job in there.submitted if there.state(job) in {"waiting", "running"}]

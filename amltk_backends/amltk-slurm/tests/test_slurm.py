@@ -22,7 +22,7 @@ from rich.console import Console
 
 from amltk import Scheduler
 from amltk.exceptions import BatchSystemError, WorkerDied, WorkerLost
-from amltk_dask_jobqueue import supervisor
+from amltk_dask_jobqueue import waiting
 from amltk_dask_jobqueue.cluster import import_dask_jobqueue
 from amltk_dask_jobqueue.executor import JobQueueExecutor
 
@@ -258,7 +258,7 @@ def test_a_job_that_is_given_up_says_so_to_its_other_calls(standin, nothing_is_l
 
 
 def test_jobs_that_wait_are_told_of_and_the_run_can_be_ended(standin, nothing_is_left, until, caplog, monkeypatch):
-    monkeypatch.setattr(supervisor, "NO_WORKER_SECONDS", 0.5)
+    monkeypatch.setattr(waiting, "NO_WORKER_SECONDS", 0.5)
     standin.hold("Resources")
     scheduler = Scheduler.with_slurm(n_workers=2, **HEARD)
     cancelled = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from amltk_airflow._api import Api
 from amltk_airflow._call import Call
@@ -27,7 +27,7 @@ def end_calls(calls: Sequence[Call], lease: Lease | None, store: Store, api: Api
         api: The server.
         interval: How often the store is looked at, in seconds.
     """
-    steps = (
+    steps: tuple[Callable[[], None], ...] = (
         lambda: _tell_workers(calls, lease, store),
         lambda: _tell_airflow(calls, api),
         lambda: _see_them_end(calls, store, interval),

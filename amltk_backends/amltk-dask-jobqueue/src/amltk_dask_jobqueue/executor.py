@@ -19,8 +19,10 @@ from amltk.exceptions import BatchSystemError
 from amltk_dask.cluster_config import NO_PROFILE
 from amltk_dask.executor import DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
+from amltk_dask_jobqueue.demand import Demand
+from amltk_dask_jobqueue.exits import EXIT_INFO_SECONDS
 from amltk_dask_jobqueue.guard import Guard
-from amltk_dask_jobqueue.supervisor import EXIT_INFO_SECONDS, Supervisor
+from amltk_dask_jobqueue.supervisor import Supervisor
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
 __all__ = ["JobQueueExecutor", "open_executor"]
@@ -76,13 +78,12 @@ def open_executor(
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor
+        work = (lambda: math.ceil(executor.calls_left / per_job)) if adaptive else None
         supervisor = Supervisor(
             cluster,
             commands,
             guard,
-            n_jobs=math.ceil(n_workers / per_job),
-            adaptive=adaptive,
-            work=lambda: math.ceil(executor.calls_left / per_job),
+            demand=Demand(math.ceil(n_workers / per_job), work),
             release=lambda address: executor.release(address),  # noqa: PLW0108 - it is not there yet
             give_up=lambda error: executor.fail_pending(error),  # noqa: PLW0108
         )

@@ -23,35 +23,29 @@ from distributed import SchedulerPlugin
 
 from amltk.exceptions import BatchSystemError
 from amltk.remote.worker_errors import WorkerExit
-from amltk_dask.executor import Worker, what_to_install
-from amltk_dask_jobqueue.addresses import doubt, hint, missing_interface
+from amltk_dask.executor import Worker
+from amltk_dask_jobqueue.addresses import doubt, hint
+from amltk_dask_jobqueue.attempts import Attempts
 from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.cancelled import CancelledJobs
+from amltk_dask_jobqueue.demand import Demand
+from amltk_dask_jobqueue.exits import exit_info, log_of, without_a_worker
 from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.job import Ending, Job
-from amltk_dask_jobqueue.logs import UNREACHABLE, exit_code_in, last_lines, missing_module, tail_of_log, without_chatter
+from amltk_dask_jobqueue.logs import without_chatter
 from amltk_dask_jobqueue.system import Commands
+from amltk_dask_jobqueue.waiting import WaitingWarnings
 
 _log = logging.getLogger("amltk_dask_jobqueue")
 
 TICK_SECONDS = 0.5
 """How often it is seen to that there are as many jobs as are wanted."""
-IDLE_SECONDS = 5.0
-"""How long there has to be less work than workers before a job is given back: a new one has to queue again."""
 LOOK_SECONDS = (1.0, 30.0)
 """How often the batch system is asked about jobs without a worker: at first, and when they have waited for long."""
-NO_WORKER_SECONDS = 60.0
-"""After how long it is said that no worker has come."""
 LOST_SECONDS = 60.0
 """How long a job that runs may be without a worker that was there before."""
-ATTEMPTS = 3
-"""So many jobs in a row may end before they have a worker, or not be taken, until no more are submitted."""
 GONE_SECONDS = 20.0
 """How long the end waits for commands that run, and for cancelled jobs to leave the queue."""
-EXIT_INFO_SECONDS = 15.0
-"""How long a call whose worker died waits for the batch system's word on it."""
-LOG_SECONDS = 3.0
-"""How long it is waited for the log of a job that ended: some systems copy it only then."""
 
 
 class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
@@ -67,9 +61,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         commands: Commands,
         guard: Guard,
         *,
-        n_jobs: int,
-        adaptive: bool,
-        work: Callable[[], int],
+        demand: Demand,
         release: Callable[[str], bool],
         give_up: Callable[[BatchSystemError], None],
     ) -> None:
@@ -79,18 +71,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             cluster: dask-jobqueue's, without any jobs of its own.
             commands: Of the batch system.
             guard: Cancels the jobs if this process is killed.
-            n_jobs: How many jobs there are, or may be.
-            adaptive: Whether there are only as many as there is work for.
-            work: Says how many jobs there is work for.
+            demand: How many jobs are wanted.
             release: Takes a worker's address, and says whether it has no call, and will be given none.
             give_up: Is told, once, why no worker will come any more.
         """
         self._cluster = cluster
         self._commands = commands
         self._guard = guard
-        self._n_jobs = n_jobs
-        self._adaptive = adaptive
-        self._work = work
+        self._demand = demand
         self._release = release
         self._give_up = give_up
         self._jobs: list[Job] = []
@@ -101,13 +89,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._submitted = 0
         self._target = 0
         self._lost = 0
-        self._failures = 0
-        self._not_before = 0.0
-        self._last_failure: BatchSystemError | None = None
-        self._idle_since: float | None = None
+        self._attempts = Attempts()
         self._look_at = 0.0
-        self._say_at = NO_WORKER_SECONDS
-        self._said = ""
+        self._waiting = WaitingWarnings(self.title, guard.folder)
         self._over = False
         self._ended: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -150,7 +134,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         if job is None:
             return
         if job not in self._jobs:  # OAR starts a job all the same that is cancelled a moment before
-            self._send_away(worker)
+            remove = self._cluster.scheduler.remove_worker
+            self._spawn(remove(worker, stimulus_id=f"{self.name}: cancelled", close=True))  # its job ends with it
             return
         nanny = state.nanny or ""
         if not job.workers and nanny not in job.nannies:
@@ -159,8 +144,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         job.workers.add(worker)
         self._by_address[worker] = job
         job.arrived, job.waiting, job.words, job.missing = True, False, "", 0
-        self._failures = 0
-        self._say_at = NO_WORKER_SECONDS
+        self._attempts.worker_came()
+        self._waiting.worker_came()
         self._changed.set()
 
     def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:  # noqa: ARG002 - the names are dask's
@@ -170,10 +155,6 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 job.workers.discard(worker)
                 job.since, self._look_at = time.monotonic(), 0.0
         self._changed.set()
-
-    def _send_away(self, worker: str) -> None:
-        """Have a worker end, and its job with it."""
-        self._spawn(self._cluster.scheduler.remove_worker(worker, stimulus_id=f"{self.name}: cancelled", close=True))
 
     def _spawn(self, way: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(way)
@@ -249,7 +230,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             try:
                 self._cancel([job for job in self._jobs if job.silent])
                 await self._look()
-                await self._say_if_nobody_comes()
+                await self._waiting.look(self._jobs, self.address)
                 await self._adjust()
             except Exception:
                 _log.exception("%s: jobs could not be looked after; it is tried again.", self.title)
@@ -268,7 +249,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         try:
             await self._ask_about(doubtful)
         except BatchSystemError as error:
-            self._say(f"{self.title} does not say what became of jobs: {error}")
+            self._waiting.say(f"{self.title} does not say what became of jobs: {error}")
         lost = [job for job in self._jobs if job.arrived and not job.waiting and not job.workers]
         for job in [job for job in lost if now - job.since > LOST_SECONDS]:
             _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
@@ -276,7 +257,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             self._cancel([job])
 
     async def _ask_about(self, jobs: Collection[Job]) -> None:
-        states = await self._states(jobs)
+        states = await in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])
         for job in jobs:
             state = states.get(job.id)
             if state is not None and not (state.ended and not job.workers):
@@ -296,30 +277,17 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         words = ""
         with contextlib.suppress(BatchSystemError):
             words = await in_thread(self._commands.system.ending, self._commands, job.id)
-        whole = await self._log_of(job)
-        log = without_chatter(whole)
+        log = await log_of(job, self._guard.folder)
         how = f"ended as {words}" if words else "is gone, and nothing tells why"
         self._forget(job)
-        job.ending = Ending(f"{self.title}'s job {job.id} {how}.", log)
+        job.ending = Ending(f"{self.title}'s job {job.id} {how}.", without_chatter(log))
         self._changed.set()
         if job.arrived:
             self._lost += 1
             _log.info("%s", job.ending.words)
             return
-        wrote = f"The end of what it wrote:\n{log}" if log else f"It has written nothing to {self._guard.folder}."
-        why = f"Its worker had not connected to {self.address}."
-        if module := missing_module(whole):
-            why = (
-                f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
-                "python= says which Python jobs have."
-            )
-            self._failures = ATTEMPTS - 1  # the next one can't either
-        elif problem := missing_interface(whole):
-            why, wrote = problem, ""  # that is all that the traceback has
-            self._failures = ATTEMPTS - 1
-        elif UNREACHABLE in whole:
-            why = f"{why} {hint()}"
-        self._failed(BatchSystemError(f"{job.ending.words} {why} {wrote}".rstrip(), output=log))
+        error, hopeless = without_a_worker(job.ending, log, self.address, self._guard.folder)
+        self._attempts.failed(error, hopeless=hopeless)
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
@@ -327,50 +295,27 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         for path in self._here.glob(f"{job.script}.[oe]{job.id}"):
             path.unlink(missing_ok=True)
 
-    async def _log_of(self, job: Job) -> str:
-        deadline = time.monotonic() + LOG_SECONDS
-        while not (log := await in_thread(tail_of_log, self._guard.folder, job.id)):
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.3)
-        return log
-
-    def _failed(self, error: BatchSystemError) -> None:
-        self._failures += 1
-        self._last_failure = error
-        self._not_before = time.monotonic() + 2.0 ** (self._failures - 1) - 1.0
-        _log.warning("%s", error)
-
     async def _adjust(self) -> None:
         """Submit what is missing, or give back what is not needed; give up if nothing helps."""
         if self._over:
             return
-        self._target = self._wanted()
+        self._target = self._demand.jobs(len(self._jobs))
         surplus = len(self._jobs) - self._target
         if surplus > 0:
             await self._give_back(surplus)
-        while len(self._jobs) < self._wanted() and not self._over:
-            if self._failures >= ATTEMPTS:
-                if not self._jobs and self._last_failure is not None:
-                    self._end_with(self._last_failure)
+        while len(self._jobs) < self._demand.jobs(len(self._jobs)) and not self._over:
+            if self._attempts.exhausted:
+                if not self._jobs and (error := self._attempts.last_error) is not None:
+                    self._over, self.failure = True, error
+                    self._give_up(error)
                 return
-            if time.monotonic() < self._not_before:
+            if self._attempts.too_early:
                 return
             try:
                 await self.submit()
             except BatchSystemError as error:
-                self._failed(error)
+                self._attempts.failed(error)
                 return
-
-    def _wanted(self) -> int:
-        if not self._adaptive:
-            return self._n_jobs
-        need = min(self._n_jobs, self._work())
-        if need >= len(self._jobs):
-            self._idle_since = None
-            return need
-        self._idle_since = self._idle_since or time.monotonic()
-        return need if time.monotonic() - self._idle_since > IDLE_SECONDS else len(self._jobs)
 
     async def _give_back(self, surplus: int) -> None:
         waiting = [job for job in reversed(self._jobs) if job.waiting or not job.arrived][:surplus]
@@ -380,43 +325,6 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             if len(waiting) + len(idle) < surplus and job.workers and all(map(self._release, job.workers)):
                 idle.append(job)
         self._cancel(idle)
-
-    def _end_with(self, error: BatchSystemError) -> None:
-        if not self._over:
-            self._over = True
-            self.failure = error
-            self._give_up(error)
-
-    async def _say_if_nobody_comes(self) -> None:
-        if not self._jobs or any(job.workers for job in self._jobs):
-            return
-        now = time.monotonic()
-        waited = now - min(job.since for job in self._jobs)
-        stuck = [job for job in self._jobs if job.stuck]
-        if not stuck and waited < self._say_at:
-            return
-        shown, help_ = (stuck or self._jobs)[:3], ""
-        words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
-        if stuck:
-            what = "no worker will come as things are"
-        elif all(job.waiting for job in shown):
-            what = f"no worker has come for {waited:.0f} s"
-        else:
-            what = f"no worker has connected to {self.address} for {waited:.0f} s"
-            help_ = f" {hint()}"
-        self._say_at = max(self._say_at, 2 * waited)
-        text = f"{self.title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.{help_}"
-        for job in [job for job in shown if not job.waiting]:
-            log = last_lines(await in_thread(tail_of_log, self._guard.folder, job.id))
-            text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."
-        self._say(text, key=words if stuck else text)
-
-    def _say(self, text: str, key: str | None = None) -> None:
-        """Warn, unless that was the last thing that was said."""
-        key = text if key is None else key
-        if key != self._said:
-            self._said = key
-            _log.warning("%s", text)
 
     # For the executor.
 
@@ -435,29 +343,8 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
     async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""
         job = self._by_address.get(worker.address)
-        deadline = time.monotonic() + EXIT_INFO_SECONDS
-        log = ""
-        while job is not None and job.ending is None and not job.cancelled and time.monotonic() < deadline:
-            log = await in_thread(tail_of_log, self._guard.folder, job.id)
-            code = exit_code_in(log, worker.pid)
-            if code is not None:
-                memory = f"pid={worker.pid}) exceeded" in log or None
-                return WorkerExit(worker.pid, code, memory, without_chatter(log))
-            if job in self._jobs:
-                with contextlib.suppress(BatchSystemError, asyncio.TimeoutError):
-                    await asyncio.wait_for(
-                        asyncio.shield(self._spawn(self._ask_about([job]))), deadline - time.monotonic()
-                    )
-            if job.waiting or worker.nanny not in job.nannies:
-                now = f"it is {job.words}" if job.waiting else "it has been started again"
-                detail = f"{self.title} has put its job {job.id} back into the queue: {now}."
-                return WorkerExit(worker.pid, stderr_tail=without_chatter(log), detail=detail)
-            await asyncio.sleep(0.2)
-        if job is None or job.ending is None:
-            detail = "" if job is None or not job.words else f"{self.title}'s job {job.id} is {job.words}."
-            return WorkerExit(worker.pid, stderr_tail=without_chatter(log), detail=detail)
-        detail, log = job.ending
-        return WorkerExit(worker.pid, None, "MEMORY" in detail.upper() or None, log, detail)
+        return await exit_info(worker, job, self.title, self._guard.folder, self._ask)
 
-    async def _states(self, jobs: Iterable[Job]) -> Any:
-        return await in_thread(self._commands.system.states, self._commands, [job.id for job in jobs])
+    async def _ask(self, job: Job) -> None:
+        if job in self._jobs:
+            await asyncio.shield(self._spawn(self._ask_about([job])))

@@ -123,7 +123,7 @@ class RayExecutor(RemoteExecutor[Call]):
     def kill_workers(self) -> None:
         """End the calls of this executor now, and come back when they are gone, with the processes that they started.
 
-        On this machine they get SIGTERM, and SIGKILL two seconds later; elsewhere Ray kills them.
+        They get SIGKILL.
         Calls that have not begun are cancelled, those that run fail with `WorkerDied`, and the executor is shut down.
         What Ray can't end within 5 seconds, on a machine that does not answer, say, is left alone.
         """
@@ -135,8 +135,9 @@ class RayExecutor(RemoteExecutor[Call]):
             with self._changed:
                 running = list(self._running)
             workers = {call: self._pid(call) for call in running}
-            # A request to Ray that its worker does not survive would keep its socket.
-            end_process_trees(pid for pid in workers.values() if pid is not None)
+            # At once: a request to Ray that its worker does not survive would keep its socket, and so would the orderly
+            # end of a worker that is asked to.
+            end_process_trees([pid for pid in workers.values() if pid is not None], 0)
             for call, pid in workers.items():
                 if pid is None and call.ref is not None:
                     with contextlib.suppress(Exception):  # the connection may be lost

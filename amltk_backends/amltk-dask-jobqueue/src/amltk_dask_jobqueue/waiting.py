@@ -1,0 +1,75 @@
+"""Warns while no worker comes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from amltk_dask_jobqueue.addresses import hint
+from amltk_dask_jobqueue.background import in_thread
+from amltk_dask_jobqueue.job import Job
+from amltk_dask_jobqueue.logs import last_lines, tail_of_log
+
+_log = logging.getLogger("amltk_dask_jobqueue")
+
+NO_WORKER_SECONDS = 60.0
+"""After how long it is said that no worker has come."""
+
+
+class WaitingWarnings:
+    """Warns of jobs that have no worker, each time that twice as long has passed, or when they will wait for ever."""
+
+    def __init__(self, title: str, folder: Path) -> None:
+        """Begin without a warning.
+
+        Args:
+            title: What people call the batch system.
+            folder: Where jobs write.
+        """
+        self._title = title
+        self._folder = folder
+        self._say_at = NO_WORKER_SECONDS
+        self._said = ""
+
+    def worker_came(self) -> None:
+        """Take note that a worker has come: from here on, waiting is short again."""
+        self._say_at = NO_WORKER_SECONDS
+
+    async def look(self, jobs: Sequence[Job], address: str) -> None:
+        """Warn if no worker has come, and it is time to say so.
+
+        Args:
+            jobs: All that there are.
+            address: Where workers connect to.
+        """
+        if not jobs or any(job.workers for job in jobs):
+            return
+        now = time.monotonic()
+        waited = now - min(job.since for job in jobs)
+        stuck = [job for job in jobs if job.stuck]
+        if not stuck and waited < self._say_at:
+            return
+        shown, help_ = (stuck or jobs)[:3], ""
+        words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
+        if stuck:
+            what = "no worker will come as things are"
+        elif all(job.waiting for job in shown):
+            what = f"no worker has come for {waited:.0f} s"
+        else:
+            what = f"no worker has connected to {address} for {waited:.0f} s"
+            help_ = f" {hint()}"
+        self._say_at = max(self._say_at, 2 * waited)
+        text = f"{self._title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.{help_}"
+        for job in [job for job in shown if not job.waiting]:
+            log = last_lines(await in_thread(tail_of_log, self._folder, job.id))
+            text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."
+        self.say(text, key=words if stuck else text)
+
+    def say(self, text: str, key: str | None = None) -> None:
+        """Warn, unless that was the last thing that was said."""
+        key = text if key is None else key
+        if key != self._said:
+            self._said = key
+            _log.warning("%s", text)
