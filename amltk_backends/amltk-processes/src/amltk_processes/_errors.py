@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import textwrap
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 
-from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost, text_of
+from amltk.exceptions import CallTimeoutError, WorkerDied, WorkerLost
+from amltk.remote.worker_errors import OTHERS_GO_ON, RUN_AGAIN, WorkerExit, executor_broken, worker_died
 from amltk_processes._call import Call
 from amltk_processes._fork_server import WorkerEvent
 
-_AGAIN = "All other calls go on. The task plugin Retry of amltk-retry runs such a call again."
+_AGAIN = f"{OTHERS_GO_ON} {RUN_AGAIN}"
 _AGAIN_LATE = _AGAIN.replace("Retry", "Retry(on=CallTimeoutError)")
 
 MakesError = Callable[..., BaseException]
 """A function of this module that takes a call, its worker's process id, and more."""
 
 
-def broken(cause: BaseException) -> BrokenExecutor:
+def broken(cause: BaseException) -> BaseException:
     """Return the error of a call in a broken pool; a new one for each call, as each gets its own traceback."""
     kind: type[BrokenExecutor] = BrokenExecutor
     with contextlib.suppress(ImportError, OSError):  # the pool may be broken because no descriptor is left
         from amltk_processes._broken import BrokenProcessPool
 
         kind = BrokenProcessPool
-    text = f"{type(cause).__name__}: {text_of(cause)}"
-    error = kind(f"The process pool is broken and takes no more calls: {text}")
-    error.__cause__ = cause
-    return error
+    return executor_broken(cause, kind, "The process pool is broken and takes no more calls: ")
 
 
 def died(call: Call, pid: int | None, how: str, event: WorkerEvent | None) -> WorkerDied:
@@ -41,14 +38,8 @@ def died(call: Call, pid: int | None, how: str, event: WorkerEvent | None) -> Wo
         how: How the worker ended, as the end of a sentence about it.
         event: The fork server's report of the exit, if there is one.
     """
-    message = f"{call.describe()} ended with its worker, process {pid} on {platform.node()}, which {how}. {_AGAIN}"
-    if event is None:
-        return WorkerDied(message, pid=pid)
-    if event.stderr_tail:
-        message += f"\nThe last that this process wrote to stderr:\n{textwrap.indent(event.stderr_tail, '    ')}"
-    return WorkerDied(
-        message, pid=pid, exit_code=event.code, out_of_memory=event.out_of_memory is True, stderr=event.stderr_tail
-    )
+    ended = WorkerExit(pid, event.code, event.out_of_memory, event.stderr_tail) if event else WorkerExit(pid)
+    return worker_died(call, f"process {pid} on {platform.node()}", ended, how=how)
 
 
 def _ended(gone: bool) -> str:

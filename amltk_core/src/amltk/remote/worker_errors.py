@@ -8,13 +8,20 @@ from __future__ import annotations
 import textwrap
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from amltk.exceptions import BatchSystemError, WorkerDied, text_of
-from amltk.remote.calls import RemoteCall
 from amltk.remote.worker_exit import describe_exit
 
 OTHERS_GO_ON = "All other calls go on."
 RUN_AGAIN = "The task plugin Retry of amltk-retry runs such a call again."
+
+
+class DescribedCall(Protocol):
+    """A call that is described to the user: a `RemoteCall`, for one."""
+
+    def describe(self) -> str:
+        """Return the call as text: `The call evaluate(3)`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class WorkerExit:
 
 
 def worker_died(
-    call: RemoteCall, worker: str, ended: WorkerExit, *, how: str = "", others: str = OTHERS_GO_ON
+    call: DescribedCall, worker: str, ended: WorkerExit, *, how: str = "", others: str = OTHERS_GO_ON
 ) -> WorkerDied:
     """Return the error of a call whose worker ended before the call.
 
@@ -63,7 +70,7 @@ def worker_died(
     )
 
 
-def call_killed(call: RemoteCall) -> WorkerDied:
+def call_killed(call: DescribedCall) -> WorkerDied:
     """Return the error of a call that `kill_workers()` ended, together with all others."""
     return WorkerDied(f"{call.describe()} was ended by kill_workers(), with all that it had started.")
 
