@@ -41,7 +41,7 @@ def make(**options) -> DaskExecutor:
         ({"heartbeat_timeout": 0}, ValueError, r"^heartbeat_timeout must be .* got 0"),
         ({"address": 8786}, TypeError, r"^address must be of type str, got 8786"),
         ({"client": "tcp://here:8786"}, TypeError, r"^client must be of type Client"),
-        ({"address": "tcp://here:8786", "n_workers": 2}, TypeError, r"^n_workers= is for a cluster that is made"),
+        ({"address": "tcp://here:8786", "n_workers": 2}, TypeError, r"^n_workers= is for a new cluster"),
         ({"address": "tcp://here:8786", "memory_limit": "1GB"}, TypeError, r"^memory_limit= is for a cluster that"),
         ({"processes": False}, TypeError, r"sets processes= itself\. .* client=cluster\.get_client\(\)"),
         ({"n_worker": 2}, TypeError, r"no option 'n_worker', .* Did you mean 'n_workers'\?"),
