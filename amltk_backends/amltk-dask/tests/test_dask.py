@@ -42,7 +42,7 @@ def make(**options) -> DaskExecutor:
         ({"address": 8786}, TypeError, r"^address must be of type str, got 8786"),
         ({"client": "tcp://here:8786"}, TypeError, r"^client must be of type Client"),
         ({"address": "tcp://here:8786", "n_workers": 2}, TypeError, r"^n_workers= is for a new cluster"),
-        ({"address": "tcp://here:8786", "memory_limit": "1GB"}, TypeError, r"^memory_limit= is for a cluster that"),
+        ({"address": "tcp://here:8786", "memory_limit": "1GB"}, TypeError, r"^memory_limit= is for a new cluster"),
         ({"processes": False}, TypeError, r"sets processes= itself\. .* client=cluster\.get_client\(\)"),
         ({"n_worker": 2}, TypeError, r"no option 'n_worker', .* Did you mean 'n_workers'\?"),
         ({"thread_per_worker": 2}, TypeError, r"no option .* Did you mean 'threads_per_worker'\?"),
