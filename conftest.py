@@ -1,4 +1,4 @@
-"""For all test folders."""
+"""Options, checks and fixtures for all test folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the thorough tests, unless all are asked for, or their file is named."""
+    """Leave out the thorough tests, except with `--all` or if their file is named."""
     if config.option.all:
         return
     named = {Path(argument.partition("::")[0]).resolve() for argument in config.args}
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Undo what a shell, or `nohup`, does to programs in the background: they, and what they start, ignore these."""
+    """Restore the signals that a shell or `nohup` makes background programs and their children ignore."""
     for number, handler in [
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGQUIT, signal.SIG_DFL),
@@ -55,7 +55,7 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Name the libraries that have no release for this Python, so that ours do not ask for them there."""
+    """List the libraries without a release for this Python, which our distributions do not require there."""
     ours = [each for each in distributions() if each.metadata["Name"].startswith("amltk")]
     needs = [(each.metadata["Name"], Requirement(need)) for each in ours for need in each.requires or ()]
     missing = [f"{need.name} of {name}" for name, need in needs if need.marker and not _holds(need.marker)]
@@ -72,20 +72,20 @@ def _holds(marker: Marker) -> bool:
 
 @pytest.fixture
 def beside() -> set[int]:
-    """Return processes that are there beside the tests, and may start and end others; folders may override this."""
+    """Return processes beside the tests that may start and end others; folders may override this."""
     return set()
 
 
 @pytest.fixture
 def may_linger() -> int:
-    """Return how many sockets without a connection may be left; folders may override this."""
+    """Return how many unconnected sockets may be left; folders may override this."""
     return 0
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[FakeSite]:
-    """Return a folder for fake distributions, on the path of this process too, in which no plugin was loaded so far."""
-    from amltk_testing import FakeSite  # not every environment of ours that has a test has it
+    """Return a folder for fake distributions, which is also on this process's path; no plugin is loaded yet."""
+    from amltk_testing import FakeSite  # not every environment with tests has it
 
     with FakeSite(tmp_path / "site") as site:
         yield site
@@ -93,19 +93,19 @@ def site(tmp_path: Path) -> Iterator[FakeSite]:
 
 @pytest.fixture
 def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
-    """Fail a test, whatever else it shows, that leaves a process, thread or descriptor."""
-    import psutil  # likewise
+    """Fail a test that leaves a process, thread or descriptor, even if it fails anyway."""
+    import psutil  # not every environment with tests has it
 
     def descriptors() -> list[str]:
         found, dead = [], []
         connected = {str(each.fd) for each in psutil.Process().net_connections("all")} if may_linger else set()
         for path in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # that by which we look
+            with contextlib.suppress(FileNotFoundError):  # the descriptor of this listing
                 target = str(path.readlink())
                 if may_linger and target.startswith("socket:") and path.name not in connected:
                     dead.append(path.name)
                 else:
-                    # Ray always has one log open: each connection has another in the place of the last.
+                    # Ray always has one log open: each connection replaces the last one's.
                     found.append("Ray's log" if "/logs/python-core-driver-" in target else path.name)
         return sorted(found + dead[may_linger:])
 
@@ -123,16 +123,16 @@ def nothing_is_left(beside: set[int], may_linger: int) -> Iterator[None]:
     children, threads, opened = there()
     yield
     now = there()
-    # What was there before may go meanwhile, as an engine's thread that was ending when the test began.
+    # Threads and processes from before the test may end during it, such as an engine's thread.
     left = now[0] - children, now[1] - threads, Counter(now[2]) - Counter(opened)
     assert left == (set(), set(), Counter()), "left: children, threads, descriptors"
 
 
 @pytest.fixture
 def forks_warn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have each fork here, and in Pythons that are started, raise in the parent: so a warning does in Python 3.15.
+    """Have each fork here and in child Pythons raise in the parent, as the warning does in Python 3.15.
 
-    It warns so where there are other threads, also those of libraries, and warnings are errors.
+    That Python warns if other threads exist, those of libraries included, and warnings are errors.
     """
     code = f"""
 import os, warnings
@@ -148,16 +148,16 @@ os.fork = fork
     (tmp_path / "sitecustomize.py").write_text(code, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONWARNINGS", "error:This process:DeprecationWarning")
-    monkeypatch.setattr(os, "fork", os.fork)  # is set back
-    exec(code, {})  # noqa: S102 - the same here
+    monkeypatch.setattr(os, "fork", os.fork)  # restored at the end
+    exec(code, {})  # noqa: S102 - the same code for this process
     yield
-    assert list(tmp_path.glob("forked-*")), "nobody forked"
+    assert list(tmp_path.glob("forked-*")), "no process has forked"
 
 
 @pytest.fixture
 def lives() -> Callable[[int], bool]:
-    """Tell whether a process lives; one that is dead and has not been buried doesn't."""
-    import psutil  # likewise
+    """Return a function that tells whether a process lives; a zombie does not."""
+    import psutil  # not every environment with tests has it
 
     def lives(pid: int) -> bool:
         try:
@@ -170,9 +170,9 @@ def lives() -> Callable[[int], bool]:
 
 @pytest.fixture(scope="module")
 def trackers() -> Iterator[Callable[..., None]]:
-    """Start resource trackers, which live as long as the program, so that no test takes them for its leftovers.
+    """Start resource trackers, which live as long as the program, so that no test reports them as left over.
 
-    They end with the module, for others count the children of this process.
+    They end with the module, as other tests count the children of this process.
     """
     started: list[Any] = []
 
@@ -182,7 +182,7 @@ def trackers() -> Iterator[Callable[..., None]]:
             started.append(module._resource_tracker)
 
     yield start
-    for tracker in started:  # not by `_stop`, which older ones of loky lack
+    for tracker in started:  # not by `_stop`, which older versions of loky lack
         os.close(tracker._fd)
         os.waitpid(tracker._pid, 0)
         tracker._fd = tracker._pid = None
@@ -190,7 +190,7 @@ def trackers() -> Iterator[Callable[..., None]]:
 
 @pytest.fixture(scope="module")
 def thread_of_dask() -> Iterator[None]:
-    """Start the thread that dask keeps as long as the program; it ends with the module, for others count threads."""
+    """Start the thread that dask keeps for good; it ends with the module, as other tests count threads."""
     from distributed import utils
 
     asyncio.run(utils.offload(int))
@@ -201,7 +201,7 @@ def thread_of_dask() -> Iterator[None]:
 
 @pytest.fixture
 def until() -> Callable[..., None]:
-    """Wait until a condition holds."""
+    """Return a function that waits until a condition holds."""
 
     def wait(condition: Callable[[], object], seconds: float = 20) -> None:
         end = time.monotonic() + seconds
@@ -214,7 +214,7 @@ def until() -> Callable[..., None]:
 
 @pytest.fixture
 def search_elsewhere(tmp_path: Path) -> Callable[[str], dict[str, int]]:
-    """Run the example of tuning with another backend for its `with_processes(`; return how many trials ended how."""
+    """Return a function that runs the tuning example with another backend, and counts how its trials ended."""
 
     def search(constructor: str) -> dict[str, int]:
         before = "Scheduler.with_processes("
@@ -224,17 +224,17 @@ def search_elsewhere(tmp_path: Path) -> Callable[[str], dict[str, int]]:
         script.write_text(text.replace(before, f"Scheduler.{constructor}"), encoding="utf-8")
         command = [sys.executable, script, "--no-display", "--trials", "8", "--seconds", "150"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said
-        assert "all trials are done" in said
-        return {end: int(count) for count, end in re.findall(r"(\d+) (finished|too slow|too big|failed)", said)}
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
+        assert "all trials are done" in output
+        return {end: int(count) for count, end in re.findall(r"(\d+) (finished|too slow|too big|failed)", output)}
 
     return search
 
 
 @pytest.fixture(scope="module")
 def tracker_of_the_program() -> Iterator[None]:
-    """Start the resource tracker, as any program does that has shared memory; it would stay as long as that."""
+    """Start the resource tracker, as a program with shared memory does; it would stay as long as the program."""
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()

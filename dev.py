@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Run one of the repository's jobs, in an environment of its own that is set up when it is needed.
+"""Run a job of the repository in an environment of its own, which is set up on first use.
 
     python3 dev.py digits [ARG...]    the example: a search over scikit-learn pipelines
     python3 dev.py test   [ARG...]    the quick tests, or all with --all; arguments go to pytest
-    python3 dev.py tox    [ARG...]    tox, for everything else: `tox list` tells what there is
+    python3 dev.py tox    [ARG...]    tox, for everything else: `tox list` shows all environments
 
-Needs Python 3.11 or newer and nothing else: it installs tox below `.venv/` in the checkout, and tox makes the
-environments that tox.ini defines, below `.tox/`. Nothing outside of these two folders changes. A job whose requirements
-have not changed starts at once.
+Needs only Python 3.11 or newer. It installs tox below `.venv/` in the checkout, and tox makes the environments of
+tox.ini below `.tox/`. Nothing outside of these two folders changes. A job whose requirements have not changed starts at
+once.
 """
 
-# This part must run on any Python 3, and the whole file parse there: whoever has only an old one is told so.
+# This part must run, and the whole file must parse, on any Python 3, to report a Python that is too old.
 import os
 import shutil
 import subprocess
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - it may well be
+if sys.version_info < (3, 11):  # noqa: UP036 - it may be older
     for name in ("python3.14", "python3.13", "python3.12", "python3.11", "python3.15", "python3"):
         newer = shutil.which(name)
         check = "import sys; sys.exit(sys.version_info < (3, 11))"
@@ -33,36 +33,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 TOX = ROOT / ".venv" / "tox"
 
-# What the Python of an environment runs; tox.ini defines the environment, under the same name.
+# Arguments for the Python of an environment; tox.ini defines the environment, under the same name.
 JOBS = {
     "digits": ["examples/tune_digits.py"],
     "test": ["-m", "pytest", "-n", "2", "--dist", "loadfile"],
 }
 
-# What leads pip or Python out of the environment, whoever set it.
+# Variables that lead pip or Python out of the environment.
 ASTRAY = ("PIP_PREFIX", "PIP_PYTHON", "PIP_ROOT", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
-# Some machines have this set. Each process of a job would then compile all that it imports: dask alone takes a second.
+# Some machines set this. Each process of a job would then compile all of its imports: dask alone takes a second.
 SLOW = ("PYTHONDONTWRITEBYTECODE",)
 
-# Only what is run gets compiled, when it is: that halves the time.
+# Python compiles modules on import: that halves the time of an installation.
 PIP_OPTIONS = ("-qq", "--no-compile")
 
 
 def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
-    """Make an empty environment, by whatever means this machine has; return the command that installs into it."""
+    """Make an empty environment in one of several ways; return the command that installs packages into it."""
     reason = ""
 
     def works(*command: str | Path) -> bool:
         nonlocal reason
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-        reason = reason or done.stdout + done.stderr  # the first one is the one to mend
+        reason = reason or done.stdout + done.stderr  # the first error is the one to fix
         return done.returncode == 0
 
     shutil.rmtree(env, ignore_errors=True)
     if works(sys.executable, "-m", "venv", env):
         return [str(python), "-m", "pip", "install", *PIP_OPTIONS]
-    # A Debian without python3-venv: the environment can be made all the same, only not its pip.
+    # On a Debian without python3-venv, the environment can still be made, without pip.
     shutil.rmtree(env, ignore_errors=True)
     if works(sys.executable, "-m", "venv", "--without-pip", env):
         outside_pip = [sys.executable, "-m", "pip", "--python", str(python)]
@@ -78,7 +78,7 @@ def create(env: Path, python: Path, environ: dict[str, str]) -> list[str]:
     sys.exit(
         f"{sys.executable} cannot make an environment with pip in it:\n\n{reason.strip()}\n\n"
         f"On Debian and Ubuntu:  sudo apt-get install python{version}-venv\n"
-        "Elsewhere, any one of pip, uv and virtualenv will do."
+        "Elsewhere, install pip, uv or virtualenv."
     )
 
 
@@ -88,7 +88,7 @@ def python_of(env: Path) -> Path:
 
 
 def digest_of(files: Iterable[Path]) -> str:
-    """Return a text that changes with the files, the Python and the place of the checkout."""
+    """Return a text that changes with the files, the Python and the path of the checkout."""
     digest = hashlib.sha256(f"{sys.version} {sys.executable} {ROOT}".encode())
     for file in files:
         digest.update(file.read_bytes())
@@ -96,10 +96,10 @@ def digest_of(files: Iterable[Path]) -> str:
 
 
 def set_up_tox(environ: dict[str, str]) -> Path:
-    """Return the Python that has tox, which is installed when it is not there as pyproject.toml wants it."""
+    """Return the Python with tox; install tox if it is missing or does not match pyproject.toml."""
     python = python_of(TOX)
     digest = digest_of([Path(__file__), ROOT / "pyproject.toml"])
-    stamp = TOX / "complete"  # written last: an interrupted installation begins again
+    stamp = TOX / "complete"  # written last, so that an interrupted installation starts again
     if not (stamp.exists() and stamp.read_text() == digest):
         print(f"Setting up {TOX}", file=sys.stderr, flush=True)
         needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["tox"]
@@ -110,7 +110,7 @@ def set_up_tox(environ: dict[str, str]) -> Path:
 
 
 def set_up(name: str, tox: Path, environ: dict[str, str]) -> Path:
-    """Return the Python of an environment of tox, made anew when anything has changed that it rests on."""
+    """Return the Python of a tox environment; recreate it if any of its definitions has changed."""
     env = ROOT / ".tox" / name
     digest = digest_of(
         [Path(__file__), ROOT / "tox.ini", ROOT / "pyproject.toml", *sorted(ROOT.glob("amltk_*/**/pyproject.toml"))]
@@ -126,15 +126,15 @@ def set_up(name: str, tox: Path, environ: dict[str, str]) -> Path:
 
 
 def main() -> None:
-    """Run the job that the command line names, with the rest of it as its arguments."""
+    """Run the job that the command line names, with the remaining arguments."""
     if len(sys.argv) < 2 or sys.argv[1] not in {*JOBS, "tox"}:
         sys.exit(__doc__)
     name, *arguments = sys.argv[1:]
     environ = {key: value for key, value in os.environ.items() if key not in ASTRAY + SLOW}
-    environ["PIP_USER"] = "0"  # also if a configuration file says otherwise
+    environ["PIP_USER"] = "0"  # overrides a configuration file
     python = set_up_tox(environ)
     command = ["-m", "tox"]
-    if name in JOBS:  # run here, not by tox: Ctrl-C, debuggers and the live display then have the terminal
+    if name in JOBS:  # run directly, not by tox: Ctrl-C, debuggers and the live display then have the terminal
         python, command = set_up(name, python, environ), JOBS[name]
     environ |= {"VIRTUAL_ENV": str(python.parent.parent), "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
     os.chdir(ROOT)

@@ -1,4 +1,4 @@
-"""What the rows about processes call. It imports nothing, for workers would have to import it too."""
+"""The functions that the rows about processes call. It imports little, as workers must import it too."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def identity(value: int) -> int:
-    """Do nothing."""
+    """Return the argument."""
     return value
 
 
 def ten_milliseconds(value: int) -> int:
-    """Do nothing for ten milliseconds."""
+    """Sleep for ten milliseconds."""
     time.sleep(0.01)
     return value
 
@@ -26,7 +26,7 @@ def array(megabytes: int) -> Any:
 
 
 def when(_: int) -> float:
-    """Return when it is called, by a clock that all processes share."""
+    """Return the time of the call, by a clock that all processes share."""
     return time.monotonic()
 
 

@@ -1,10 +1,10 @@
-"""Measure short calls on 1 to 1,000 simulated workers of dask: docs/scale.md tells what came of it.
+"""Measure short calls on 1 to 1,000 simulated workers of dask; docs/scale.md reports the results.
 
     python benchmarks/dask_workers.py                       # 1, 10, 100 and 1,000 workers: minutes
     python benchmarks/dask_workers.py 10 --calls 5000
 
-The workers are dask's own, in the process of its scheduler, so all of it shares one processor, and what is counted is
-processor time: it hardly depends on what else the machine does. Each size has a process of its own.
+The workers are dask's own and run in the process of its scheduler, so they all share one processor. The figures are
+processor time, which hardly depends on other load of the machine. Each size has a process of its own.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ HEADER = f"{'workers':>8} {'calls':>8} {'dask alone':>14} {'with amltk':>14} {'s
 
 
 def nothing(_: int) -> None:
-    """Be as short as a call can be."""
+    """Do nothing, as the shortest possible call."""
 
 
 def resident() -> int:
-    """Return how much memory this process has, in MB."""
+    """Return the memory of this process in MB."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4 // 1024
 
 
 def cost(work: Callable[[], object], calls: int) -> tuple[float, float]:
-    """Return processor time and time of a call, in seconds."""
+    """Return processor time and wall time per call, in seconds."""
     processor, clock = time.process_time(), time.perf_counter()
     work()
     return (time.process_time() - processor) / calls, (time.perf_counter() - clock) / calls
 
 
 def through(executor: Executor, calls: int) -> None:
-    """Have an executor do all calls."""
+    """Run all calls with an executor."""
     for future in [executor.submit(nothing, n) for n in range(calls)]:
         future.result()
 
 
 def measure(workers: int, calls: int) -> dict[str, Any]:
-    """Return what calls cost with so many workers: with dask alone, and with a scheduler of amltk's in front of it."""
+    """Return the cost of calls with this many workers: with dask alone, and with a scheduler of amltk."""
     from distributed import Client, LocalCluster
 
     from amltk import Scheduler
@@ -86,7 +86,7 @@ def measure(workers: int, calls: int) -> dict[str, Any]:
 
 
 def _run_empty(client: Any) -> None:
-    """Run without a call: what it takes to greet all workers."""
+    """Run a single call, to measure the handshakes with all workers."""
     from amltk import Scheduler
 
     scheduler = Scheduler.with_dask(client=client)
@@ -95,7 +95,7 @@ def _run_empty(client: Any) -> None:
 
 
 def _share(scheduler: Any) -> float:
-    """Return which part of the time in the loops is spent in amltk's own functions, as a profiler sees it."""
+    """Return the share of amltk's own functions in the time of the loops, as a profiler measures it."""
     from amltk_dask import executor
 
     profiles: list[cProfile.Profile] = []
@@ -119,10 +119,10 @@ def _share(scheduler: Any) -> float:
     for profile in profiles:
         profile.disable()
         for (file, _, name), (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-            if any(word in name for word in ("poll", "acquire", "select")):  # it waits
+            if any(word in name for word in ("poll", "acquire", "select")):  # the thread waits
                 continue
             total += own
-            if file == "~":  # in C: a part of who calls it
+            if file == "~":  # in C: attributed to its callers
                 ours += sum(row[2] for (caller, *_), row in callers.items() if _is_ours(caller))
             elif _is_ours(file):
                 ours += own
@@ -130,7 +130,7 @@ def _share(scheduler: Any) -> float:
 
 
 def _is_ours(file: str) -> bool:
-    return "/amltk" in file or "/cloudpickle/" in file  # what is pickled is our doing
+    return "/amltk" in file or "/cloudpickle/" in file  # amltk causes the pickling
 
 
 def line(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Folders that Python takes for environments: amltk in each, and as many other distributions as one likes."""
+"""Folders that Python uses as environments: each has amltk and any number of other distributions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = {
 
 @functools.cache
 def environment(distributions: int, backends: int) -> tempfile.TemporaryDirectory[str]:
-    """Return a folder with so many installed distributions, of which so many bring a backend."""
+    """Return a folder with this many installed distributions, of which this many bring a backend."""
     folder = tempfile.TemporaryDirectory(prefix="amltk-benchmark-")
     for name, (package, entry_points) in _OURS.items():
         assert package.__file__ is not None
@@ -48,7 +48,7 @@ def _install(folder: Path, name: str, entry_points: str) -> None:
 
 
 def whole_process(code: str, distributions: int, backends: int) -> float:
-    """Return how long a Python takes that runs `code` in such an environment and no other; the mean of a few."""
+    """Return the mean duration of a Python process that runs `code` in such an environment only, in seconds."""
     repeats = 5
     environ = {**os.environ, "PYTHONPATH": environment(distributions, backends).name}
     start = time.perf_counter()

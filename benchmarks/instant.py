@@ -1,4 +1,4 @@
-"""An executor that costs as little as an executor can, so that a scheduler's own cost is seen."""
+"""An executor with the lowest possible cost, so that the scheduler's own cost shows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _Call = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class InstantExecutor(Executor):
-    """One thread that runs each call as soon as it comes.
+    """One thread that runs each call at once.
 
     Args:
         held: Run nothing before `release()`, so that calls queue up.
-        reverse: Run the calls that were held in reverse order.
+        reverse: Run the held calls in reverse order.
     """
 
     def __init__(self, *, held: bool = False, reverse: bool = False) -> None:
@@ -32,7 +32,7 @@ class InstantExecutor(Executor):
         self._thread.start()
 
     def release(self) -> None:
-        """Begin to run what is queued."""
+        """Start to run the queued calls."""
         self._released.set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -42,7 +42,7 @@ class InstantExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - nothing is left to cancel
-        """Run what is queued, then end the thread."""
+        """Run the queued calls, then end the thread."""
         self._queue.put(None)
         self.release()
         if wait:
@@ -56,7 +56,7 @@ class InstantExecutor(Executor):
                 self._queue.put(held.pop())
         while (call := self._queue.get()) is not None:
             _run(call)
-            del call  # memory is given back as calls end, as in other executors
+            del call  # memory is freed as calls end, as in other executors
 
 
 def _run(call: _Call) -> None:
@@ -65,7 +65,7 @@ def _run(call: _Call) -> None:
         return
     try:
         result = function(*args, **kwargs)
-    except BaseException as error:  # as any executor does: it is the call's outcome
+    except BaseException as error:  # as in any executor, it is the call's outcome
         future.set_exception(error)
     else:
         future.set_result(result)

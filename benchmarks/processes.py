@@ -1,6 +1,6 @@
-"""Measurements of processes: the scheduler with its own pool, against the standard library's pool.
+"""Measurements of processes: the scheduler with its own pool, compared with the standard library's pool.
 
-Run as a program, `processes.py ours` or `processes.py forkserver`, it prints how long a pool's first result takes.
+Run as a program, `processes.py ours` or `processes.py forkserver` prints the time to a pool's first result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def raw() -> ProcessPoolExecutor:
 
 @contextmanager
 def up(make: Callable[[], Executor]) -> Iterator[Executor]:
-    """Make a pool whose workers have all worked already: what it costs to start and to end them has rows of its own."""
+    """Make a pool whose workers have all run calls: other rows measure its start and end."""
     with make() as executor:
         for future in [executor.submit(calls.ten_milliseconds, value) for value in range(4 * WORKERS)]:
             future.result()
@@ -52,7 +52,7 @@ def up(make: Callable[[], Executor]) -> Iterator[Executor]:
 
 
 def _run(begin: Callable[[Any], None], keep: Callable[[Any, Any], None], function: Callable[[int], Any]) -> float:
-    """Return how long a whole run takes on workers that are up; `keep` gets the task and each result."""
+    """Return the duration of a run on workers that are up, in seconds; `keep` gets the task and each result."""
     with up(ours) as executor:
         gc.collect()
         start = time.perf_counter()
@@ -71,7 +71,7 @@ def _check(results: list[int], count: int) -> None:
 
 
 def burst_ours() -> float:
-    """Return how long a run takes that submits all its calls at its start."""
+    """Return the duration of a run that submits all calls at its start, in seconds."""
     results: list[int] = []
 
     def begin(task: Any) -> None:
@@ -84,7 +84,7 @@ def burst_ours() -> float:
 
 
 def burst_raw() -> float:
-    """Return how long the standard pool takes for the same."""
+    """Return the duration of the same calls with the standard pool, in seconds."""
     with up(raw) as executor:
         gc.collect()
         start = time.perf_counter()
@@ -96,7 +96,7 @@ def burst_raw() -> float:
 
 
 def chain_ours() -> float:
-    """Return how long a run takes in which each result leads to the next call."""
+    """Return the duration of a run in which each result leads to the next call, in seconds."""
     results: list[int] = []
 
     def go_on(task: Any, result: int) -> None:
@@ -110,7 +110,7 @@ def chain_ours() -> float:
 
 
 def chain_raw() -> float:
-    """Return how long the standard pool takes for the same."""
+    """Return the duration of the same calls with the standard pool, in seconds."""
     with up(raw) as executor:
         gc.collect()
         start = time.perf_counter()
@@ -121,7 +121,7 @@ def chain_raw() -> float:
 
 
 def sleeps_ours() -> float:
-    """Return how long calls of 10 ms take."""
+    """Return the duration of calls of 10 ms, in seconds."""
     results: list[int] = []
 
     def begin(task: Any) -> None:
@@ -134,12 +134,12 @@ def sleeps_ours() -> float:
 
 
 def sleeps_ideal() -> float:
-    """Return how long they would take if nothing else took time."""
+    """Return their duration without any overhead, in seconds."""
     return SLEEPS * 0.01 / WORKERS
 
 
 def arrays_ours() -> float:
-    """Return how long it takes to compute and get arrays."""
+    """Return the time to compute and receive arrays, in seconds."""
     sums: list[float] = []
 
     def begin(task: Any) -> None:
@@ -152,7 +152,7 @@ def arrays_ours() -> float:
 
 
 def arrays_raw() -> float:
-    """Return how long the standard pool takes for the same."""
+    """Return the time of the same calls with the standard pool, in seconds."""
     with up(raw) as executor:
         gc.collect()
         start = time.perf_counter()
@@ -167,7 +167,7 @@ def arrays_raw() -> float:
 
 
 def held_up() -> float:
-    """Return how long the loop of a run was held up at most while it got a result of 300 MB."""
+    """Return the longest delay of a run's loop while it receives a result of 300 MB, in seconds."""
     longest = 0.0
 
     async def tick() -> None:
@@ -189,7 +189,7 @@ def held_up() -> float:
 
 
 def successor() -> float:
-    """Return how long it takes from a worker's death to the start of the next call, on the worker after it."""
+    """Return the time from a worker's death to the start of the next call on its successor, in seconds."""
     began = ended = 0.0
     scheduler = Scheduler.with_processes(max_workers=1)
     death = scheduler.task(calls.die)
@@ -217,7 +217,7 @@ def successor() -> float:
 
 
 def first_result(which: str) -> float:
-    """Return how long the first result takes in a fresh program, where the standard fork server is new too."""
+    """Return the time to the first result in a fresh program, whose fork server is new too, in seconds."""
     command = [sys.executable, __file__, which]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

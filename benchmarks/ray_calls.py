@@ -1,4 +1,4 @@
-"""Measurements of Ray: short calls through the scheduler, against the futures of Ray's own remote function."""
+"""Measurements of Ray: short calls through the scheduler, compared with the futures of Ray's own remote function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKERS = 2
 
 @functools.cache
 def _cluster() -> None:
-    """Start a cluster, which all measurements share; it ends with the program."""
+    """Start a cluster that all measurements share; it ends with the program."""
     from amltk_ray.executor import RayExecutor
 
     executor = RayExecutor(WORKERS)
@@ -29,7 +29,7 @@ def _cluster() -> None:
 
 
 def ours() -> float:
-    """Return how long a whole run of so many calls takes."""
+    """Return the duration of a whole run with `BURST` calls, in seconds."""
     _cluster()
     results: list[int] = []
     gc.collect()
@@ -50,7 +50,7 @@ def ours() -> float:
 
 
 def raw() -> float:
-    """Return how long the same takes with Ray alone."""
+    """Return the duration of the same calls with Ray alone, in seconds."""
     _cluster()
     import ray
 

@@ -1,7 +1,7 @@
-"""What is measured. Each row is a quotient of two measurements, or one measurement, and what it may be at most.
+"""The rows of the table. Each is a quotient of two measurements, or one measurement, with an upper limit.
 
-Every measurement has an executor of its own, starts from a collected heap, leaves the garbage collector on, uses
-every result, and lasts from before the executor is made until it is closed, unless its function says otherwise.
+Unless its function states otherwise, each measurement has an executor of its own, starts from a collected heap, leaves
+the garbage collector on, and uses every result. It lasts from before the executor is made until it is closed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Row:
     """One line of the table.
 
     Attributes:
-        name: For `--only`.
-        what: For people.
-        ours: What is judged.
-        base: What it is divided by, measured in turns with it; if `divide` is False, what is shown beside it.
-        unit: Of `ours` and `base`: "s" or "kB".
-        at_most: The allowed value; None for a row that only helps to understand the others.
+        name: The name for `--only`.
+        what: The description in the table.
+        ours: The measurement to judge.
+        base: The divisor, measured in turns with `ours`; if `divide` is False, it is only shown.
+        unit: The unit of `ours` and `base`: "s" or "kB".
+        at_most: The allowed value; None for a row that only helps to explain others.
         divide: Whether the value is `ours` divided by `base`, or `ours` alone.
     """
 
@@ -74,7 +74,7 @@ def instant_scheduler() -> Iterator[Scheduler]:
 
 
 def burst_ours(make: Callable[[], AbstractContextManager[Scheduler]], calls: int) -> float:
-    """Return how long a whole run takes that submits all `calls` at its start, with its start and end."""
+    """Return the duration of a run that submits all `calls` at its start, with its start and end, in seconds."""
     gc.collect()
     start = time.perf_counter()
     _burst_ours(make, calls)
@@ -82,7 +82,7 @@ def burst_ours(make: Callable[[], AbstractContextManager[Scheduler]], calls: int
 
 
 def burst_raw(make: Callable[[], Executor], calls: int) -> float:
-    """Return how long the executor alone takes for the same."""
+    """Return the duration of the same calls with the executor alone, in seconds."""
     gc.collect()
     start = time.perf_counter()
     _burst_raw(make, calls)
@@ -96,7 +96,7 @@ def instant_burst_ours() -> float:
 
 
 def instant_burst_raw() -> float:
-    """Return the same of the executor alone."""
+    """Return the same for the executor alone."""
     gc.collect()
     return _burst_raw(InstantExecutor, BURST)
 
@@ -141,7 +141,7 @@ def _burst_raw(make: Callable[[], Executor], calls: int) -> float:
 
 
 def chain_ours() -> float:
-    """Return how long a run takes in which each result leads to the next call."""
+    """Return the duration of a run in which each result leads to the next call, in seconds."""
     results: list[int] = []
     gc.collect()
     start = time.perf_counter()
@@ -165,7 +165,7 @@ def chain_ours() -> float:
 
 
 def chain_raw() -> float:
-    """Return how long the executor alone takes for the same."""
+    """Return the duration of the same calls with the executor alone, in seconds."""
     results: list[int] = []
     gc.collect()
     start = time.perf_counter()
@@ -183,9 +183,9 @@ def chain_raw() -> float:
 
 
 def queued_ours(calls: int, *, reverse: bool) -> float:
-    """Return the seconds a call, all of them in the queue before the first ends: first submission to last result.
+    """Return the seconds per call, from the first submission to the last result; all calls queue before the first ends.
 
-    What a run costs by itself is left out, since it would flatter the long queue.
+    The cost of the run itself is left out, as it would favour the long queue.
     """
     results: list[int] = []
     began = ended = 0.0
@@ -215,7 +215,7 @@ def queued_ours(calls: int, *, reverse: bool) -> float:
 
 
 def queued_raw(calls: int) -> float:
-    """Return the same of the executor alone."""
+    """Return the same for the executor alone."""
     results: list[int] = []
     gc.collect()
     with InstantExecutor(held=True) as executor:
@@ -230,7 +230,7 @@ def queued_raw(calls: int) -> float:
 
 
 def _mean(measure: Callable[[int], float]) -> float:
-    """Measure the short queue for about as many calls as the long one takes: a single run of it is too short."""
+    """Measure the short queue several times, as a single run of it is too short."""
     repeats = 10
     return sum(measure(FEW) for _ in range(repeats)) / repeats
 
@@ -239,7 +239,7 @@ def _mean(measure: Callable[[int], float]) -> float:
 
 
 def memory_ours() -> float:
-    """Return the kB that are allocated for each of many queued calls."""
+    """Return the allocated kB per queued call."""
     used = 0
     gc.collect()
     with InstantExecutor(held=True) as executor:
@@ -262,7 +262,7 @@ def memory_ours() -> float:
 
 
 def memory_raw() -> float:
-    """Return the same of the executor alone."""
+    """Return the same for the executor alone."""
     gc.collect()
     with InstantExecutor(held=True) as executor:
         tracemalloc.start()
@@ -277,7 +277,7 @@ def memory_raw() -> float:
 
 
 def whole_process(code: str) -> float:
-    """Return how long a Python takes that runs `code`, from its start to its end; the mean of a few."""
+    """Return the mean duration of a Python process that runs `code`, in seconds."""
     repeats = 5
     start = time.perf_counter()
     for _ in range(repeats):
@@ -303,7 +303,7 @@ with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
 
 
 def overrun() -> float:
-    """Return how many seconds after its timeout a run returns whose two workers are asleep.
+    """Return the seconds from the timeout of a run, whose two workers sleep, to its return.
 
     Raises:
         RuntimeError: A child process is left over, or one of the calls did not run.
@@ -328,13 +328,13 @@ def overrun() -> float:
     left = [process for process in asleep if _lives(process)]
     left += set(psutil.Process().children(recursive=True)) - before
     if left or len(asleep) < 2:
-        msg = f"Of the child processes {asleep}, {left} were left over."
+        msg = f"Child processes were left over: {left}, started: {asleep}."
         raise RuntimeError(msg)
     return seconds
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Say whether a process that need not be our child is more than an entry that init has yet to clear away."""
+    """Return whether a process lives; False for a zombie that init has not reaped yet."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Measure what the scheduler costs, and print a table; README.md tells how to read it."""
+"""Measure the cost of the scheduler, and print a table; README.md explains it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER = f"{'what':<52} {'at most':>8} {'median':>8}   {'min - max':<15} {'ours
 
 
 def measure(row: Row, pairs: int) -> dict[str, Any]:
-    """Measure a row, ours and what it is held against in turns, and return all that is known of it."""
+    """Measure a row, `ours` and `base` in turns; return the measurements and the verdict."""
     ours: list[float] = []
     base: list[float] = []
     found: dict[str, Any] = {"name": row.name, "what": row.what, "unit": row.unit, "at_most": row.at_most}
@@ -31,7 +31,7 @@ def measure(row: Row, pairs: int) -> dict[str, Any]:
             ours.append(row.ours())
             if row.base is not None:
                 base.append(row.base())
-    except ImportError as error:  # what a row measures need not be installed
+    except ImportError as error:  # libraries of a row need not be installed
         return {**found, "verdict": f"left out: {error}"}
     except (BackendError, RuntimeError) as error:
         return {**found, "verdict": f"FAILED: {error}"}
@@ -62,7 +62,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on besides our code."""
+    """Return the conditions that affect the figures, besides our code."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -72,11 +72,11 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if anything is more than it may be."""
+    """Measure and print; return 1 if any row exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="how often each row is measured (5)")
+    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="how many times to measure each row (5)")
     parser.add_argument("--only", action="append", choices=[row.name for row in ROWS], help="measure this row only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement to a file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to a file")
     options = parser.parse_args()
     if options.pairs < 1:
         parser.error(f"--pairs must be at least 1, got {options.pairs}")

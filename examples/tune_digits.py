@@ -1,4 +1,4 @@
-"""Search for the pipeline that reads handwritten digits best: a small AutoML system in one file.
+"""Search for the best pipeline to read handwritten digits: a small AutoML system in one file.
 
     keep_busy: Optuna proposes ──> task(...) ──> a process evaluates, within limits of time and memory
         ^                            │ refused by CallLimiter: all workers are busy      │
@@ -6,8 +6,8 @@
         │                          kept for later                                        │
         └── finished (enough? stop), or not_finished: the study is told  <── events ─────┘
 
-`python3 dev.py digits` sets up all that it needs and runs it; add `--help` to see its options. Three
-configurations are too much for the limits, and are always tried: a search has to survive such.
+`python3 dev.py digits` sets up everything and runs it; `--help` shows its options. Three configurations exceed the
+limits and are always tried: a search must survive them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-# One thread for each worker, or they get in each other's way. numpy reads this when it is imported.
+# One thread for each worker, as more would compete for processors. numpy reads this on import.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import optuna
@@ -57,7 +57,7 @@ Result = tuple[float, float]
 
 @dataclass
 class Outcome:
-    """What came of a trial."""
+    """The outcome of a trial."""
 
     configuration: dict[str, Any]
     end: str
@@ -66,7 +66,7 @@ class Outcome:
 
 
 def suggest(trial: Trial) -> dict[str, Any]:
-    """Have Optuna choose a configuration; which parameters there are depends on the kind of pipeline."""
+    """Have Optuna choose a configuration; its parameters depend on the kind of pipeline."""
     kind = trial.suggest_categorical("kind", ["svm", "neighbours", "forest", "polynomial", "gaussian process"])
     if kind == "svm":
         trial.suggest_float("C", 0.01, 100, log=True)
@@ -103,7 +103,7 @@ def build(configuration: dict[str, Any], seed: int) -> Pipeline:
 
 
 def evaluate(configuration: dict[str, Any], seed: int) -> Result:
-    """Return the accuracy of a configuration by cross-validation, and how many seconds that took. Runs in a worker."""
+    """Return the cross-validated accuracy of a configuration, and the seconds that it took. Runs in a worker."""
     started = time.perf_counter()
     images, digits = load_digits(return_X_y=True)
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)
@@ -112,7 +112,7 @@ def evaluate(configuration: dict[str, Any], seed: int) -> Result:
 
 
 def proposals(study: optuna.Study) -> Iterator[Trial]:
-    """Yield what Optuna would try next, whenever it is asked."""
+    """Yield Optuna's next proposals, one for each request."""
     while True:
         trial = study.ask()
         suggest(trial)
@@ -120,7 +120,7 @@ def proposals(study: optuna.Study) -> Iterator[Trial]:
 
 
 def search(study: optuna.Study, outcomes: list[Outcome], options: argparse.Namespace) -> str:
-    """Evaluate what the study proposes, and tell it what comes of that; return why the search ended."""
+    """Evaluate the study's proposals, and report their outcomes to it; return why the search ended."""
     scheduler = Scheduler.with_processes(max_workers=options.workers)
     limiter = CallLimiter(max_concurrent=options.workers)
     limits = PynisherPlugin(walltime_limit=WALL_TIME, memory_limit=MEMORY)
@@ -140,7 +140,7 @@ def search(study: optuna.Study, outcomes: list[Outcome], options: argparse.Names
     def not_finished(future: Future[Result], error: Exception) -> None:
         trial = under_way.pop(future)
         end = end_of(error)
-        # Optuna keeps away from what was pruned; from what has failed it learns nothing.
+        # Optuna avoids pruned configurations; it learns nothing from failed ones.
         study.tell(trial, state=TrialState.FAIL if end == "failed" else TrialState.PRUNED)
         outcomes.append(Outcome(trial.params, end))
 
@@ -162,7 +162,7 @@ def search(study: optuna.Study, outcomes: list[Outcome], options: argparse.Names
                 return
             under_way[future] = trial
 
-    # After the others, so that the study has been told of a trial before it is asked for the next.
+    # Registered last, so that the study knows the outcome of a trial before it proposes the next one.
     scheduler.on_start(keep_busy)
     task.on_result(keep_busy)
     task.on_exception(keep_busy)
@@ -177,14 +177,14 @@ def search(study: optuna.Study, outcomes: list[Outcome], options: argparse.Names
 
 
 def end_of(error: Exception) -> str:
-    """Say in short why a trial has no result."""
+    """Return a short reason why a trial has no result."""
     if isinstance(error, PynisherPlugin.TimeoutException):
         return "too slow"
     return "too big" if isinstance(error, PynisherPlugin.MemoryLimitException) else "failed"
 
 
 def leaderboard(outcomes: list[Outcome], summary: str) -> Table:
-    """Draw the ten best trials, and how many came to which end."""
+    """Return a table of the ten best trials, and of how many trials ended in which way."""
     ends = Counter({"finished": 0, "too slow": 0, "too big": 0, "failed": 0})
     ends.update(outcome.end for outcome in outcomes)
     counts = ", ".join(f"{count} {end}" for end, count in ends.items())
@@ -204,13 +204,13 @@ def leaderboard(outcomes: list[Outcome], summary: str) -> Table:
 
 
 def main() -> int:
-    """Search, as the command line says, and show what was found, also when the search is interrupted."""
+    """Search with the options of the command line, and show the outcomes, even after an interruption."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--trials", type=int, default=60, help="how many configurations to try at most (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=30, help="how long to go on at most (%(default)s)")
-    parser.add_argument("--patience", type=int, default=15, help="end after so many without progress (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="how many processes to use (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    parser.add_argument("--trials", type=int, default=60, help="maximum number of configurations (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="maximum duration of the search (%(default)s)")
+    parser.add_argument("--patience", type=int, default=15, help="maximum trials without progress (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the random seed (%(default)s)")
     parser.add_argument("--no-display", dest="display", action="store_false", help="do not show the run live")
     options = parser.parse_args()
 

@@ -1,13 +1,13 @@
-"""Write the README's table of backends: what each claims, and how it does in the suite of `amltk-testing`.
+"""Write the README's table of backends: the capabilities of each, and its score in the suite of `amltk-testing`.
 
     python tools/generate_backend_table.py            # runs the suites, and writes the table: about a minute
-    python tools/generate_backend_table.py --check    # runs nothing; fails if what the table says is claimed is not
+    python tools/generate_backend_table.py --check    # runs nothing; fails if the capabilities differ from the table
 
-With `--score FILE` they are those of suites that have been run before: `pytest --amltk-score=FILE`.
+With `--score FILE`, the scores come from suites that were run before: `pytest --amltk-score=FILE`.
 
-The backends of this repository have to be installed. Each backend's file of the suite tells with which options it is
-tested: `amltk_backends/<distribution>/tests/test_conformance_<name>.py`. For batch systems, the table says where
-they are tested.
+The backends of this repository must be installed. The options for the tests of each backend are in its file of the
+suite: `amltk_backends/<distribution>/tests/test_conformance_<name>.py`. For batch systems, the table names the place of
+their tests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN = "<!-- written by tools/generate_backend_table.py -->\n"
 END = "<!-- end of what is written -->\n"
-# Batch systems, and Airflow, have to be there to be tested with.
+# Tests of batch systems and Airflow need these systems.
 ELSEWHERE = {
     **dict.fromkeys(("htcondor", "oar", "pbs", "sge", "slurm"), "`tox -e clusters`"),
     "airflow": "`tox -e airflow`",
@@ -42,10 +42,10 @@ SCORE = re.compile(r"^\| \[`(\w+)`\].*\| ([^|]+) \|$", re.MULTILINE)
 
 
 def run_suites(names: list[str], score: Path) -> None:
-    """Run the suites of those backends that can be tested here.
+    """Run the suites of the backends that can be tested here.
 
     Raises:
-        CalledProcessError: One failed; pytest has written which.
+        CalledProcessError: A suite failed; pytest has printed which.
     """
     here = [name for name in names if name not in ELSEWHERE]
     files = [str(next(ROOT.glob(f"amltk_backends/*/tests/test_conformance_{name}.py"))) for name in here]
@@ -53,7 +53,7 @@ def run_suites(names: list[str], score: Path) -> None:
 
 
 def scores(names: list[str], score: Path) -> dict[str, str]:
-    """Return for each backend how many tests of the suite passed."""
+    """Return the number of passed tests of the suite for each backend."""
     found = json.loads(score.read_text(encoding="utf-8"))
 
     def passed(name: str) -> str:
@@ -78,17 +78,17 @@ def table(scored: dict[str, str]) -> str:
 
 
 def mark(value: bool | tuple[str, ...]) -> str:
-    """Return a claim as the text of a cell."""
+    """Return a capability as the text of a cell."""
     if value is True:
         return "yes"
     return ", ".join(f"`{each}`" for each in value or ())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the table, or check what it claims."""
+    """Write the table, or check its capabilities."""
     parser = argparse.ArgumentParser(description="Write the README's table of backends.")
-    parser.add_argument("--check", action="store_true", help="run and write nothing; fail if the claims differ")
-    parser.add_argument("--score", type=Path, metavar="FILE", help="run no suites: pytest has written the scores here")
+    parser.add_argument("--check", action="store_true", help="run and write nothing; fail if the capabilities differ")
+    parser.add_argument("--score", type=Path, metavar="FILE", help="run no suites; read pytest's scores from FILE")
     options = parser.parse_args(arguments)
     names = sorted(our_backends())
     before = README.read_text(encoding="utf-8")

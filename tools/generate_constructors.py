@@ -1,9 +1,9 @@
-"""Write `constructors.pyi`: what type checkers know of `Scheduler.with_<name>` for our own backends.
+"""Write `constructors.pyi`: the declarations of `Scheduler.with_<name>` of our own backends, for type checkers.
 
     python tools/generate_constructors.py            # writes it
-    python tools/generate_constructors.py --check    # fails if it is not up to date, and shows what differs
+    python tools/generate_constructors.py --check    # fails if it is not up to date, and shows the difference
 
-The backends of this repository have to be installed: their signatures are read from them.
+The backends of this repository must be installed: their signatures are read from them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD = "# Written by tools/generate_constructors.py from the backends of this re
 
 
 class CannotDeclareError(Exception):
-    """A signature that cannot be written into a stub of the core."""
+    """A signature that can't be declared in a stub of the core."""
 
 
 def our_backends() -> list[str]:
@@ -73,7 +73,7 @@ def declare(name: str, backend: type) -> str:
 
 
 def annotation_of(name: str, parameter: inspect.Parameter) -> str:
-    """Return the annotation of a parameter, as it is written in the source."""
+    """Return the annotation of a parameter, as written in the source."""
     if not isinstance(parameter.annotation, str):
         msg = (
             f"{parameter.name} of with_{name} has no annotation, or one that is no text: annotate it, in a module with "
@@ -84,20 +84,20 @@ def annotation_of(name: str, parameter: inspect.Parameter) -> str:
 
 
 def default_of(parameter: inspect.Parameter) -> str:
-    """Return ` = ` and the default of a parameter, where it is simple enough for a stub."""
+    """Return ` = ` and the default of a parameter, if it is simple enough for a stub."""
     if parameter.default is parameter.empty:
         return ""
     if isinstance(parameter.default, str):
-        return f" = {json.dumps(parameter.default)}"  # in the quotes that the formatter wants
+        return f" = {json.dumps(parameter.default)}"  # in the quotes of the formatter
     simple = parameter.default in {None, ()} or type(parameter.default) in {bool, int, float}
     return f" = {parameter.default!r}" if simple else " = ..."
 
 
 def needed_imports(backend: type) -> Iterator[tuple[str, str]]:
-    """Yield module and name of what the annotations of a constructor use; the name is "" for the module itself.
+    """Yield module and name of each import that the annotations of a constructor need; the name is "" for a module.
 
     Raises:
-        CannotDeclareError: It comes from neither the standard library nor the core.
+        CannotDeclareError: An import is from neither the standard library nor the core.
     """
     imported: dict[str, tuple[str, str]] = {}
     for base in reversed(backend.__mro__):  # a base class may have options of its own
@@ -112,7 +112,7 @@ def needed_imports(backend: type) -> Iterator[tuple[str, str]]:
         if module.partition(".")[0] not in {*sys.stdlib_module_names, "amltk"} or used not in {name, module}:
             msg = (
                 f"An annotation of {backend.__qualname__} in {backend.__module__} uses {used}. A stub of the core "
-                "imports what the standard library and the core itself have, by their own names; write Any for "
+                "may import only from the standard library and the core, without renaming; write Any for "
                 "anything else."
             )
             raise CannotDeclareError(msg)
@@ -120,7 +120,7 @@ def needed_imports(backend: type) -> Iterator[tuple[str, str]]:
 
 
 def imports_of(source: Path) -> dict[str, tuple[str, str]]:
-    """Return what a module imports: by its name there, module and name."""
+    """Return the imports of a module: the local name, with module and original name."""
     imported: dict[str, tuple[str, str]] = {}
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -131,22 +131,22 @@ def imports_of(source: Path) -> dict[str, tuple[str, str]]:
 
 
 def write_imports(imports: Iterable[tuple[str, str]]) -> str:
-    """Return import statements, sorted as the linter wants them."""
+    """Return import statements, in the order of the linter."""
     by_module: dict[str, list[str]] = {}
     for module, name in sorted(set(imports)):
         by_module.setdefault(module, []).append(name)
     whole = [f"import {module}\n" for module, names in by_module.items() if "" in names]
     parts = {module: ", ".join(name for name in names if name) for module, names in by_module.items()}
     lines = {module: f"from {module} import {names}\n" for module, names in parts.items() if names}
-    theirs = [line for module, line in lines.items() if module.partition(".")[0] != "amltk"]
+    others = [line for module, line in lines.items() if module.partition(".")[0] != "amltk"]
     ours = [line for module, line in lines.items() if module.partition(".")[0] == "amltk"]
-    return "".join([*whole, *theirs, *(["\n", *ours] if ours else [])])
+    return "".join([*whole, *others, *(["\n", *ours] if ours else [])])
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the stub, or check it."""
     parser = argparse.ArgumentParser(description="Write constructors.pyi from the backends of this repository.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if it is not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the stub is not up to date")
     check = parser.parse_args(arguments).check
     manager = plugin_manager()
     text = stub((name, manager.backend(name)) for name in our_backends())
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
         STUB.write_text(text, encoding="utf-8")
         return 0
     old, new = before.splitlines(keepends=True), text.splitlines(keepends=True)
-    sys.stderr.writelines(difflib.unified_diff(old, new, str(STUB), "what the backends say"))
+    sys.stderr.writelines(difflib.unified_diff(old, new, str(STUB), "the stub for the installed backends"))
     sys.stderr.write(f"{STUB} is not up to date. Write it: python tools/generate_constructors.py\n")
     return 1
 

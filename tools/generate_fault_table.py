@@ -1,9 +1,9 @@
-"""Write the tables of `docs/faults.md`: each fault, what the user sees, and where it is survived.
+"""Write the tables of `docs/faults.md`: each fault, the user's view, and the backends that survive it.
 
-    python tools/generate_fault_table.py            # runs the fault suite, and writes what came of it: about a minute
+    python tools/generate_fault_table.py            # runs the fault suite, and writes its outcomes: about a minute
     python tools/generate_fault_table.py --check    # runs nothing; fails if rows or columns have changed since
 
-The backends of this repository have to be installed. Rows are in `tests/faults/fault_rows.py`, columns in
+The backends of this repository must be installed. Rows are in `tests/faults/fault_rows.py`, columns in
 `tests/faults/fault_places.py`.
 """
 
@@ -34,14 +34,14 @@ Outcomes = dict[tuple[str, str], str]
 
 
 def run_suite() -> Outcomes:
-    """Run the suite; return for each row and place that have tests what came of them."""
+    """Run the suite; return the outcome for each row and place with tests."""
     tests: list[ET.Element] = []
-    for marked in ("not ray", "ray"):  # of which something stays in the process
+    for marked in ("not ray", "ray"):  # Ray leaves threads in the process, so it gets its own
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             run = [sys.executable, "-m", "pytest", "-q", "-m", marked, f"--junitxml={report}", SUITE]
             subprocess.run(run, cwd=ROOT, check=False)
-            tests += ET.parse(report).iter("testcase")  # noqa: S314 - pytest's own
+            tests += ET.parse(report).iter("testcase")  # noqa: S314 - written by pytest
     outcomes: Outcomes = {}
     for test in tests:
         found = re.match(r"test_([a-g]\d+)_\w+\[(.+)\]", test.get("name", ""))
@@ -57,7 +57,7 @@ def run_suite() -> Outcomes:
 
 
 def tables(outcomes: Outcomes | None) -> str:
-    """Return the tables; without outcomes, those in which everything has passed."""
+    """Return the tables; without outcomes, those of a suite that passed."""
     return "\n".join(_lines(outcomes)) + "\n"
 
 
@@ -83,7 +83,7 @@ def _cell(row: Row, place: Place, outcomes: Outcomes | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables, or check what they are about."""
+    """Write the tables, or check their rows and columns."""
     parser = argparse.ArgumentParser(description="Write the tables of docs/faults.md.")
     parser.add_argument("--check", action="store_true", help="run and write nothing; fail if rows or columns differ")
     check = parser.parse_args(arguments).check

@@ -786,7 +786,8 @@ def test_an_observer_that_raises_silences_nobody_and_harms_nothing(site, caplog)
     ]
     first = caplog.records[0]
     assert first.getMessage() == (
-        "The plugin 'angry' of their-angry 1.0 (amltk.observers) raised in its hook amltk_scheduler_created; going on."
+        "The plugin 'angry' of their-angry 1.0 (amltk.observers) raised in its hook amltk_scheduler_created; "
+        "the run continues."
     )
     assert "I do not like it" in str(first.exc_info[1])
     assert len(caplog.records) == len(module.seen)
@@ -803,7 +804,7 @@ def test_a_broken_observer_is_reported_once_and_the_others_are_used(site, caplog
         "The plugin 'broken' of their-broken 1.0 is not used: ZeroDivisionError: division by zero",
         (
             "The plugin 'mistaken' of their-mistaken 1.0 is not used: it has a hook 'amltk_task_create', which amltk "
-            "does not know. Did you mean 'amltk_task_created'?"
+            "does not have. Did you mean 'amltk_task_created'?"
         ),
     ]
     assert sys.modules["their_watch"].seen[-1] is task
@@ -886,7 +887,7 @@ def test_a_program_may_register_an_installed_class_before_it_is_asked_for(strang
         (types.SimpleNamespace(amltk_task_created=print), "it implements no hook"),
         (types.SimpleNamespace(amltk_task_create=hookimpl(lambda task: None)), "Did you mean 'amltk_task_created'"),
         (types.SimpleNamespace(amltk_task_created=hookimpl(lambda tsk: None)), "'tsk'"),
-        (types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: None)), "which amltk does not know"),
+        (types.SimpleNamespace(amltk_register_backends=hookimpl(lambda register: None)), "which amltk does not have"),
         (type("Own", (Own,), {"summary": 3}), "summary of backend 'own' must be of type str, got 3 of type int"),
         (type("Plugin", (), {"amltk_task_created": hookimpl(lambda self: None)}), "take an object of it: Plugin()"),
         (OwnThreads, "its name 'threads' belongs to amltk-threads"),

@@ -172,7 +172,7 @@ def test_who_settles_the_future_behind_our_back_is_told_of(caplog):
     call.future.set_result(9)
     call.succeed(8)
     assert call.future.result(0) == 9
-    assert "The future of pow(2, 3) was settled by somebody else" in caplog.text
+    assert "The future of pow(2, 3) was already settled by other code" in caplog.text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does this")

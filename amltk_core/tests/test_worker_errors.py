@@ -36,7 +36,7 @@ def test_a_worker_of_which_nothing_is_known(call: RemoteCall) -> None:
 
 
 def test_a_call_that_was_killed(call: RemoteCall) -> None:
-    assert str(call_killed(call)) == "abs(-1) was ended by kill_workers(), with all that it had started."
+    assert str(call_killed(call)) == "abs(-1) was ended by kill_workers(), with every process that it had started."
 
 
 def test_each_call_of_a_broken_executor_has_an_error_of_its_own() -> None:

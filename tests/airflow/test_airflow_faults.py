@@ -195,7 +195,7 @@ def test_a_scheduler_of_airflow_that_is_stopped(airflow, options, tmp_path, capl
 
     def stop() -> None:
         try:
-            until(lambda: "says: scheduler unhealthy, latest heartbeat" in caplog.text, SOON)
+            until(lambda: "reports: scheduler unhealthy, latest heartbeat" in caplog.text, SOON)
         finally:
             scheduler.stop()
 

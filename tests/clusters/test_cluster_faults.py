@@ -201,7 +201,7 @@ def test_a_job_that_runs_without_a_worker(
         until(lambda: "no worker has connected to tls://" in caplog.text, SOON)
         [job] = system.jobs(job_name)
         assert f"job {job} is RUNNING. The calls wait" in caplog.text
-        assert f"The end of what job {job} wrote:\nsomething else comes first" in caplog.text
+        assert f"The end of the output of job {job}:\nsomething else comes first" in caplog.text
         scheduler.stop()
 
     meanwhile(scheduler, stop)

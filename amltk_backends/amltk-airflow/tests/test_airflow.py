@@ -121,7 +121,7 @@ def test_a_task_that_ends_without_a_word(executor, airflow, hasty):
     airflow.control(silent=True)
     error = executor.submit(calls.add, 1).exception(SOON)
     assert isinstance(error, WorkerDied)
-    assert "add(1) ended with its task, before that had begun it, 3 times. Airflow says" in str(error)
+    assert "add(1) ended with its task, before it had begun, 3 times. Airflow reports" in str(error)
     assert "is failed; task: state failed, try 1, host the-host, process 4711" in str(error)
     assert "The end of its task's log:\n    the end of the log" in str(error)
     assert len(airflow.runs()) == 3
@@ -181,7 +181,7 @@ def test_a_run_that_begins_after_its_end_is_refused(options, airflow, until, tmp
         airflow.control(answers=[], held=False)
         until(lambda: [run["state"] for run in airflow.runs().values()] == ["failed"])
     [run] = airflow.runs().values()
-    assert "The call is refused: the main process does not want it any more." in run["log"]
+    assert "The call is refused: the main process has stopped it." in run["log"]
     assert not (tmp_path / "began").exists()
 
 
@@ -285,7 +285,7 @@ def test_a_scheduler_of_airflow_that_does_not_run(options, airflow, caplog, monk
         until(lambda: "scheduler unhealthy, latest heartbeat then. Start it: airflow scheduler" in caplog.text)
         assert not future.done()
         airflow.control(scheduler="healthy", dag={"is_paused": True})
-        until(lambda: "the DAG is paused. Let it go on: airflow dags unpause amltk" in caplog.text)
+        until(lambda: "the DAG is paused. Resume it: airflow dags unpause amltk" in caplog.text)
         airflow.control(dag={"is_paused": False}, held=False)
         assert future.result(SOON) == 2
     assert len(caplog.records) == 2
@@ -317,7 +317,7 @@ def test_a_call_that_was_changed_is_not_unpickled(options, store, airflow, until
         airflow.control(held=False)
         error = future.exception(SOON)
     assert type(error) is BackendError
-    assert "add(1) was refused: what lies in the store is not the call that was submitted" in str(error)
+    assert "add(1) was refused: the object in the store is not the submitted call" in str(error)
     assert not (tmp_path / "mark").exists()
 
 
@@ -337,7 +337,7 @@ def test_a_result_that_was_changed_is_not_unpickled(options, store, airflow, unt
         part.rename(call.with_suffix(".outcome"))
         error = future.exception(SOON)
     assert type(error) is BackendError
-    assert "What came of add(1) (Airflow's run add-" in str(error)
+    assert "The outcome of add(1) (Airflow's run add-" in str(error)
     assert "was not unpickled" in str(error)
     assert not (tmp_path / "mark").exists()
 
@@ -543,7 +543,7 @@ def test_a_wrong_password_ends_the_run_at_once(scheduler, airflow, monkeypatch):
     ("wrong", "said"),
     [
         ({"dag": None}, "has no DAG 'amltk'. Put it there, on its machine: amltk airflow install-dag DAGS_FOLDER"),
-        ({"dag": {"is_paused": True}}, "The DAG is paused, so that no call would run: airflow dags unpause amltk"),
+        ({"dag": {"is_paused": True}}, "The DAG is paused, so no call would run. Resume it: airflow dags unpause"),
         (
             {
                 "import_errors": [
@@ -585,7 +585,7 @@ def test_a_store_that_can_not_be_written(options, tmp_path):
     [
         ("url", "airflow.example.org", "url must be that of Airflow's api-server"),
         ("store", "/tmp/amltk", "store must be a URL, as in 'file:///shared/amltk'"),
-        ("store", "memory://amltk", "store must be seen by Airflow's workers"),
+        ("store", "memory://amltk", "store must be accessible to Airflow's workers"),
         ("max_workers", 0, "max_workers must be an integer of at least 1"),
         ("interval", 0, "interval must be a number of seconds, more than 0"),
         ("lease", -1, "lease must be a number of seconds, more than 0"),
@@ -648,7 +648,7 @@ def test_a_task_that_is_gone_after_its_call_has_begun_is_not_replaced(options, a
         (tmp_path / "gate").touch()
     assert isinstance(error, WorkerDied)
     assert "ended with its worker, process " in str(error)
-    assert "Airflow says: the run wait_for-" in str(error)
+    assert "Airflow reports: the run wait_for-" in str(error)
 
 
 def test_a_folder_in_which_a_worker_writes_while_it_is_removed_is_removed(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def test_what_is_somebody_elses_stays(tmp_path, capsys):
     (tmp_path / "amltk_dag.py").write_text("mine\n")
     assert main(["install-dag", str(tmp_path)]) == 2
     assert (tmp_path / "amltk_dag.py").read_text() == "mine\n"
-    assert "is not what this command writes: move it away first" in capsys.readouterr().err
+    assert "exists, and this command has not written it: move it away first" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there(tmp_path, capsys):

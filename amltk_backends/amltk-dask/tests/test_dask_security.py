@@ -174,7 +174,7 @@ def test_a_cluster_that_exists_is_reached_with_its_security(other):
         ({"protocol": "tcp://"}, ValueError, r"^protocol='tcp://' is not encrypted: .* security=False"),
         ({"protocol": "tcp", "security": True}, ValueError, r"^protocol='tcp' is not encrypted"),
         ({"host": "tcp://127.0.0.1"}, ValueError, r"^host='tcp://127\.0\.0\.1' is not encrypted"),
-        ({"address": "tls://here:8786", "security": True}, ValueError, r"^security=True is a new certificate"),
+        ({"address": "tls://here:8786", "security": True}, ValueError, r"^security=True makes a new certificate"),
     ],
 )
 def test_what_secures_nothing_is_refused(options, error, said):
@@ -183,5 +183,5 @@ def test_what_secures_nothing_is_refused(options, error, said):
 
 
 def test_the_security_of_a_client_is_the_clients(client):
-    with pytest.raises(TypeError, match="security= is that of the client"):
+    with pytest.raises(TypeError, match="security= belongs to the client"):
         Scheduler.with_dask(client=client, security=Security())

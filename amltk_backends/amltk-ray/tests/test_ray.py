@@ -65,7 +65,7 @@ def test_options_are_checked_without_ray(tmp_path):
 
 
 def test_what_this_machine_has_not_is_said_when_a_run_starts(make):
-    with pytest.raises(NotSupportedError, match=r"asks for 1 CPU, 1 license, and the cluster .* has no room"):
+    with pytest.raises(NotSupportedError, match=r"needs 1 CPU, 1 license, which the cluster .* does not have"):
         make(resources={"license": 1})
 
 
@@ -405,7 +405,7 @@ def test_a_node_that_dies_takes_its_call_alone(existing, alone, second, tmp_path
     assert result == "result"
     assert died.startswith("WorkerDied ")
     assert "ended with its worker" in died
-    assert "Ray says of it:" in died
+    assert "Ray reports:" in died
     assert "node" in died
 
 
@@ -419,7 +419,7 @@ def test_what_no_node_has_is_said_and_the_run_can_end(existing, alone, tmp_path)
         print(scheduler.run(timeout=4, wait=False).code)
         """
     said, *_, code = in_cluster(existing, code, tmp_path).splitlines()
-    assert said.startswith("A call asks for 1000 CPU, and no node of the cluster has that at present: 1 CPU")
+    assert said.startswith("A call needs 1000 CPU, which no node of the cluster has at present: 1 CPU")
     assert code.endswith("TIMEOUT")
 
 
@@ -447,7 +447,7 @@ def test_a_connection_that_is_there_is_used_and_stays(existing, alone, tmp_path)
     ended, result, refused = in_cluster(existing, code, tmp_path).splitlines()[-3:]
     assert ended == "1 True True"
     assert result == "1"
-    assert "by ray.init(), and a connection to 10.0.0.1:6379 was asked for" in refused
+    assert "by ray.init(). A connection to 10.0.0.1:6379 is not possible" in refused
 
 
 @pytest.mark.parametrize("token", ["none", "another", "in a file"])
@@ -477,7 +477,7 @@ def test_a_cluster_that_asks_for_a_token(existing, alone, tmp_path, monkeypatch,
     if token == "in a file":
         assert said == "result 1\nNone\n"
         return
-    here = {"none": "there is none here", "another": "the one that this program has is not it"}[token]
+    here = {"none": "there is none here", "another": "this program has another one"}[token]
     assert f"The cluster of Ray at {existing.address} asks for a token, and {here}." in said
     assert "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" in said
 

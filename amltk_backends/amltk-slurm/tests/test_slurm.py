@@ -266,7 +266,7 @@ def test_jobs_that_wait_are_told_of_and_the_run_can_be_ended(standin, nothing_is
     scheduler.on_start(task)
     task.on_cancelled(lambda _: cancelled.append(1))
     with running(scheduler):
-        until(lambda: "no worker has come for" in caplog.text)
+        until(lambda: "no worker has connected for" in caplog.text)
         scheduler.stop()
     assert "job 1 is PENDING (Resources)" in caplog.text
     assert cancelled == [1]
@@ -278,7 +278,7 @@ def test_what_will_wait_for_ever_is_told_at_once(standin, nothing_is_left, until
     scheduler = Scheduler.with_slurm(n_workers=1, **HEARD)
     scheduler.on_start(lambda: scheduler.submit(where))
     with running(scheduler):
-        until(lambda: "no worker will come as things are: job 1 is PENDING (PartitionConfig)" in caplog.text)
+        until(lambda: "no worker can start as things are: job 1 is PENDING (PartitionConfig)" in caplog.text)
         scheduler.stop()
 
 

@@ -1,7 +1,7 @@
-"""The command `amltk`: what is installed, and whether it works. Distributions add commands of their own.
+"""The command `amltk`: lists what is installed, and tests it. Distributions add commands of their own.
 
-Exit status: 0; 1 if `doctor` finds something wrong, or something could not be written; 2 for a command line that is
-wrong; 130 after Ctrl-C; 143 if SIGTERM ends `doctor`.
+Exit status: 0; 1 if `doctor` finds a fault, or the output can't be written; 2 for a wrong command line; 130 after
+Ctrl-C; 143 if SIGTERM ends `doctor`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _STYLES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv`, or that of the process, and return the exit status."""
+    """Run the command line `argv`, or that of the process; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
             return _command_of(argv) if _is_of_a_plugin(argv) else _run(_parsed(argv))
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         _write_to_nobody()
         return 0
     except OSError as error:
@@ -124,7 +124,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _no_command(name: str) -> str:
-    """Return why there is no command of this name, and what helps."""
+    """Return the error for an unknown command, with a hint."""
     from amltk.checks import did_you_mean
     from amltk.plugins import plugin_manager
     from amltk.plugins.catalog import KNOWN_COMMANDS, how_to_install
@@ -140,7 +140,7 @@ def _no_command(name: str) -> str:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Split `name=value`; the value is what Python would read, or the text itself where Python can't."""
+    """Split `name=value`; the value is parsed as a Python literal, or kept as text if that fails."""
     import ast
     import warnings
 
@@ -154,7 +154,7 @@ def _option(text: str) -> tuple[str, Any]:
         warnings.catch_warnings(),
         contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError),
     ):
-        warnings.simplefilter("ignore")  # Python's, on how a program should be written
+        warnings.simplefilter("ignore")  # Python's warnings about style
         return name, ast.literal_eval(value)
     return name, value
 
@@ -181,7 +181,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from amltk.plugins import listing
 
-    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints when it is imported is none of our output
+    with contextlib.redirect_stdout(sys.stderr):  # output of a plugin's import must not mix with ours
         rows = listing.list_backends() if arguments.command == "backends" else listing.list_plugins()
     if arguments.json:
         _print_json([_as_object(row, with_capabilities=arguments.command == "backends") for row in rows])
@@ -233,7 +233,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         ]
         print_table(("BACKEND", "CHECK", "STATUS", "TIME", "ABOUT"), rows, styles=_STYLES)
     else:
-        sys.stdout.write("No backend is installed. `amltk backends` names those that there are.\n")
+        sys.stdout.write("No backend is installed. `amltk backends` lists all known ones.\n")
     return 0 if all(each.ok for each in found) else 1
 
 
@@ -263,7 +263,7 @@ def _job_script(name: str, options: dict[str, Any]) -> int:
 
 @contextlib.contextmanager
 def _ended_in_good_order() -> Iterator[None]:
-    """Let SIGTERM, of `timeout 60 amltk doctor` for one, leave as little behind as Ctrl-C does."""
+    """Make SIGTERM, as from `timeout 60 amltk doctor`, clean up as Ctrl-C does."""
 
     def end(number: int, _frame: object) -> None:
         sys.exit(128 + number)
@@ -286,6 +286,6 @@ def _print_json(value: object) -> None:
 
 
 def _write_to_nobody() -> None:
-    """Let the interpreter's last flush of stdout, when it exits, go nowhere instead of failing once more."""
+    """Redirect stdout to /dev/null, so that the interpreter's last flush does not fail again."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

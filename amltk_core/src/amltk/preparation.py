@@ -1,13 +1,13 @@
-"""What a child process takes over from the program, as `multiprocessing` hands it to its own children.
+"""Passes the program's settings to a child process, as `multiprocessing` passes them to its own children.
 
     program                                             child
     child_command(function, fds)  ── a new process ──>  reads the preparation from the first of `fds`, sets `sys.path`
     preparation(...)              ── pipe, socket ──>   prepare(data)            the program's settings
                                                         become_child(data, ...)  its place in `multiprocessing`
-    ProgramService.answer()       <── asks for ─────── the resource tracker, when a call needs it first
+    ProgramService.answer()       <── asks for ─────── the resource tracker, when a call first needs it
 
-The preparation is data that `marshal` takes: no module of the user's is imported to read it, and its size has no limit,
-which a command line has. The names come from `multiprocessing.spawn`, which does the same.
+`marshal` encodes the preparation, so no module of the user's is imported to read it. Unlike a command line, it has no
+limit of size. The names come from `multiprocessing.spawn`, which does the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import marshal
 import os
 import sys
 
-TYPE_CHECKING = False  # each start of a worker would wait for `typing` to be imported
+TYPE_CHECKING = False  # importing `typing` would slow down each start of a worker
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Preparation = dict[str, "Any"]
 
-# Only modules that are built in are imported before `sys.path` is the program's. What the program opens may not block:
-# its sockets, for one, where gevent has replaced them.
+# Before `sys.path` is the program's, only built-in modules are imported. The descriptors of the program may not block,
+# as the sockets that gevent has replaced.
 _BOOT = """\
 import marshal, posix, sys
 fds = [int(fd) for fd in sys.argv[1:]]
@@ -45,7 +45,7 @@ from {module} import {function}
 {function}(data, *fds)
 """
 
-# Those in the second line follow OMP_NUM_THREADS where they have no value of their own.
+# The variables of the second line default to OMP_NUM_THREADS.
 _THREADS = (
     ("OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"),
     ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -53,37 +53,37 @@ _THREADS = (
 
 
 def original_directory() -> str | None:
-    """Return the directory in which the program began, as `multiprocessing` notes it, or else amltk."""
+    """Return the directory in which the program started, as recorded by `multiprocessing`, or else by amltk."""
     process = sys.modules.get("multiprocessing.process")
-    package: Any = sys.modules[__package__]  # the first of ours to be imported
+    package: Any = sys.modules[__package__]  # the first of our modules to be imported
     found: str | None = process.ORIGINAL_DIR if process else package.began_in
     return found
 
 
 def child_path() -> list[str]:
-    """Return `sys.path` as a child needs it, which may be in another directory.
+    """Return `sys.path` for a child, which may run in another directory.
 
-    A relative entry, `''` among them, becomes the folder that it meant when the program began; and, where that is
-    another one, the folder that it means now.
+    A relative entry, such as `''`, becomes the folder that it meant at the start of the program. If it means another
+    folder now, that folder is added.
     """
     directories = [original_directory()]
-    with contextlib.suppress(OSError):  # it was deleted
+    with contextlib.suppress(OSError):  # the directory was deleted
         directories.append(os.getcwd())  # noqa: PTH109 - `pathlib` takes long to import
     path: list[str] = []
     for entry in sys.path:
-        if not isinstance(entry, str):  # nor does Python look at it
+        if not isinstance(entry, str):  # Python ignores it, too
             continue
         if os.path.isabs(entry):  # noqa: PTH117
             path.append(str.__str__(entry))
             continue
         folders = [os.path.normpath(os.path.join(each, entry)) for each in directories if each]  # noqa: PTH118
         found = [each for each in dict.fromkeys(folders) if os.path.exists(each)]  # noqa: PTH110
-        path += found or [str.__str__(entry)]  # one of an import hook, say
+        path += found or [str.__str__(entry)]  # for example, an entry of an import hook
     return path
 
 
 def python_executable() -> str:
-    """Return the interpreter that child processes run: that of `multiprocessing.set_executable`, or `sys.executable`.
+    """Return the interpreter for child processes: that of `multiprocessing.set_executable`, or `sys.executable`.
 
     Raises:
         RuntimeError: There is none: the program is frozen, or another program has embedded Python.
@@ -104,7 +104,7 @@ def python_executable() -> str:
     python = f"{sys.exec_prefix}/bin/python{version}"
     msg = (
         f"Worker processes need a Python interpreter, but {why}. "
-        f"Say which one to use: multiprocessing.set_executable({python!r}), or another Python {version} that has the "
+        f"Set the one to use: multiprocessing.set_executable({python!r}), or another Python {version} that has the "
         "same packages; or run calls in this process, by Scheduler.with_threads()."
     )
     raise RuntimeError(msg)
@@ -114,8 +114,8 @@ def child_command(function: str, *fds: int) -> list[str]:
     """Return the command of a fresh interpreter that calls a function with its preparation and `fds`.
 
     Args:
-        function: As `package.module:name`.
-        fds: The descriptors that it inherits. It reads what `preparation` returned from the first one.
+        function: The function, as `package.module:name`.
+        fds: The descriptors that the child inherits. It reads the bytes of `preparation` from the first one.
 
     Raises:
         RuntimeError: There is no interpreter; see `python_executable`.
@@ -124,15 +124,15 @@ def child_command(function: str, *fds: int) -> list[str]:
 
     module, _, name = function.partition(":")
     boot = _BOOT.format(module=module, function=name)
-    # Its names are none of `__main__`, which belongs to the calls.
+    # The names must not be in `__main__`, which belongs to the calls.
     return [python_executable(), *_args_from_interpreter_flags(), "-c", f"exec({boot!r}, {{}})", *map(str, fds)]
 
 
 def numerical_threads(processors: int, max_workers: int) -> dict[str, str]:
-    """Return environment variables with which `max_workers` processes share the processors, as joblib and dask do.
+    """Return environment variables that share the processors among `max_workers` processes, as joblib and dask do.
 
-    Numerical libraries else start a thread for each processor in each of the processes. What the environment says
-    already is kept.
+    Without them, numerical libraries start a thread for each processor in each process. Variables that are set already
+    are not returned.
     """
     count = str(max(1, processors // max_workers))
     names = _THREADS[0] if os.environ.get("OMP_NUM_THREADS") else _THREADS[0] + _THREADS[1]
@@ -140,17 +140,17 @@ def numerical_threads(processors: int, max_workers: int) -> dict[str, str]:
 
 
 def preparation(**more: Any) -> bytes:
-    """Return what a child process needs, to be written where it reads it.
+    """Return the bytes that a child process reads first.
 
     Args:
-        more: What else it needs; data that `marshal` takes.
+        more: More entries of the preparation, of types that `marshal` supports.
     """
     data = marshal.dumps({**collect(), **more}, 4)
     return len(data).to_bytes(8, "little") + data
 
 
 def collect() -> Preparation:
-    """Return what a child of this process takes over, all of it plain data."""
+    """Return the settings of this process for a child, all of them plain data."""
     import logging
 
     from amltk.program_service import of_multiprocessing
@@ -169,28 +169,28 @@ def collect() -> Preparation:
 
 
 def prepare(data: Preparation) -> None:
-    """Take over the program's settings, in a fresh interpreter, or in one whose forks are to have them."""
+    """Apply the program's settings, in a fresh interpreter, or in one that forks workers."""
     import logging
 
     sys.argv[:] = data["argv"]
     os.environ.update(data.get("environ", {}))
-    with contextlib.suppress(RecursionError):  # it is lower than the depth here
+    with contextlib.suppress(RecursionError):  # the limit is lower than the current depth
         sys.setrecursionlimit(data["recursion_limit"])
     for level, name in data["level_names"].items():
         if logging.getLevelName(level) != name:
             logging.addLevelName(level, name)
     if "filters" in data:
         set_filters(data["filters"])
-    if data["multiprocessing"]:  # else few calls need it, and they can wait
+    if data["multiprocessing"]:  # otherwise few calls need it, and it is loaded on use
         import multiprocessing.context  # noqa: F401
 
 
 def become_child(data: Preparation, number: int, service: int) -> None:
-    """Give this process what a child of `multiprocessing` has: a name, a parent, the program's resource tracker.
+    """Give this process the state of a `multiprocessing` child: a name, a parent, the program's resource tracker.
 
     Args:
-        data: The program's, of `collect`.
-        number: Of this child, among its siblings.
+        data: The program's preparation, of `collect`.
+        number: The number of this child among its siblings.
         service: See `amltk.program_service.ProgramService.for_workers`.
     """
     when_imported("multiprocessing.context", lambda context: _be_child(context, data, number, service))
@@ -198,7 +198,7 @@ def become_child(data: Preparation, number: int, service: int) -> None:
 
 
 def use_tracker_of_program(service: int) -> None:
-    """Have this process use the program's resource tracker as soon as it needs one.
+    """Make this process use the program's resource tracker as soon as it needs one.
 
     Args:
         service: See `amltk.program_service.ProgramService.for_workers`.
@@ -220,7 +220,7 @@ def _be_child(context: Any, data: Preparation, number: int, service: int) -> Non
 
         known = ask_of_multiprocessing(service) or ("MainProcess", None, None)
     name, key, start_method = known
-    if util := sys.modules.get("multiprocessing.util"):  # in a fork: what it knows belongs to the parent
+    if util := sys.modules.get("multiprocessing.util"):  # in a fork, its state belongs to the parent
         util._finalizer_registry.clear()
         util._run_after_forkers()
     if forkserver := sys.modules.get("multiprocessing.forkserver"):  # likewise
@@ -236,18 +236,18 @@ def _be_child(context: Any, data: Preparation, number: int, service: int) -> Non
     process._current_process = current
     process._parent_process = process._ParentProcess(name, data["parent"], service)
     process.ORIGINAL_DIR = data["directory"]
-    if start_method in context._concrete_contexts:  # which it is not if a library has added it, such as loky
+    if start_method in context._concrete_contexts:  # not for a method that only a library, such as loky, has added
         context._default_context.set_start_method(start_method, force=True)
 
 
 def _filters() -> list[tuple[Any, ...]]:
     import warnings
 
-    # From Python 3.14 on, they can be those of a context.
+    # From Python 3.14 on, filters can belong to a context.
     filters: Iterable[tuple[Any, ...]] = getattr(warnings, "_get_filters", lambda: warnings.filters)()
     found = []
     for action, message, category, module, line in filters:
-        with contextlib.suppress(TypeError):  # somebody has put something else there
+        with contextlib.suppress(TypeError):  # other code may have put something else there
             named = str(category.__module__), str(category.__name__)
             found.append((str(action), _pattern(message), named, _pattern(module), int(line)))
     return found
@@ -262,10 +262,10 @@ def _pattern(text: re.Pattern[str] | str | None) -> tuple[str, int] | str | None
 
 
 def set_filters(filters: Iterable[tuple[Any, ...]]) -> None:
-    """Make the warning filters of a preparation, its `filters`, those of this process."""
+    """Replace the warning filters of this process by the `filters` of a preparation."""
     import warnings
 
-    warnings.resetwarnings()  # it also has warnings forget what they knew of the filters
+    warnings.resetwarnings()  # also clears what warnings have cached about filters
     warnings.filters.extend(  # type: ignore[attr-defined]
         (action, _compiled(message), _category(*named), _compiled(module), line)
         for action, message, named, module, line in filters
@@ -281,7 +281,7 @@ def _compiled(pattern: tuple[str, int] | str | None) -> re.Pattern[str] | str | 
 
 
 class _Named(type):
-    """The type of categories that stand for one of the same name, which need not be imported before it is used."""
+    """The type of a category that represents one of the same name, without importing it."""
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         return any((each.__module__, each.__name__) == (cls.__module__, cls.__name__) for each in subclass.__mro__)
@@ -299,7 +299,7 @@ def _category(module: str, name: str) -> type[Warning]:
 
 
 def when_imported(name: str, function: Callable[[Any], object]) -> None:
-    """Call a function with a module: now, or when that is imported."""
+    """Call a function with a module: now, or right after its import."""
     if module := sys.modules.get(name):
         function(module)
     else:
@@ -307,7 +307,7 @@ def when_imported(name: str, function: Callable[[Any], object]) -> None:
 
 
 class _OnImport:
-    """Finds one module, as Python itself does, and has a function called when it was imported."""
+    """Finds one module, as Python itself does, and calls a function after its import."""
 
     def __init__(self, name: str, function: Callable[[Any], object]) -> None:
         self._name = name

@@ -1,9 +1,9 @@
-"""What workers ask the program for when a call needs it: its resource tracker, and what `multiprocessing` knows.
+"""Answers requests of workers: for the program's resource tracker, and its name and key in `multiprocessing`.
 
-`multiprocessing.resource_tracker` is a process that knows what shared memory there is, and unlinks what is left of it
-when its program has ended. A worker with a tracker of its own would take the program's memory with it when it ends.
-Children of `multiprocessing` inherit a pipe to the program's tracker. For that the program has to start it, for each
-pool, used or not. Here, it is started when a worker needs it first:
+`multiprocessing.resource_tracker` is a process that records shared memory, and unlinks the rest when its program has
+ended. With a tracker of its own, a worker would unlink the program's memory at its end. Children of `multiprocessing`
+inherit a pipe to the program's tracker, so the program has to start it for each pool, used or not. Here, it starts when
+a worker first needs it:
 
     worker                                    program
     asks for it ── one end of a socket ────>  ProgramService.answer(): starts it, unless it runs
@@ -19,7 +19,7 @@ import socket
 
 from amltk.descriptors import NO_SIGPIPE, send_fds, socketpair
 
-TYPE_CHECKING = False  # each start of a worker would wait for `typing` to be imported
+TYPE_CHECKING = False  # importing `typing` would slow down each start of a worker
 if TYPE_CHECKING:
     from typing import Any
 
@@ -29,31 +29,31 @@ _CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ProgramService:
-    """The program's side. Whoever has it waits until it can be read from, and calls `answer` then.
+    """The program's side. Its owner waits until the descriptor is readable, and then calls `answer`.
 
     Attributes:
-        for_workers: A descriptor that workers inherit. It can be read from when the program has ended.
+        for_workers: A descriptor that workers inherit. It becomes readable when the program has ended.
     """
 
     def __init__(self) -> None:
-        """Start nothing."""
-        self._requests, self._theirs = socketpair()
+        """Open the sockets; nothing starts."""
+        self._requests, self._worker_end = socketpair()
         self._requests.setblocking(False)
-        self.for_workers = self._theirs.fileno()
+        self.for_workers = self._worker_end.fileno()
 
     def fileno(self) -> int:
-        """Return what becomes readable when a worker asks."""
+        """Return the descriptor that becomes readable when a worker sends a request."""
         return self._requests.fileno()
 
     def answer(self) -> None:
-        """Answer all workers that have asked, without waiting for them."""
-        with contextlib.suppress(OSError):  # nobody asks
+        """Answer all pending requests, without waiting for more."""
+        with contextlib.suppress(OSError):  # no request is pending
             while (asked := socket.recv_fds(self._requests, 1, 1, _CLOEXEC))[1]:
                 with socket.socket(fileno=asked[1][0]) as worker, contextlib.suppress(Exception):
                     _answer(worker, asked[0])
 
     def stop(self) -> None:
-        """Answer no more: a worker that asks from now on does without."""
+        """Answer no more requests: workers that send one from now on get no descriptor."""
         with contextlib.suppress(OSError):
             self._requests.shutdown(socket.SHUT_RD)
         self.answer()
@@ -61,7 +61,7 @@ class ProgramService:
     def close(self) -> None:
         """Close both ends."""
         self._requests.close()
-        self._theirs.close()
+        self._worker_end.close()
 
 
 def _answer(worker: socket.socket, request: bytes) -> None:
@@ -75,20 +75,20 @@ def _answer(worker: socket.socket, request: bytes) -> None:
 
 
 def _ask(service: int, request: bytes) -> tuple[bytes, list[int]]:
-    """Return the answer, and the descriptors that come with it; nothing if there is no answer any more."""
-    ours, theirs = socketpair()
-    with ours, contextlib.suppress(OSError):
-        ours.setblocking(True)
-        with theirs, socket.socket(fileno=os.dup(service)) as program:
+    """Return the answer and its descriptors; both are empty if the program has ended."""
+    own_end, program_end = socketpair()
+    with own_end, contextlib.suppress(OSError):
+        own_end.setblocking(True)
+        with program_end, socket.socket(fileno=os.dup(service)) as program:
             program.setblocking(True)
-            send_fds(program, request, [theirs.fileno()])
-        data, fds, _, _ = socket.recv_fds(ours, _MOST, 1, _CLOEXEC)
+            send_fds(program, request, [program_end.fileno()])
+        data, fds, _, _ = socket.recv_fds(own_end, _MOST, 1, _CLOEXEC)
         return data, fds
     return b"", []
 
 
 def of_multiprocessing() -> tuple[str, bytes, str | None]:
-    """Return what `multiprocessing` knows of this process: its name, its key, and the start method that was set."""
+    """Return this process's name, key and start method in `multiprocessing`."""
     from multiprocessing import get_start_method
     from multiprocessing.process import current_process
 
@@ -97,7 +97,7 @@ def of_multiprocessing() -> tuple[str, bytes, str | None]:
 
 
 def ask_of_multiprocessing(service: int) -> tuple[str, bytes, str | None] | None:
-    """Return what `multiprocessing` knows of the program (see `of_multiprocessing`); None if it is over.
+    """Return the program's name, key and start method in `multiprocessing`; None if the program has ended.
 
     Args:
         service: The descriptor `ProgramService.for_workers`.
@@ -107,7 +107,7 @@ def ask_of_multiprocessing(service: int) -> tuple[str, bytes, str | None] | None
 
 
 def use_tracker_of_program(module: Any, service: int) -> None:
-    """Have this process, a worker, use the program's tracker as soon as it needs one.
+    """Make this process, a worker, use the program's tracker as soon as it needs one.
 
     Args:
         module: `multiprocessing.resource_tracker`.
@@ -130,4 +130,4 @@ def use_tracker_of_program(module: Any, service: int) -> None:
 
     tracker = module._resource_tracker
     tracker.__class__ = ProgramsTracker
-    tracker._fd = tracker._pid = None  # those of the parent, in a fork
+    tracker._fd = tracker._pid = None  # in a fork, these are the parent's

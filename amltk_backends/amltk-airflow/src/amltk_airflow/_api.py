@@ -1,7 +1,7 @@
-"""Airflow's REST API: what is asked of it, who asks, and what becomes of a server that does not answer.
+"""Airflow's REST API: logins, requests, and errors of a server that does not answer.
 
 The generated classes of apache-airflow-client write the requests. Its models of answers are not used: those of one
-version refuse what another version of Airflow says.
+version reject the answers of another version of Airflow.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ _NOBODY = 401, 403
 
 
 class UnreachableError(Exception):
-    """The server does not answer, or says that it can't: it may be asked again."""
+    """The server does not answer, or reports that it can't: a later request may succeed."""
 
 
 class Api:
-    """One server, asked by one user.
+    """One server, used by one user.
 
     Attributes:
-        url: Of the server.
+        url: The server's URL.
     """
 
     def __init__(self, url: str, username: str | None = None) -> None:
-        """Ask nothing yet.
+        """Prepare requests; nothing is sent yet.
 
         Args:
-            url: Of the server.
-            username: With the password of the environment; a token of the environment is used instead of both.
+            url: The server's URL.
+            username: Used with the password of the environment; a token of the environment replaces both.
         """
         self.url = url.rstrip("/")
         self._username = username or os.environ.get(USERNAME, "")
-        # Repeated requests are ours to decide: one of the client's own could not be interrupted.
+        # The executor repeats requests: a repetition inside the client could not be interrupted.
         self._configuration = Configuration(host=self.url, retries=urllib3.Retry(False))
         self._configuration.access_token = os.environ.get(TOKEN) or None
         self._has_token = self._configuration.access_token is not None
@@ -74,32 +74,32 @@ class Api:
         """Close all connections."""
         self._client.rest_client.pool_manager.clear()
 
-    # Who asks
+    # Logins
 
     @property
     def user(self) -> str:
-        """Who asks, for people."""
+        """The user, as text for messages."""
         return f"the token of {TOKEN}" if self._has_token else f"user {self._username!r}"
 
     def log_in(self) -> None:
         """Get a token, unless there is one.
 
         Raises:
-            BatchSystemError: The server does not know who asks.
-            UnreachableError: It does not answer.
+            BatchSystemError: The server refuses the user.
+            UnreachableError: The server does not answer.
         """
         if self._has_token:
             return
         password = os.environ.get(PASSWORD)
         if not self._username or not password:
             msg = (
-                f"Nothing says who asks {self.url}: set {USERNAME} (or username=) and {PASSWORD}, or {TOKEN}, "
+                f"There is no user for {self.url}: set {USERNAME} (or username=) and {PASSWORD}, or {TOKEN}, "
                 "in the environment of this program."
             )
             raise BatchSystemError(msg)
         body = {"username": self._username, "password": password}
         url = f"{self.url}/auth/token"
-        # It belongs to the manager of users, not to the API: there is no generated class for it.
+        # This endpoint belongs to the manager of users, not to the API, so it has no generated class.
         status, said = self._answer(
             lambda **_: self._client.rest_client.pool_manager.request(
                 "POST", url, json=body, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
@@ -109,7 +109,7 @@ class Api:
             self._refused("POST /auth/token", status, said)
         self._configuration.access_token = said["access_token"]
 
-    # What is asked
+    # Requests
 
     def version(self) -> str:
         """Return the version of Airflow."""
@@ -117,34 +117,34 @@ class Api:
         return str(said.get("version", "of unknown version"))
 
     def dag(self) -> dict[str, Any] | None:
-        """Return what the server knows of the DAG; None if there is none."""
+        """Return the server's description of the DAG; None if there is none."""
         ask = DAGApi(self._client).get_dag_without_preload_content
         said: dict[str, Any] | None = self._ask(f"GET /api/v2/dags/{DAG_ID}", ask, DAG_ID, missing=None)
         return said
 
     def import_errors(self) -> list[tuple[str, str]]:
-        """Return the files of DAGs named as ours that can't be imported, and the last line of why."""
+        """Return the files with our DAG's name that can't be imported, each with the last line of the reason."""
         ask = ImportErrorApi(self._client).get_import_errors_without_preload_content
         said = self._ask("GET /api/v2/importErrors", ask, limit=_PAGE)
         found = ((str(each.get("filename", "")), str(each.get("stack_trace", ""))) for each in said["import_errors"])
         return [(name, text.strip().rpartition("\n")[2]) for name, text in found if "amltk" in name]
 
     def scheduler_health(self) -> tuple[bool, str]:
-        """Return whether Airflow's scheduler is healthy, and what Airflow says of it."""
+        """Return whether Airflow's scheduler is healthy, and Airflow's report on it."""
         said = self._ask("GET /api/v2/monitor/health", MonitorApi(self._client).get_health_without_preload_content)
         told = said.get("scheduler") or {}
         words = f"scheduler {told.get('status')}, latest heartbeat {told.get('latest_scheduler_heartbeat')}"
         return told.get("status") == "healthy", words
 
     def trigger(self, run_id: str, conf: dict[str, Any]) -> None:
-        """Start a run of the DAG; one that has been started before under this id is left as it is."""
+        """Start a run of the DAG; a run that was started under this id before is left as it is."""
         body = TriggerDAGRunPostBody(dag_run_id=run_id, conf=conf, logical_date=None)
         what = f"POST /api/v2/dags/{DAG_ID}/dagRuns ({run_id})"
-        # 409: a request whose answer was lost has started it.
+        # 409: an earlier request, whose answer was lost, has started it.
         self._ask(what, self._runs.trigger_dag_run_without_preload_content, DAG_ID, body, also_ok=409)
 
     def active_runs(self) -> set[str]:
-        """Return the ids of all runs of the DAG that are queued or running, whoever has started them."""
+        """Return the ids of all runs of the DAG that are queued or running, from any program."""
         found: set[str] = set()
         while True:
             body = DAGRunsBatchBody(
@@ -170,14 +170,14 @@ class Api:
         return state
 
     def fail_run(self, run_id: str) -> None:
-        """Mark a run as failed, so that Airflow ends its task; one that isn't there, or has ended, is left alone."""
+        """Mark a run as failed, so that Airflow ends its task; a missing or ended run is left as it is."""
         what = f"PATCH /api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
         ask = self._runs.patch_dag_run_without_preload_content
-        body = DAGRunPatchBody.model_validate({"state": "failed"})  # the class of the states has many names
+        body = DAGRunPatchBody.model_validate({"state": "failed"})  # the name of the states' class varies
         self._ask(what, ask, DAG_ID, run_id, body, missing=None, also_ok=409)
 
     def task(self, run_id: str) -> dict[str, Any]:
-        """Return what Airflow knows of the task of a run."""
+        """Return Airflow's description of the task of a run."""
         what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}"
         ask = self._tasks.get_task_instance_without_preload_content
         said: dict[str, Any] = self._ask(what, ask, DAG_ID, run_id, TASK_ID, missing={})
@@ -193,13 +193,13 @@ class Api:
         ]  # marks for Airflow's pages
         return "\n".join(lines[-_LOG_LINES:])
 
-    # How
+    # Transport
 
     def _ask(
         self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any
     ) -> Any:
         status, said = self._answer(ask, *args, **options)
-        # The first time, and when its time is over; of that, Airflow says that it is forbidden.
+        # For the first request, and for an expired token, which some versions report as forbidden.
         if status in _NOBODY and not self._has_token:
             self.log_in()
             status, said = self._answer(ask, *args, **options)
@@ -228,13 +228,13 @@ class Api:
         output = f"HTTP {status}: {detail if isinstance(detail, str) else json.dumps(detail)}"[:1000]
         mend = ""
         if status in _NOBODY:
-            mend = f" Look at {TOKEN}." if self._has_token else f" Look at {USERNAME} (or username=) and {PASSWORD}."
+            mend = f" Check {TOKEN}." if self._has_token else f" Check {USERNAME} (or username=) and {PASSWORD}."
         msg = f"Airflow at {self.url} refuses {self.user}: {what}: {output}.{mend}"
         raise BatchSystemError(msg, command=f"{what} at {self.url}", output=output)
 
 
 def _lines(content: Iterable[Any] | str) -> Iterable[str]:
-    """Give the lines of a log, whatever an Airflow's version makes of them."""
+    """Yield the lines of a log, whose format depends on Airflow's version."""
     if isinstance(content, str):
         yield from content.splitlines()
         return

@@ -1,4 +1,4 @@
-"""A call on its way to a worker."""
+"""A call as `amltk-airflow` tracks it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _LONGEST_NAME = 60
 
 @dataclass(eq=False)
 class Call(RemoteCall):
-    """A call and the future that waits for it.
+    """A call and its future.
 
     Attributes:
-        session: Of which it is one.
-        number: Tells it from every other call of the session.
-        attempt: Of which Airflow is asked to run it: more than one where its tasks fail before the call has begun.
-        sent: Whether it lies in the store.
-        asked: Whether Airflow has been asked to run it, with or without an answer.
-        accepted: When Airflow has said that it will; None before.
-        begun: Which process has taken it up.
-        gone: Since when Airflow has no active run for it.
-        ending: Since when nobody wants it any more.
+        session: The session of the executor.
+        number: Unique in the session.
+        attempt: The number of the current attempt; above 1 if tasks of Airflow failed before the call began.
+        sent: Whether the call is in the store.
+        asked: Whether a run has been requested from Airflow, with or without an answer.
+        accepted: When Airflow accepted the run; None before.
+        begun: The process that has begun the call.
+        gone: Since when Airflow has no active run for the call.
+        ending: Since when the call is cancelled.
     """
 
     session: str
@@ -40,22 +40,22 @@ class Call(RemoteCall):
 
     @property
     def id(self) -> str:
-        """What the objects of this attempt in the store are called."""
+        """The name of this attempt's objects in the store."""
         return f"{self.number}-{self.attempt}"
 
     @property
     def ids(self) -> list[str]:
-        """The same of all attempts."""
+        """The ids of all attempts."""
         return [f"{self.number}-{attempt + 1}" for attempt in range(self.attempt)]
 
     @property
     def run_id(self) -> str:
-        """The id of its run: what Airflow's pages show, so it begins with the function's name."""
+        """The id of its run; Airflow's pages show it, so it begins with the function's name."""
         name = re.sub(r"[^A-Za-z0-9_.]+", "_", self.name).strip("_")[:_LONGEST_NAME]
         return f"{name or 'call'}-{self.session}-{self.id}"
 
     def try_again(self) -> None:
-        """Have another attempt, of which nothing has been done yet."""
+        """Start another attempt."""
         self.attempt += 1
         self.sent = self.asked = False
         self.accepted = self.gone = None

@@ -1,4 +1,4 @@
-"""Ends all calls that Airflow has been asked to run, and sees to it that they have ended."""
+"""Ends all requested calls, and waits until they have ended."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from amltk_airflow._store import Store
 _log = logging.getLogger("amltk_airflow")
 
 KILL_PATIENCE = 15.0
-"""After so many seconds a worker is not waited for that should end its call."""
+"""Seconds to wait for workers that should end their calls."""
 
 
 def end_calls(calls: Sequence[Call], lease: Lease | None, store: Store, api: Api, interval: float) -> None:
-    """Tell workers and Airflow to end calls, and come back when they have ended, or after `KILL_PATIENCE`.
+    """Tell workers and Airflow to end calls; return when they have ended, or after `KILL_PATIENCE`.
 
     Args:
-        calls: Those that Airflow has been asked to run.
-        lease: Of the session, if it has begun.
-        store: Of the session.
+        calls: The calls for which a run was requested.
+        lease: The session's lease, if there is one yet.
+        store: The session's folder.
         api: The server.
-        interval: How often the store is looked at, in seconds.
+        interval: Seconds between looks at the store.
     """
     steps: tuple[Callable[[], None], ...] = (
         lambda: _tell_workers(calls, lease, store),
         lambda: _tell_airflow(calls, api),
-        lambda: _see_them_end(calls, store, interval),
+        lambda: _wait_for_end(calls, store, interval),
     )
     for step in steps:
         try:
             step()
-        except Exception as error:  # the others are all the more needed
-            _log.warning("It is not sure that all calls have ended: %s: %s", type(error).__name__, error)
+        except Exception as error:  # the other steps are needed all the more
+            _log.warning("Some calls may not have ended: %s: %s", type(error).__name__, error)
 
 
 def _tell_workers(calls: Sequence[Call], lease: Lease | None, store: Store) -> None:
@@ -50,7 +50,7 @@ def _tell_airflow(calls: Sequence[Call], api: Api) -> None:
         api.fail_run(call.run_id)
 
 
-def _see_them_end(calls: Sequence[Call], store: Store, interval: float) -> None:
+def _wait_for_end(calls: Sequence[Call], store: Store, interval: float) -> None:
     deadline = time.monotonic() + KILL_PATIENCE
     while True:
         names = store.names()
@@ -58,7 +58,7 @@ def _see_them_end(calls: Sequence[Call], store: Store, interval: float) -> None:
         if not left:
             return
         if time.monotonic() > deadline:
-            who = ", ".join(f"{call.describe()} in {call.begun}" for call in left)
-            _log.warning("These were not seen to end; they end when their lease is over: %s", who)
+            names_left = ", ".join(f"{call.describe()} in {call.begun}" for call in left)
+            _log.warning("These calls have not ended yet; they end when their lease expires: %s", names_left)
             return
         time.sleep(min(interval, 0.1))

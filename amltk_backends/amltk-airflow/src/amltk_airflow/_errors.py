@@ -12,24 +12,24 @@ from amltk_airflow._messages import Outcome
 
 
 def died(call: Call, outcome: Outcome) -> WorkerDied:
-    """Return the error of a call whose process died; that of the task has seen how."""
+    """Return the error of a call whose process died; its task has observed how."""
     ended = WorkerExit(outcome.pid, outcome.exit_code, outcome.out_of_memory, outcome.stderr)
     return worker_died(call, str(outcome), ended)
 
 
 def ended(call: Call, outcome: Outcome) -> WorkerLost | WorkerDied:
-    """Return the error of a call that its task has ended, though nobody here wanted that."""
+    """Return the error of a call that its task ended, without a request from this program."""
     message = f"{call.describe()} was ended with its worker, {outcome}: {outcome.text}. {OTHERS_GO_ON} {RUN_AGAIN}"
     return WorkerDied(message, pid=outcome.pid, exit_code=outcome.exit_code, stderr=outcome.stderr)
 
 
 def refused(call: Call, outcome: Outcome) -> BackendError:
-    """Return the error of a call that a worker would not begin."""
+    """Return the error of a call that a worker refused to begin."""
     return BackendError(f"{call.describe()} was refused: {outcome.text}")
 
 
 def forged(call: Call, what: str, cause: Exception) -> BackendError:
-    """Return the error of a call for which somebody has written something into the store who has not the key."""
+    """Return the error of a call whose object in the store was written without the key."""
     error = BackendError(
         f"{what} of {call.describe()} (Airflow's run {call.run_id}) was not unpickled: {cause}. Whether the call ran "
         "is not known. Who may write to the store?"
@@ -39,11 +39,11 @@ def forged(call: Call, what: str, cause: Exception) -> BackendError:
 
 
 def gone(call: Call, state: str | None, task: dict[str, Any], log: str) -> WorkerDied:
-    """Return the error of a call whose task ended, as Airflow says, without a word to us."""
+    """Return the error of a call whose task ended, by Airflow's account, without an outcome."""
     times = f", {call.attempt} times" if call.attempt > 1 else ""
-    where = f"its worker, {call.begun}" if call.begun else f"its task, before that had begun it{times}"
+    where = f"its worker, {call.begun}" if call.begun else f"its task, before it had begun{times}"
     run = f"the run {call.run_id} is {state}" if state else f"there is no run {call.run_id} any more"
-    said = ", ".join(
+    details = ", ".join(
         f"{word} {value}"
         for word, value in (
             ("state", task.get("state")),
@@ -53,7 +53,7 @@ def gone(call: Call, state: str | None, task: dict[str, Any], log: str) -> Worke
         )
         if value not in {None, ""}
     )
-    what = f"Airflow says: {run}; task: {said or 'unknown'}"
+    what = f"Airflow reports: {run}; task: {details or 'unknown'}"
     message = f"{call.describe()} ended with {where}. {what}. {OTHERS_GO_ON} {RUN_AGAIN}"
     if log:
         message += f"\nThe end of its task's log:\n{textwrap.indent(log, '    ')}"

@@ -1,4 +1,4 @@
-"""Asks Airflow about a call for which it has no active run, and which has no outcome."""
+"""Asks Airflow about a call without an active run and without an outcome."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from amltk_airflow._store import Store
 
 _log = logging.getLogger("amltk_airflow")
 
-# A run has ended, and its outcome is not in the store: file systems of networks show files late.
+# Seconds to wait for an outcome after its run has ended: network file systems show files late.
 _SUCCEEDED_PATIENCE = 60.0
 _FAILED_PATIENCE = 1.0
-# So often Airflow is asked to run a call.
+# The number of runs to request for a call.
 _MOST_ATTEMPTS = 3
 
 
 class Gone(NamedTuple):
-    """What Airflow says of a call that will have no outcome.
+    """Airflow's report on a call that will have no outcome.
 
     Attributes:
-        state: Of its run; None if there is none.
-        task: Of its run.
+        state: The state of its run; None if there is none.
+        task: The task of its run.
         log: The end of the task's log.
-        before_it_began: Whether Airflow failed the task before the call began. Otherwise somebody did not want the
-            run, or the worker did not want the call.
+        before_it_began: Whether Airflow failed the task before the call began. Otherwise somebody stopped the run, or
+            the worker refused the call.
     """
 
     state: str | None
@@ -38,7 +38,7 @@ class Gone(NamedTuple):
 
 
 def ask_about(api: Api, call: Call) -> Gone | None:
-    """Return what Airflow says of a call; None if its outcome may still come."""
+    """Return Airflow's report on a call; None if its outcome may still come."""
     state = api.run_state(call.run_id)
     if state in {"queued", "running"}:
         call.gone = None
@@ -54,9 +54,9 @@ def ask_about(api: Api, call: Call) -> Gone | None:
 
 
 def try_again(call: Call, lease: Lease, store: Store) -> bool:
-    """Have another attempt of a call whose task failed before that had begun, and can't any more; return if so.
+    """Start another attempt of a call whose task failed before the call began, if one is left; return whether it did.
 
-    So it is with tasks that start while the server is away: Airflow fails them.
+    Airflow fails tasks that start while the server is away.
     """
     if call.attempt == _MOST_ATTEMPTS:
         return False
@@ -64,7 +64,7 @@ def try_again(call: Call, lease: Lease, store: Store) -> bool:
     lease.stop(before)
     store.remove(f"{before}.call")
     if f"{before}.begun" in store.names():
-        return True  # after all; the next look will find it, and what came of it
-    _log.info("Airflow has failed the run %s before its call had begun; there is another one", call.run_id)
+        return True  # it has begun after all; the next look finds its outcome
+    _log.info("Airflow has failed the run %s before its call had begun; amltk requests another run", call.run_id)
     call.try_again()
     return True

@@ -1,4 +1,4 @@
-"""Whether Airflow and the store answer, and whether Airflow's scheduler takes up what waits."""
+"""Watches whether Airflow and the store answer, and whether Airflow's scheduler starts queued runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from amltk_airflow._call import Call
 _log = logging.getLogger("amltk_airflow")
 
 PATIENCE_SECONDS = 120.0
-"""So long the server or the store may be away before all calls are given up."""
+"""Seconds that the server or the store may be away before all calls fail."""
 
 _LONGEST_PAUSE = 5.0
-# Calls that wait for so long let us ask how Airflow's scheduler is.
+# Seconds that a call waits before the health of Airflow's scheduler is checked.
 _HEALTH_SECONDS = 15.0
 
 
@@ -25,11 +25,11 @@ class Outage:
     """A time in which the server or the store does not answer.
 
     Attributes:
-        pause: How many seconds to wait until the next try; 0 if both answer.
+        pause: Seconds until the next try; 0 if both answer.
     """
 
     def __init__(self, server: str, store: str, interval: float) -> None:
-        """Begin with a server and a store that answer; tries are `interval` seconds apart at least."""
+        """Start with a server and a store that answer; `interval` is the shortest time between tries, in seconds."""
         self.pause = 0.0
         self._server = server
         self._store = store
@@ -37,7 +37,7 @@ class Outage:
         self._since: float | None = None
 
     def note(self, error: Exception) -> BatchSystemError | None:
-        """Take note of an error, and return that of all calls once it has lasted too long."""
+        """Record an error; return the error of all calls once the outage has lasted too long."""
         now = time.monotonic()
         self._since = self._since or now
         self.pause = min(max(self._interval, 2 * self.pause), _LONGEST_PAUSE)
@@ -50,7 +50,7 @@ class Outage:
         )
 
     def end(self) -> None:
-        """Take note that both answer."""
+        """Record that both answer."""
         self._since, self.pause = None, 0.0
 
 
@@ -58,7 +58,7 @@ class Health:
     """Warns if calls wait because Airflow's scheduler does not run, or the DAG is paused."""
 
     def __init__(self, api: Api) -> None:
-        """Begin without a problem."""
+        """Start without a problem."""
         self._api = api
         self._asked = 0.0
         self._problem = ""
@@ -75,7 +75,7 @@ class Health:
         healthy, words = self._api.scheduler_health()
         problem = "" if healthy else f"{words}. Start it: airflow scheduler"
         if not problem and (self._api.dag() or {}).get("is_paused"):
-            problem = f"the DAG is paused. Let it go on: airflow dags unpause {_messages.DAG_ID}"
+            problem = f"the DAG is paused. Resume it: airflow dags unpause {_messages.DAG_ID}"
         if problem and problem.partition(",")[0] != self._problem.partition(",")[0]:
-            _log.warning("Calls wait, and Airflow at %s says: %s. They go on waiting.", self._api.url, problem)
+            _log.warning("Calls wait, and Airflow at %s reports: %s. They go on waiting.", self._api.url, problem)
         self._problem = problem

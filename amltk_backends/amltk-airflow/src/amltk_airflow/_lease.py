@@ -1,4 +1,4 @@
-"""The lease: an object in the store that tells workers that this process lives, and what it does not want any more."""
+"""The lease: an object in the store that shows workers that this process is alive, and which calls to stop."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from amltk_airflow._store import Store
 _log = logging.getLogger("amltk_airflow")
 
 _BEATS = 5
-"""So often it is renewed before it would expire."""
+"""The number of renewals within the lease's time."""
 
 
 class Lease:
-    """Of one session; it is renewed by a thread of its own, since nothing may hold that up."""
+    """The lease of one session. A thread of its own renews it, so that nothing can delay that."""
 
     def __init__(self, store: Store, key: Key, seconds: float) -> None:
-        """Write it, and keep it up.
+        """Write the lease, and start to renew it.
 
         Args:
-            store: The folder of the session.
-            key: Signs it.
-            seconds: After so many seconds without a renewal it is over.
+            store: The session's folder.
+            key: Signs the lease.
+            seconds: Seconds without a renewal after which the lease expires.
 
         Raises:
             OSError: The store can't be written.
@@ -45,17 +45,17 @@ class Lease:
 
     @property
     def beat(self) -> int:
-        """The number of the one that is in the store: each renewal has a higher one, by which old ones are known."""
+        """The number of the lease in the store; it grows with each renewal, so that workers recognize old ones."""
         return self._written
 
     def stop_soon(self, call: str) -> None:
-        """Have a call not begin, or end, as soon as possible; this does not wait for the store."""
+        """Request that a call does not begin, or ends, as soon as possible; this does not wait for the store."""
         with self._lock:
             self._stopped.add(call)
         self._due.set()
 
     def stop(self, *calls: str) -> None:
-        """Have calls not begin, or end; workers can know it when this comes back.
+        """Request that calls do not begin, or end; when this returns, workers can read it.
 
         Raises:
             OSError: The store can't be written.
@@ -65,12 +65,12 @@ class Lease:
         self._write()
 
     def forget(self, *calls: str) -> None:
-        """Say no more of calls that have ended."""
+        """Remove calls that have ended from the lease."""
         with self._lock:
             self._stopped.difference_update(calls)
 
     def end(self) -> None:
-        """Have no call begin any more, and all that run end.
+        """Request that no more calls begin, and all running ones end.
 
         Raises:
             OSError: The store can't be written.
@@ -80,7 +80,7 @@ class Lease:
         self._write()
 
     def close(self) -> None:
-        """Keep it up no longer."""
+        """Stop renewing the lease."""
         self._closed = True
         self._due.set()
         self._thread.join()
@@ -88,8 +88,8 @@ class Lease:
     def _write(self) -> None:
         with self._lock:
             self._beat += 1
-            told = {"beat": self._beat, "at": time.time(), "stopped": sorted(self._stopped), "over": self._over}
-            self._store.write(_messages.LEASE, _messages.write(self._key, (_messages.LEASE, self._store.url), told))
+            content = {"beat": self._beat, "at": time.time(), "stopped": sorted(self._stopped), "over": self._over}
+            self._store.write(_messages.LEASE, _messages.write(self._key, (_messages.LEASE, self._store.url), content))
             self._written = self._beat
 
     def _keep(self) -> None:

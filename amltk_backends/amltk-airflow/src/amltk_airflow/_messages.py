@@ -1,12 +1,12 @@
-"""What the main process and a worker say to each other: in the conf of a run, and by objects in the store.
+"""The messages between the main process and a worker: the conf of a run, and objects in the store.
 
     <store>/amltk-<session>/        of one run of a scheduler; removed at its end
-        lease                       main    it lives; which calls are not wanted any more
+        lease                       main    it is alive; which calls to stop
         <call>.call                 main    function and arguments, pickled
-        <call>.begun                worker  which process has taken it up
-        <call>.outcome              worker  what came of it; the last that a worker writes
+        <call>.begun                worker  the process that has begun the call
+        <call>.outcome              worker  result or exception; the last object that a worker writes
 
-Whatever is read is checked with the key first.
+Readers check the signature of each message first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LIBRARIES = ("amltk-core", "amltk-airflow", "cloudpickle")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what has to fit on both sides."""
+    """Return the versions that must match on both sides."""
     found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -46,13 +46,13 @@ class Order:
     """The conf of a run: a call by reference.
 
     Attributes:
-        call: Tells the call from every other call of the session.
+        call: The call's id, unique in the session.
         folder: The URL of the session's folder.
-        digest: Of the pickled call.
-        lease: After so many seconds without a sign of life from the main process, the call ends itself.
-        versions: Those of the main process.
-        beat: The number of the lease when the call was ordered: one with a lower number is an old one.
-        signature: Over all of these and the id of the run.
+        digest: The digest of the pickled call.
+        lease: Seconds without a sign of life from the main process after which the call ends itself.
+        versions: The versions of the main process.
+        beat: The number of the lease when the call was ordered: a lease with a lower number is an old one.
+        signature: Covers all of these and the id of the run.
     """
 
     call: str
@@ -76,8 +76,8 @@ class Order:
         """Return the order of a conf.
 
         Raises:
-            SignatureError: It does not come from who has the key, or is another run's.
-            TypeError: It is no order at all.
+            SignatureError: Its signature is not of this key, or of another run.
+            TypeError: It is no order.
         """
         order = cls(**conf)
         key.check(str(order.signature), *order._parts(run_id))
@@ -90,12 +90,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Begun:
-    """Which process has taken up a call: that of Airflow's task, which has a child for the call itself.
+    """The process that has begun a call: the one of Airflow's task, whose child runs the call itself.
 
     Attributes:
         pid: Its id.
         host: Its machine.
-        at: When, in seconds of `time.time()` there.
+        at: The time, by `time.time()` there.
     """
 
     pid: int
@@ -104,7 +104,7 @@ class Begun:
 
     @classmethod
     def here(cls) -> Begun:
-        """Return that of this process."""
+        """Return the one of this process."""
         return cls(os.getpid(), platform.node(), time.time())
 
     def __str__(self) -> str:
@@ -113,17 +113,17 @@ class Begun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call.
+    """The outcome of a call.
 
     Attributes:
-        kind: RESULT and ERROR come with data; DIED is said of the process that ran it, STOPPED of one that was
-            ended, REFUSED of a call that has not begun, MISFIT of a worker that can run none of ours.
+        kind: RESULT and ERROR have data. DIED: the call's process died. STOPPED: the call was ended. REFUSED: the call
+            has not begun. MISFIT: the worker can't run calls of this program.
         pid: The process that ran it.
         host: Its machine.
-        exit_code: Its exit code; negative is the number of a signal.
-        out_of_memory: Whether it was killed because memory ran out; None if that can't be known.
-        stderr: What it wrote last.
-        text: What there is to say.
+        exit_code: Its exit code, negative for a signal.
+        out_of_memory: Whether it was killed because memory ran out; None if unknown.
+        stderr: The end of its output to stderr.
+        text: A description.
         seconds: How long the process ran, by the monotonic clock of its machine.
     """
 
@@ -141,12 +141,12 @@ class Outcome:
 
 
 def write(key: Key, about: tuple[str, ...], message: Begun | Outcome | dict[str, Any], data: bytes = b"") -> bytes:
-    """Return a message as it lies in the store.
+    """Return a message in the form that the store holds.
 
     Args:
         key: Signs it.
-        about: What it is, and of which run: it is nothing else.
-        message: Is written as JSON.
+        about: What the message stands for, and its run: the signature is valid for nothing else.
+        message: Written as JSON.
         data: Follows it.
     """
     fields = message if isinstance(message, dict) else asdict(message)
@@ -157,7 +157,7 @@ def read(key: Key, about: tuple[str, ...], sealed: bytes) -> tuple[dict[str, Any
     """Return a message's fields, and its data.
 
     Raises:
-        SignatureError: It is not what `write` made with this key and about this.
+        SignatureError: `write` did not make it with this key and `about`.
     """
     fields, _, data = key.unseal(sealed, *about).partition(b"\n")
     return json.loads(fields), data

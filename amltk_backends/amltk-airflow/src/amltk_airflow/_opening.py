@@ -1,7 +1,7 @@
-"""What has to be right before calls can run, and the executor that is made when it is.
+"""The checks before calls can run, and the executor that is made when they pass.
 
-Each check says what it found in a line, or raises what is wrong, with what mends it. The doctor performs them one by
-one, a run all of them before it starts.
+Each check returns a line on what it found, or raises an error with its fix. The doctor makes them one by one; a run
+makes all of them before it starts.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _LEAST_INTERVAL = 0.5
 
 
 class Place:
-    """A server, a store and a key, which have to fit together."""
+    """A server, a store and a key that belong together."""
 
     def __init__(self, url: str, store: str, username: str | None, key_file: str | None) -> None:
-        """Ask nothing yet.
+        """Prepare them; nothing is sent yet.
 
         Raises:
             ValueError: There is no key.
-            NotSupportedError: What the store needs is not installed.
+            NotSupportedError: A library that the store needs is not installed.
         """
         self.key: Key = read_key(key_file)
         self.store = Store(store)
         self.api = Api(url, username)
 
     def open(self, max_workers: int, interval: float, lease: float) -> AirflowExecutor:
-        """Return an executor, if everything is right.
+        """Return an executor, if all checks pass.
 
         Raises:
-            BatchSystemError: Airflow does not answer, does not know who asks, or can't run the DAG.
+            BatchSystemError: Airflow does not answer, refuses the user, or can't run the DAG.
             OSError: The store can't be written.
         """
         try:
@@ -58,31 +58,31 @@ class Place:
             raise
         if not healthy:
             _log.warning(
-                "Airflow at %s says: %s. Calls wait until it runs: airflow scheduler", self.api.url, words
+                "Airflow at %s reports: %s. Calls wait until it runs: airflow scheduler", self.api.url, words
             )  # fmt: skip
         return self.executor(max_workers, interval, lease)
 
     def executor(self, max_workers: int, interval: float, lease: float) -> AirflowExecutor:
-        """Return an executor, whatever is right."""
+        """Return an executor without checks."""
         return AirflowExecutor(
             self.api, self.store, self.key, max_workers=max_workers, interval=interval, lease=lease
         )  # fmt: skip
 
     def server(self) -> str:
-        """Check that there is an Airflow."""
+        """Check that Airflow answers."""
         try:
             return f"Airflow {self.api.version()} at {self.api.url}"
         except UnreachableError as error:
             raise self._unreachable(error) from error
 
     def login(self) -> str:
-        """Check that it knows us."""
+        """Check that Airflow accepts the user."""
         self.api.log_in()
         self.api.dag()
         return self.api.user
 
     def dag(self) -> str:
-        """Check that it has the DAG, and would run it."""
+        """Check that Airflow has the DAG, and would run it."""
         install = "amltk airflow install-dag DAGS_FOLDER"
         for filename, reason in self.api.import_errors():
             msg = f"Airflow can't import {filename}: {reason}. Its workers need amltk-airflow; then: {install}"
@@ -91,19 +91,19 @@ class Place:
         if dag is None or dag.get("is_stale"):
             msg = (
                 f"Airflow at {self.api.url} has no DAG {_messages.DAG_ID!r}. Put it there, on its machine: {install}. "
-                "It is found within minutes; at once by: airflow dags reserialize"
+                "Airflow finds it within minutes, or at once with: airflow dags reserialize"
             )
             raise BatchSystemError(msg)
         if dag.get("is_paused"):
-            msg = f"The DAG is paused, so that no call would run: airflow dags unpause {_messages.DAG_ID}"
+            msg = f"The DAG is paused, so no call would run. Resume it: airflow dags unpause {_messages.DAG_ID}"
             raise BatchSystemError(msg)
         return f"{_messages.DAG_ID}, in {dag.get('relative_fileloc') or dag.get('fileloc')}"
 
     def scheduler(self) -> str:
-        """Check that Airflow's scheduler lives."""
+        """Check that Airflow's scheduler is alive."""
         healthy, words = self.api.scheduler_health()
         if not healthy:
-            msg = f"Airflow says: {words}. Start it: airflow scheduler"
+            msg = f"Airflow reports: {words}. Start it: airflow scheduler"
             raise BatchSystemError(msg, output=words)
         return words
 
@@ -114,19 +114,19 @@ class Place:
         try:
             folder.write("try", content)
             if "try" not in folder.names() or folder.read("try") != content:
-                msg = f"What is written to {folder.url} can't be read there."
+                msg = f"Data written to {folder.url} can't be read back."
                 raise BatchSystemError(msg)
         finally:
             folder.remove_all()
         return f"{self.store.url} can be written and read"
 
     def worker(self) -> str:
-        """Check that a worker takes a call: it sees the store, has the key, and fits."""
+        """Check that a worker runs a call: it sees the store, and has the key and the same versions."""
         where = f"{self.api.url}/dags/{_messages.DAG_ID}"
-        print(f"a run of the DAG waits for a place; {where} shows it")  # noqa: T201 - the doctor shows it
+        print(f"a run of the DAG waits for a free slot; {where} shows it")  # noqa: T201 - the doctor shows it
         with Place.executor(self, 1, _LEAST_INTERVAL, 30.0) as executor:
             try:
-                return str(executor.submit(_worker_says).result(_CALL_SECONDS))
+                return str(executor.submit(_report_from_worker).result(_CALL_SECONDS))
             except BaseException:
                 executor.kill_workers()
                 raise
@@ -136,7 +136,7 @@ class Place:
         return BatchSystemError(msg, output=str(error))
 
 
-def _worker_says() -> str:
+def _report_from_worker() -> str:
     from amltk_airflow._messages import Begun, versions
 
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -144,7 +144,7 @@ def _worker_says() -> str:
 
 
 def health_checks(url: str, store: str, username: str | None, key_file: str | None) -> Iterator[HealthCheck]:
-    """Give what the doctor looks at."""
+    """Yield the checks of the doctor."""
     made: list[Place] = []
 
     def place() -> Place:

@@ -1,4 +1,4 @@
-"""Settles a call with the outcome that its task has written into the store."""
+"""Settles a call with the outcome that its task has written to the store."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from amltk_airflow._messages import Outcome
 
 
 def settle(call: Call, outcome: Outcome, data: bytes) -> BaseException | None:
-    """Settle a call, and return why no other call can run either; None if others can.
+    """Settle a call; return the error that keeps all other calls from running, or None.
 
     Args:
-        call: A call that is wanted.
+        call: A call that is not cancelled.
         outcome: Its outcome.
-        data: What `run_call` returned, if the call has returned or raised.
+        data: The bytes that `run_call` returned, if the call has returned or raised.
     """
     if outcome.kind in {_messages.RESULT, _messages.ERROR}:
         call.settle(data)

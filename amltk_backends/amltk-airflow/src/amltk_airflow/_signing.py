@@ -1,6 +1,6 @@
-"""The key that both sides share: without it, nothing that lies in the store is unpickled.
+"""The key that both sides share: nothing in the store is unpickled without it.
 
-A signature is about what it stands for as well, so that what was signed for one call can't be given to another.
+A signature also covers what the data stands for, so data that was signed for one call can't be used for another.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ KEY_FILE = "AMLTK_AIRFLOW_KEY_FILE"
 SHORTEST = 32
 
 _MAKE_ONE = (
-    "(umask 077; python3 -c 'import secrets; print(secrets.token_hex(32))' > amltk-airflow.key) makes one; "
+    "(umask 077; python3 -c 'import secrets; print(secrets.token_hex(32))' > amltk-airflow.key) makes a key; "
     f"key_file= or {KEY_FILE} is the path of such a file, {KEY} the key itself. "
-    "This program and Airflow's workers need the same."
+    "This program and Airflow's workers need the same key."
 )
 
 
 class KeyMissingError(ValueError):
-    """There is no key, or none that will do; the message never holds it."""
+    """There is no usable key; the message never contains it."""
 
 
 class SignatureError(Exception):
-    """Something is not what who has the key has signed."""
+    """Data was not signed with the key."""
 
 
 class Key:
-    """The shared key; it is not shown, and can't be pickled by accident."""
+    """The shared key; its text is not shown, and it can't be pickled by accident."""
 
     def __init__(self, text: str, origin: str) -> None:
-        """Take a key.
+        """Make a key from its text.
 
         Args:
-            text: It.
+            text: The key's text.
             origin: Where it comes from, for the error.
 
         Raises:
@@ -48,11 +48,11 @@ class Key:
             raise KeyMissingError(msg)
 
     def __reduce__(self) -> tuple[object, ...]:
-        msg = "The key stays where it is."
+        msg = "The key can't be pickled."
         raise TypeError(msg)
 
     def sign(self, *parts: str) -> str:
-        """Return the HMAC of some texts, in their order."""
+        """Return the HMAC of texts, in their order."""
         mac = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in parts:
             data = part.encode()
@@ -63,21 +63,21 @@ class Key:
         """Check a signature.
 
         Raises:
-            SignatureError: It is not that of these texts by this key.
+            SignatureError: It is not the signature of these texts by this key.
         """
         if not hmac.compare_digest(signature.encode(), self.sign(*parts).encode()):
-            msg = "the signature is not that of this key: the keys differ, or somebody without it wrote this"
+            msg = "the signature is not that of this key: the keys differ, or the writer does not have it"
             raise SignatureError(msg)
 
     def seal(self, data: bytes, *about: str) -> bytes:
-        """Return data with a signature, by which `unseal` knows it."""
+        """Return data with a signature, for `unseal`."""
         return self.sign(digest(data), *about).encode() + b"\n" + data
 
     def unseal(self, sealed: bytes, *about: str) -> bytes:
-        """Return what was sealed.
+        """Return the data that `seal` signed.
 
         Raises:
-            SignatureError: It was not, or with another key, or as something else, or has been changed.
+            SignatureError: It is unsigned, signed with another key or for something else, or changed.
         """
         signature, _, data = sealed.partition(b"\n")
         self.check(signature.decode("ascii", "replace"), digest(data), *about)
@@ -90,7 +90,7 @@ def digest(data: bytes) -> str:
 
 
 def read_key(path: str | None = None) -> Key:
-    """Return the key: of that file, or of the environment.
+    """Return the key of a file, or of the environment.
 
     Raises:
         KeyMissingError: There is none, it can't be read, or it is too short.

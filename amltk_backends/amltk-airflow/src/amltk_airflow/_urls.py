@@ -1,4 +1,4 @@
-"""Which URLs can be a store's; without what opens them, so that a wrong one is found before that is loaded."""
+"""Checks URLs of stores without loading the libraries that open them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from amltk.describe import without_credentials
 
 
 def check_no_credentials(name: str, url: str, instead: str) -> None:
-    """Refuse a URL with user and password: options are shown, and logged.
+    """Check that a URL has neither user nor password: options are shown and logged.
 
     Raises:
-        ValueError: It has them; the message says where to put them `instead`.
+        ValueError: It has one; `instead` is the sentence on where to put them.
     """
     authority = url.partition("://")[2].partition("/")[0]
     if "@" in authority:
@@ -18,10 +18,10 @@ def check_no_credentials(name: str, url: str, instead: str) -> None:
 
 
 def check_store(url: str) -> None:
-    """Refuse what workers could not see.
+    """Check that workers can have access to a store.
 
     Raises:
-        ValueError: It is no URL of something that has other readers than this process.
+        ValueError: It is no URL, or only this process can read it.
     """
     check_no_credentials(
         "store", url, "Give them where the filesystem looks for them: its configuration files or environment variables."
@@ -32,5 +32,5 @@ def check_store(url: str) -> None:
         msg = f"store must be a URL, as in 'file:///shared/amltk' or 's3://bucket/amltk', got {shown}."
         raise ValueError(msg)
     if protocol == "memory":
-        msg = f"store must be seen by Airflow's workers, got {shown}, which is the memory of this process."
+        msg = f"store must be accessible to Airflow's workers, got {shown}, which is the memory of this process."
         raise ValueError(msg)

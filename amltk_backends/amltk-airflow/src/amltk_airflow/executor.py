@@ -1,12 +1,12 @@
-"""The executor: each call is a run of the DAG, and one thread looks after all of them.
+"""The executor: each call is a run of the DAG, and one thread manages all of them.
 
     submit ──> waiting ──> in the store, a run triggered ──> begun ──> outcome in the store ──> the future
                   │                  │                         │
-                  │                  │   no active run, and no outcome: asked why ──> WorkerDied
-                  └── cancelled ─────┴── the lease says so, the run is marked failed ──> seen to have ended, forgotten
+                  │                  │   no active run, and no outcome: asks why ──> WorkerDied
+                  └── cancelled ─────┴── stopped by the lease, run marked failed ──> its end is awaited, then forgotten
 
-What a call has come to is read from the store; Airflow's states only tell of calls that will never come to anything.
-So the API may be away for a while, and nothing is lost.
+The store holds each call's outcome. Airflow's states only identify calls that will never have one. So the API may be
+away for a while, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ _log = logging.getLogger("amltk_airflow")
 class AirflowExecutor(RemoteExecutor[Call]):
     """Runs calls as runs of the DAG `amltk` in Airflow.
 
-    A task that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. No call is run twice.
-    Callbacks of futures run in a thread of this executor.
+    A task that dies fails only the call that it ran (`amltk.exceptions.WorkerDied`). No call runs twice. Callbacks of
+    futures run in a thread of this executor.
     """
 
     def __init__(
         self, api: Api, store: Store, key: Key, *, max_workers: int = 16, interval: float = 1.0, lease: float = 30.0
     ) -> None:
-        """Start nothing yet.
+        """Prepare the executor; nothing starts yet.
 
         Args:
             api: The server.
-            store: Where calls and results lie.
-            key: What they are signed with.
-            max_workers: How many runs are active at most.
-            interval: How often, in seconds, the store and Airflow are looked at.
-            lease: After so many seconds without a sign of life from this process, workers end what they run.
+            store: The store for calls and results.
+            key: Signs them.
+            max_workers: Maximum number of active runs.
+            interval: Seconds between looks at the store and at Airflow.
+            lease: Seconds without a sign of life from this process after which workers end their calls.
         """
         self._api = api
         self._key = key
@@ -79,11 +79,11 @@ class AirflowExecutor(RemoteExecutor[Call]):
         self._health = Health(api)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and let go of everything when those that there are have been done.
+        """Accept no more calls, and release everything when the calls have ended.
 
         Args:
-            wait: Come back when nothing is left: no call, run, thread, or object in the store.
-            cancel_futures: Cancel the calls that Airflow has not been asked to run; the others are not ended.
+            wait: Return only when nothing is left: no call, run, thread, or object in the store.
+            cancel_futures: Cancel the calls for which no run was requested; the others go on.
         """
         self._stop_accepting(cancel_futures=cancel_futures)
         self._request_dispatch()
@@ -93,10 +93,10 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._thread.join()
 
     def kill_workers(self) -> None:
-        """End everything now, and come back when it is gone: runs, their calls, and what these have started.
+        """End everything now, and return when it is gone: runs, calls, and every process that calls have started.
 
-        Workers are told by the store, and Airflow by marking the runs as failed. Calls that have not begun are
-        cancelled, those that run fail with `WorkerDied`; the executor is shut down.
+        The store tells workers to end. Marking the runs as failed tells Airflow. Calls that have not begun are
+        cancelled, running ones fail with `WorkerDied`, and the executor is shut down.
         """
         with self._changed:
             self._killed = True
@@ -105,11 +105,11 @@ class AirflowExecutor(RemoteExecutor[Call]):
             try:
                 lease.end()
             except OSError as error:
-                _log.warning("Workers can't be told to end, by %s: %s", self._store.url, error)
+                _log.warning("The store %s can't tell workers to end: %s", self._store.url, error)
         self.shutdown(cancel_futures=True)
 
     def worker_counts(self) -> Mapping[str, int]:
-        """Return how many calls are in Airflow's queue, and how many run."""
+        """Return how many calls are queued in Airflow, and how many run."""
         with self._changed:
             running = sum(call.begun is not None for call in self._calls)
             return {"queued": len(self._calls) - running, "running": running}
@@ -130,10 +130,10 @@ class AirflowExecutor(RemoteExecutor[Call]):
     def _if_cancelled(self, call: Call, future: Future[Any]) -> None:
         if future.cancelled():
             if call.asked and self._lease is not None:
-                self._lease.stop_soon(call.id)  # the thread of this executor may wait for a server
+                self._lease.stop_soon(call.id)  # the executor's thread may be waiting for a server
             self._request_dispatch()
 
-    # What follows happens in the thread of this executor.
+    # The executor's thread runs everything below.
 
     def _drive(self) -> None:
         try:
@@ -143,14 +143,14 @@ class AirflowExecutor(RemoteExecutor[Call]):
                 self._round()
             if self._killed or self._failure is not None:
                 self._end_all()
-        except BaseException as error:  # whatever it is, nobody may wait for ever
+        except BaseException as error:  # a last resort, so that no caller waits forever
             self._failure = error
             self._end_all()
         finally:
             self._let_go()
 
     def _sleep(self) -> bool:
-        """Wait for something to do, or for the next look; return False if there is nothing left to be done."""
+        """Wait for work, or for the next look; return False when no work is left."""
         with self._changed:
             if not self._woken and (self._waiting or self._calls or not self._closed):
                 busy = self._waiting or self._calls
@@ -161,7 +161,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
             return bool(self._waiting or self._calls or not self._closed)
 
     def _round(self) -> None:
-        """Do all that there is to do now; what can't be done since something is away is done in another round."""
+        """Do all current work; work that fails because a server is away is repeated in a later round."""
         try:
             if self._lease is None:
                 self._store.make()
@@ -209,14 +209,14 @@ class AirflowExecutor(RemoteExecutor[Call]):
         call.asked = True
         try:
             self._api.trigger(call.run_id, asdict(order))
-        except BatchSystemError as error:  # this one can't run; whether others can, they will tell
+        except BatchSystemError as error:  # this call can't run; each other call finds out for itself
             self._forget(call)
             call.fail(executor_broken(error))
         else:
             call.accepted = time.monotonic()
 
     def _look(self) -> None:
-        """See what has come of calls, as the store tells."""
+        """Read from the store which calls have begun or ended."""
         if not any(call.asked for call in self._calls):
             return
         names = self._store.names()
@@ -236,7 +236,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         try:
             fields, _ = _messages.read(self._key, ("begun", call.run_id), sealed)
         except SignatureError as error:
-            self._give_up(call, _errors.forged(call, "What says who runs it,", error))
+            self._give_up(call, _errors.forged(call, "The object that names the process", error))
             return
         call.begun = Begun(**fields)
         call.started(host=call.begun.host, at=call.begun.at)
@@ -244,14 +244,14 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._woken = True  # it was cancelled
 
     def _arrived(self, call: Call) -> bool:
-        """Settle a call if its outcome is there, and say whether it was."""
+        """Settle a call if its outcome is there; return whether it was."""
         sealed = self._store.read(f"{call.id}.outcome")
         if sealed is None:
             return False
         try:
             fields, data = _messages.read(self._key, ("outcome", call.run_id), sealed)
         except SignatureError as error:
-            self._give_up(call, _errors.forged(call, "What came", error))
+            self._give_up(call, _errors.forged(call, "The outcome", error))
             return True
         self._forget(call)
         if call.begin() and (failure := settle(call, Outcome(**fields), data)) is not None:
@@ -259,7 +259,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         return True
 
     def _look_for_the_gone(self, lease: Lease) -> None:
-        """Find the calls that Airflow does not run any more, and that have no outcome."""
+        """Find the calls without an active run in Airflow and without an outcome."""
         accepted = [call for call in self._calls if call.accepted is not None and call.ending is None]
         if not accepted:
             return
@@ -279,7 +279,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         now = time.monotonic()
         for call in list(self._calls):
             if call.ending is not None and now - call.ending > self._seconds + KILL_PATIENCE:
-                _log.warning("%s, a call that was cancelled, was not seen to end: %s", call.describe(), call.begun)
+                _log.warning("%s was cancelled, and has not ended in time: %s", call.describe(), call.begun)
                 self._forget(call)
         cancelled = [call for call in self._calls if call.ending is None and call.future.cancelled()]
         for call in cancelled:
@@ -289,7 +289,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._forget(call)
         if not cancelled:
             return
-        # What says so to workers comes before the look whether they have begun: then one side sees the other.
+        # The lease changes before the look at what has begun: so either the worker or this process notices the other.
         lease.stop(*(call.id for call in cancelled))
         self._store.remove(*(f"{call.id}.call" for call in cancelled))
         for call in cancelled:
@@ -298,7 +298,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
             self._api.fail_run(call.run_id)
 
     def _give_up(self, call: Call, error: BaseException) -> None:
-        """Fail a call of which it is not known what it does, and see to its end."""
+        """Fail a call whose state is unknown, and have it ended."""
         call.fail(error)
         self._forget(call)
         if self._lease is not None:
@@ -306,7 +306,7 @@ class AirflowExecutor(RemoteExecutor[Call]):
         self._api.fail_run(call.run_id)
 
     def _forget(self, call: Call) -> None:
-        """Have nothing more to do with a call; its objects go, and else they go with the session's folder."""
+        """Stop tracking a call, and remove its objects; any left go with the session's folder."""
         with self._changed:
             if call in self._calls:
                 self._calls.remove(call)
@@ -315,10 +315,10 @@ class AirflowExecutor(RemoteExecutor[Call]):
         try:
             self._store.remove(*(f"{each}.{what}" for each in call.ids for what in ("call", "begun", "outcome")))
         except OSError as error:
-            _log.info("Objects of a call stay in %s until the run is over: %s", self._store.url, error)
+            _log.info("Objects of a call stay in %s until the end of the run: %s", self._store.url, error)
 
     def _end_all(self) -> None:
-        """End whatever there is, and see to it that it has ended."""
+        """End all calls, and wait for their end."""
         with self._changed:
             self._closed = True
             calls, waiting = list(self._calls), list(self._waiting)

@@ -44,23 +44,23 @@ class Airflow(Backend):
         interval: float = 1.0,
         lease: float = 30.0,
     ) -> None:
-        """Run each call as a run of a DAG of Airflow 3, which its pages show.
+        """Run each call as a run of a DAG of Airflow 3, which Airflow's pages show.
 
-        `amltk airflow install-dag DIR` puts that DAG into Airflow's folder of DAGs. Starting a task takes Airflow a
-        second or so: this is for calls that take minutes. Functions and classes of `__main__`, lambdas and closures
-        work. No secret is an option, since options are shown: the password, or a token, and the key are taken from
-        the environment, `AMLTK_AIRFLOW_PASSWORD`, `AMLTK_AIRFLOW_TOKEN` and `AMLTK_AIRFLOW_KEY`.
+        `amltk airflow install-dag DIR` puts that DAG into Airflow's folder of DAGs. Airflow takes about a second to
+        start a task: use this backend for calls that take minutes. Functions and classes of `__main__`, lambdas and
+        closures work. Options are shown, so no secret is one: the environment has the password, or a token, and the
+        key, in `AMLTK_AIRFLOW_PASSWORD`, `AMLTK_AIRFLOW_TOKEN` and `AMLTK_AIRFLOW_KEY`.
 
         Args:
-            url: Of Airflow's api-server, as in "https://airflow.example.org".
-            store: A URL under which this program and Airflow's workers see the same folder or bucket, as in
-                "file:///shared/amltk" or "s3://bucket/amltk". Calls and results lie there while they are needed.
-            username: Who asks; `AMLTK_AIRFLOW_USERNAME` by default.
-            key_file: The file with the key that workers have, too; by default that of `AMLTK_AIRFLOW_KEY_FILE`, or
-                the key is that of `AMLTK_AIRFLOW_KEY`.
-            max_workers: How many runs are active at most; how many of them run, Airflow decides by its slots.
-            interval: How often the store and Airflow are looked at, in seconds.
-            lease: After so many seconds without a sign of life from this program, calls end themselves.
+            url: The URL of Airflow's api-server, as in "https://airflow.example.org".
+            store: A URL under which this program and Airflow's workers have access to the same folder or bucket, as in
+                "file:///shared/amltk" or "s3://bucket/amltk". It holds calls and results while they are needed.
+            username: The user; by default that of `AMLTK_AIRFLOW_USERNAME`.
+            key_file: The file with the key that workers have, too; by default that of `AMLTK_AIRFLOW_KEY_FILE`, or the
+                key in `AMLTK_AIRFLOW_KEY`.
+            max_workers: Maximum number of active runs; Airflow's slots limit how many of them run.
+            interval: Seconds between looks at the store and at Airflow.
+            lease: Seconds without a sign of life from this program after which calls end themselves.
         """
         from amltk_airflow._urls import check_no_credentials, check_store
 
@@ -90,16 +90,16 @@ class Airflow(Backend):
 
     def open(self) -> Executor:
         """Return the executor of a run."""
-        from amltk_airflow._opening import Place  # Airflow's client is imported when it is used
+        from amltk_airflow._opening import Place  # Airflow's client is imported on use
 
         return Place(*self._place).open(*self._how)
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End all running work."""
         cast("AirflowExecutor", executor).kill_workers()
 
     def health_checks(self) -> Iterable[HealthCheck]:
-        """Return what has to be right before calls can run, one thing after the other."""
+        """Return the checks of the doctor, in their order."""
         from amltk_airflow._opening import health_checks
 
         return health_checks(*self._place)

@@ -1,15 +1,15 @@
-"""What the task of the DAG does: runs one call in a process of its own, and tells what became of it.
+"""The task of the DAG: it runs one call in a process of its own, and reports the outcome.
 
     task of Airflow                                            its child
         conf: which call, signed        ── refused unless the signature is right
-        writes `begun`                  ── refused if that is there: a call runs once at most
-        looks at the lease              ── refused if the main process is gone, or does not want it any more
+        writes `begun`                  ── refused if that exists: a call runs at most once
+        looks at the lease              ── refused if the main process is gone, or has stopped the call
         reads the call, checks the digest ──────────────────>  unpickles it, runs it
         looks at the lease again        ── "go" ───────────>  (its interpreter has started meanwhile)
         every half second: the lease    ── if it is over, or stopped: SIGTERM, after two seconds SIGKILL
         writes `outcome`, signed        <──────────────────── result or exception, pickled
 
-The task itself unpickles nothing. It has the key; its child has not.
+The task itself unpickles nothing. It has the key; its child does not.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ from amltk_airflow._signing import KEY, KEY_FILE, Key, SignatureError, digest, r
 from amltk_airflow._store import Store
 
 WATCH_SECONDS = 0.5
-"""How often the lease is looked at."""
+"""Seconds between looks at the lease."""
 
 _STDERR_BYTES = 4096
 _CHILD = sys.executable, "-P", "-m", "amltk_airflow._child"
 
 
 class CallFailedError(Exception):
-    """The task has to fail: the call raised, died or was ended, or did not begin. The main process knows."""
+    """The task must fail: the call raised, died, was ended or did not begin. The main process has the details."""
 
 
 class Task:
-    """A task of Airflow that makes one call."""
+    """A task of Airflow that runs one call."""
 
     def __init__(self, conf: dict[str, Any], run_id: str) -> None:
-        """Check what it is asked to do.
+        """Check the conf of its run.
 
         Args:
-            conf: Of the run.
-            run_id: Of the run, by which the signature is its own.
+            conf: The run's conf.
+            run_id: The run's id, which the signature covers.
 
         Raises:
-            CallFailedError: It does not come from who has the key.
+            CallFailedError: The conf is not signed with the key.
         """
         try:
             self._key = read_key()
             self._order = Order.checked(conf, self._key, run_id)
         except TypeError as error:
-            msg = f"This DAG is for calls of amltk; the conf of this run is none: {error}"
+            msg = f"This DAG is for calls of amltk, and the conf of this run is not a call: {error}"
             raise CallFailedError(msg) from error
         except (ValueError, SignatureError) as error:
             msg = f"The call is refused, and nothing of it was unpickled: {error}"
@@ -75,21 +75,21 @@ class Task:
         self._asked = self._reason = ""
 
     def kill(self) -> None:
-        """End the call: Airflow wants it. To be called in a signal handler."""
+        """End the call, as Airflow requests; to be called in a signal handler."""
         self._asked = "Airflow has ended its task"
 
     def run(self) -> None:
-        """Make the call, and tell what came of it.
+        """Run the call, and report its outcome.
 
         Raises:
             CallFailedError: The call has no result.
         """
         begun = f"{self._order.call}.begun"
         if self._store.read(begun) is not None:
-            msg = "The call is refused: it has begun before, and a call runs once at most."
+            msg = "The call is refused: it has begun before, and a call runs at most once."
             raise CallFailedError(msg)
         self._tell(begun, "begun", Begun.here())
-        # From here on either the main process sees that it has begun, or this sees that it must not.
+        # From here on, either the main process notices that the call has begun, or this task notices that it must not.
         if reason := self._lease.over(first=True):
             self._store.remove(begun)
             msg = f"The call is refused: {reason}."
@@ -97,20 +97,20 @@ class Task:
         data = self._store.read(f"{self._order.call}.call")
         if data is None:
             self._store.remove(begun)
-            msg = "The call is refused: it is not in the store any more, so nobody wants it."
+            msg = "The call is refused: it is not in the store any more, so it was cancelled."
             raise CallFailedError(msg)
         outcome, answer = self._refusal(data), b""
         if outcome is None:
             outcome, answer = self._make(data)
         self._tell(f"{self._order.call}.outcome", "outcome", outcome, answer)
-        if self._lease.orphaned or self._store.read(LEASE) is None:  # nobody else will
+        if self._lease.orphaned or self._store.read(LEASE) is None:  # no other process will do it
             self._store.remove_all()
         if outcome.kind != _messages.RESULT:
             raise CallFailedError(outcome.text)
 
     def _tell(self, name: str, what: str, message: Begun | Outcome, data: bytes = b"") -> None:
         sealed = _messages.write(self._key, (what, self._run_id), message, data)
-        with contextlib.suppress(FileNotFoundError):  # the session is over, and nobody listens
+        with contextlib.suppress(FileNotFoundError):  # the session is over, and nobody reads it
             self._store.write(name, sealed)
 
     def _refusal(self, data: bytes) -> Outcome | None:
@@ -120,10 +120,10 @@ class Task:
             table = "; ".join(
                 f"{name}: there {there.get(name, 'none')}, here {here.get(name, 'none')}" for name in differs
             )
-            text = f"the worker, {me}, does not fit to the main process. As the worker says, {table}."
+            text = f"the worker, {me}, does not match the main process. Seen from the worker: {table}."
             return Outcome(_messages.MISFIT, me.pid, me.host, text=text)
         if digest(data) != self._order.digest:
-            text = f"what lies in the store is not the call that was submitted, so {me} has not unpickled it."
+            text = f"the object in the store is not the submitted call, so {me} has not unpickled it."
             return Outcome(_messages.REFUSED, me.pid, me.host, text=text)
         return None
 
@@ -137,21 +137,21 @@ class Task:
                 stderr = _Tail(child.stderr)
                 reason = self._wait(child, outcome)
                 seconds = time.monotonic() - began
-                _signal_group(child, signal.SIGKILL)  # what it has started and left
+                _signal_group(child, signal.SIGKILL)  # processes that the call has started and left
                 stderr_tail = stderr.text()
             answer = outcome.read_bytes() if outcome.exists() else b""
-        who: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": stderr_tail, "seconds": seconds}
+        ran: dict[str, Any] = {"pid": child.pid, "host": Begun.here().host, "stderr": stderr_tail, "seconds": seconds}
         if reason:
-            return Outcome(_messages.STOPPED, **who, exit_code=child.returncode, text=reason), b""
+            return Outcome(_messages.STOPPED, **ran, exit_code=child.returncode, text=reason), b""
         if answer:
             kind = _messages.RESULT if read_outcome(answer).returned else _messages.ERROR
-            return Outcome(kind, **who, text="the call raised; the main process has its exception"), answer
+            return Outcome(kind, **ran, text="the call raised; the main process has its exception"), answer
         lack = memory.explain(child.returncode)
         how = f"process {child.pid} {describe_exit(child.returncode, lack)}"
-        return Outcome(_messages.DIED, **who, exit_code=child.returncode, out_of_memory=lack, text=how), b""
+        return Outcome(_messages.DIED, **ran, exit_code=child.returncode, out_of_memory=lack, text=how), b""
 
     def _start(self, call: Path, outcome: Path) -> subprocess.Popen[bytes]:
-        """Start a child, and have it begin if the call is still wanted."""
+        """Start a child, and let it begin if the call is not cancelled."""
         path = call.with_name("path")
         path.write_text(json.dumps(child_path()), encoding="utf-8")
         ready, tell_ready = os.pipe()
@@ -167,20 +167,20 @@ class Task:
         finally:
             os.close(tell_ready)
         assert child.stdin is not None
-        with open(ready, "rb", buffering=0) as said:  # noqa: PTH123 - it is a descriptor
-            if said.read(1):
+        with open(ready, "rb", buffering=0) as ready_pipe:  # noqa: PTH123 - it is a descriptor
+            if ready_pipe.read(1):
                 self._reason = self._asked or self._lease.over()
                 if not self._reason:
                     os.write(child.stdin.fileno(), b"g")
         return child
 
     def _wait(self, child: subprocess.Popen[bytes], outcome: Path) -> str:
-        """Wait for the end of the child, or end it; return why, in that case."""
+        """Wait for the end of the child, or end it; return why it was ended, or ""."""
         while not self._reason:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(WATCH_SECONDS)
                 return ""
-            if outcome.exists():  # a thread of the call's, say, keeps it
+            if outcome.exists():  # for example, a thread of the call keeps the process alive
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(GRACE)
                 _signal_group(child, signal.SIGKILL)
@@ -193,10 +193,10 @@ class Task:
 
 
 class _Lease:
-    """Whether the main process lives, and still wants the call.
+    """Whether the main process is alive, and has not stopped the call.
 
     Attributes:
-        orphaned: Whether it was found to be gone.
+        orphaned: Whether the main process was found to be gone.
     """
 
     def __init__(self, store: Store, key: Key, order: Order) -> None:
@@ -218,20 +218,20 @@ class _Lease:
         seconds = self._order.lease
         try:
             sealed = self._store.read(LEASE)
-        except OSError:  # the store does not answer: as good as no sign of life
+        except OSError:  # the store does not answer, which counts as no sign of life
             sealed = self._last
         if sealed is None:
             return "the main process has ended its run"
         if sealed != self._last:
             try:
-                told, _ = _messages.read(self._key, (LEASE, self._order.folder), sealed)
+                content, _ = _messages.read(self._key, (LEASE, self._order.folder), sealed)
             except SignatureError as error:
                 return f"of the lease, {error}"
-            if told["over"] or self._order.call in told["stopped"]:
-                return "the main process does not want it any more"
+            if content["over"] or self._order.call in content["stopped"]:
+                return "the main process has stopped it"
             self._last = sealed
-            if told["beat"] > self._beat:  # else somebody has kept an old one, and it is no sign of life
-                self._beat, self._at, self._changed = told["beat"], told["at"], time.monotonic()
+            if content["beat"] > self._beat:  # an old lease that was written again is no sign of life
+                self._beat, self._at, self._changed = content["beat"], content["at"], time.monotonic()
         if first and (self._at is None or abs(time.time() - self._at) > seconds):  # or one of the clocks is wrong
             return self._wait_for_a_sign()
         if time.monotonic() - self._changed > seconds:
@@ -249,7 +249,7 @@ class _Lease:
 
 
 class _Tail:
-    """Passes on what a process writes to stderr, and keeps the end of it."""
+    """Passes a process's stderr on, and keeps its end."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         assert stream is not None
@@ -269,8 +269,8 @@ class _Tail:
                     size -= len(self._kept.popleft())
 
     def text(self) -> str:
-        """Return the end of what it wrote."""
-        self._thread.join(1.0)  # one that has left its session may hold it open for ever
+        """Return the end of its stderr."""
+        self._thread.join(1.0)  # a process that has left its session may hold it open forever
         return b"".join(list(self._kept))[-_STDERR_BYTES:].decode(errors="replace").strip()
 
 

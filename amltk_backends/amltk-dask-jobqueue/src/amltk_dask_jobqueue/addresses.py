@@ -13,7 +13,7 @@ from amltk.describe import describe_value
 
 
 def check_interface(interface: str, what: str) -> None:
-    """Refuse an interface that this machine does not have.
+    """Check that this machine has an interface.
 
     Args:
         interface: The interface's name.

@@ -1,4 +1,4 @@
-"""Attempts to have a job with a worker: how many in a row have failed, and when the next one may be made."""
+"""Counts consecutive jobs that failed before they had a worker, and delays the next attempt."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from amltk.exceptions import BatchSystemError
 _log = logging.getLogger("amltk_dask_jobqueue")
 
 ATTEMPTS = 3
-"""So many jobs in a row may end before they have a worker, or not be taken, until no more are submitted."""
+"""Consecutive jobs that may fail to be submitted, or end without a worker, before no more are submitted."""
 
 
 class Attempts:
-    """The attempts since the last worker came.
+    """The attempts since the last worker connected.
 
     Attributes:
-        last_error: Why the last one that failed did so.
+        last_error: The error of the last failed attempt.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without attempts."""
         self.last_error: BatchSystemError | None = None
         self._failed = 0
         self._not_before = 0.0
 
     def failed(self, error: BatchSystemError, *, hopeless: bool = False) -> None:
-        """Take note of a failure, and say so.
+        """Count and log a failure.
 
         Args:
-            error: Why.
+            error: The failure.
             hopeless: Whether the next attempt would fail, too.
         """
         self._failed = ATTEMPTS if hopeless else self._failed + 1
@@ -39,15 +39,15 @@ class Attempts:
         _log.warning("%s", error)
 
     def worker_came(self) -> None:
-        """Begin anew."""
+        """Start counting from zero."""
         self._failed = 0
 
     @property
     def exhausted(self) -> bool:
-        """Whether no other attempt is made."""
+        """Whether no more attempts are made."""
         return self._failed >= ATTEMPTS
 
     @property
     def too_early(self) -> bool:
-        """Whether the next attempt has to wait."""
+        """Whether the next attempt must wait."""
         return time.monotonic() < self._not_before

@@ -1,4 +1,4 @@
-"""The base class of batch system backends. It imports dask at its first use."""
+"""The base class of batch system backends. It imports dask on first use."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class BatchBackend(Backend):
         return self._open(self._n_workers, adaptive=self._adaptive)
 
     def _open(self, n_workers: int, *, adaptive: bool) -> JobQueueExecutor:
-        from amltk_dask_jobqueue.executor import open_executor  # dask is imported at its first use
+        from amltk_dask_jobqueue.executor import open_executor  # dask is imported on first use
 
         return open_executor(
             self.system,
@@ -150,13 +150,13 @@ class BatchBackend(Backend):
             return f"workers connect to {where}"
 
         def worker() -> str:
-            supervisor, said = opened[0].supervisor, ""
+            supervisor, shown = opened[0].supervisor, ""
             while not supervisor.counts()["connected"]:
                 if supervisor.failure is not None:
                     raise supervisor.failure
-                if (words := f"no worker yet: job {supervisor.describe()}") != said:
-                    said = words
-                    print(said)  # noqa: T201 - shown if the check does not end
+                if (state := f"no worker yet: job {supervisor.describe()}") != shown:
+                    shown = state
+                    print(shown)  # noqa: T201 - shown if the check does not end
                 time.sleep(0.2)
             return f"the worker of job {supervisor.describe()} is connected"
 

@@ -96,7 +96,7 @@ class CancelledJobs:
 
     def _warn(self, seconds: float, problem: str) -> None:
         system = self._commands.system
-        told = "; ".join(f"job {job.id}{f' is {job.words}' if job.words else ''}" for job in self.jobs)
+        states = "; ".join(f"job {job.id}{f' is {job.words}' if job.words else ''}" for job in self.jobs)
         ids = " ".join(job.id for job in self.jobs if job.cancelling)
         reasons = [
             problem,
@@ -106,5 +106,5 @@ class CancelledJobs:
         _log.warning(
             "%s: cancelled jobs are still there after %.0f s: %s. %s "
             "A background process cancels them again.",
-            system.title, seconds, told, " ".join(filter(None, reasons)),
+            system.title, seconds, states, " ".join(filter(None, reasons)),
         )  # fmt: skip

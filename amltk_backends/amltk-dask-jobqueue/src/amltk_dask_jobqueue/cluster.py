@@ -111,7 +111,7 @@ def import_dask_jobqueue() -> Any:
 
 
 def check_options(system: BatchSystem, options: Mapping[str, Any]) -> None:
-    """Refuse options that dask-jobqueue does not have, or can't use.
+    """Check that dask-jobqueue has these options and accepts their values.
 
     Raises:
         TypeError: There is no such option.
@@ -233,7 +233,7 @@ def _as_here() -> list[str]:
 
 
 def _check_names(system: BatchSystem, base: type[Any], options: Mapping[str, Any]) -> set[str]:
-    """Refuse unknown options; return the names of the known ones."""
+    """Check that options are known; return the names of all known ones."""
     known: set[str] = set()
     for kind in (*base.job_cls.__mro__, *base.__mro__[:2]):
         known |= inspect.signature(vars(kind).get("__init__", object.__init__)).parameters.keys()

@@ -1,4 +1,4 @@
-"""How many jobs are wanted."""
+"""Computes how many jobs are wanted."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import time
 from collections.abc import Callable
 
 IDLE_SECONDS = 5.0
-"""How long there has to be less work than workers before a job is given back: a new one has to queue again."""
+"""Seconds with less work than workers before a job is given back: a new one would have to queue again."""
 
 
 class Demand:
-    """How many jobs are wanted: always the same number, or as many as there is work for."""
+    """The number of wanted jobs: constant, or as many as there is work for."""
 
     def __init__(self, n_jobs: int, work: Callable[[], int] | None) -> None:
-        """Begin without work.
+        """Start without work.
 
         Args:
-            n_jobs: How many jobs there are, or may be.
-            work: Says how many jobs there is work for; None if there are always `n_jobs`.
+            n_jobs: The number of jobs; with `work`, the maximum.
+            work: Returns how many jobs there is work for; None for always `n_jobs`.
         """
         self._n_jobs = n_jobs
         self._work = work
         self._idle_since: float | None = None
 
     def jobs(self, there: int) -> int:
-        """Return how many jobs are wanted, when so many are there."""
+        """Return how many jobs are wanted; `there` is the current number."""
         if self._work is None:
             return self._n_jobs
         need = min(self._n_jobs, self._work())

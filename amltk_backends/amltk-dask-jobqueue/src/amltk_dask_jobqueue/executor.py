@@ -1,4 +1,4 @@
-"""The executor of a batch system: dask's, with jobs behind it."""
+"""The executor of a batch system: dask's executor, whose workers run in jobs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class JobQueueExecutor(DaskExecutor):
     supervisor: Supervisor
 
     def worker_counts(self) -> Mapping[str, int]:
-        """Return how many jobs are wanted, and how many of these wait for their workers, have them, and were lost."""
+        """Return how many jobs are wanted, how many of them are queued and connected, and how many were lost."""
         return self.supervisor.counts()
 
 
@@ -51,17 +51,17 @@ def open_executor(
     """Submit the first job, and return an executor for calls.
 
     Args:
-        system: Where to.
-        n_workers: How many workers there are, or at most, if `adaptive`.
-        adaptive: Whether there are only as many as there are calls.
+        system: The batch system.
+        n_workers: The number of workers; with `adaptive`, the maximum.
+        adaptive: Whether to keep only as many workers as there are calls.
         heartbeat_timeout: As for `DaskExecutor`.
-        submit_command: Instead of the system's.
-        cancel_command: Instead of the system's.
-        options: For dask-jobqueue's cluster. With `processes=`, a job has so many workers.
+        submit_command: Replaces the system's.
+        cancel_command: Replaces the system's.
+        options: The options of dask-jobqueue's cluster. With `processes=`, each job has that many workers.
 
     Raises:
-        BatchSystemError: It does not take the job.
-        NotSupportedError: gevent has replaced what dask needs.
+        BatchSystemError: The batch system refuses the job.
+        NotSupportedError: gevent has patched modules that dask needs.
     """
     check_not_patched(f"with_{system.name}", "threading", "select")
     commands = Commands(system, submit_command, cancel_command)
@@ -84,12 +84,12 @@ def open_executor(
             commands,
             guard,
             demand=Demand(math.ceil(n_workers / per_job), work),
-            release=lambda address: executor.release(address),  # noqa: PLW0108 - it is not there yet
+            release=lambda address: executor.release(address),  # noqa: PLW0108 - the executor does not exist yet
             give_up=lambda error: executor.fail_pending(error),  # noqa: PLW0108
         )
         end_jobs = functools.partial(cluster.sync, supervisor.end)
         opened.callback(end_jobs)
-        cluster.sync(supervisor.submit)  # what is wrong is mostly wrong with the first one, and said at once
+        cluster.sync(supervisor.submit)  # most mistakes show with the first job, and the error is raised here
         client = Client(cluster, set_as_default=False)
         opened.callback(client.close)
 
@@ -103,14 +103,14 @@ def open_executor(
             kill=kill,
             heartbeat_timeout=heartbeat_timeout,
             exit_info=supervisor.exit_info,
-            exit_info_seconds=2 * EXIT_INFO_SECONDS,  # it has an end of its own, with what is known by then
+            exit_info_seconds=2 * EXIT_INFO_SECONDS,  # it returns what is known after its own time limit
             lose=supervisor.lose,
         )
         executor.supervisor = supervisor
         cluster.sync(supervisor.watch)
     except BatchSystemError as error:
         opened.close()
-        raise error.with_traceback(None) from None  # the way through dask tells nobody anything
+        raise error.with_traceback(None) from None  # the traceback through dask does not help the user
     except BaseException:
         opened.close()
         raise
@@ -118,6 +118,6 @@ def open_executor(
 
 
 def _forget(scratch: str) -> None:
-    """Remove the scheduler's folder, and what dask has put into this process because of it."""
+    """Remove the scheduler's folder, and the entries that dask has added to `sys.path` for it."""
     shutil.rmtree(scratch, ignore_errors=True)
     sys.path[:] = [each for each in sys.path if not each.startswith(scratch)]

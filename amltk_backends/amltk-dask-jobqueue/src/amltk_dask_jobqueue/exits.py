@@ -1,4 +1,4 @@
-"""How jobs and workers ended."""
+"""Reports how jobs and workers ended."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from amltk_dask_jobqueue.job import Ending, Job
 from amltk_dask_jobqueue.logs import UNREACHABLE, exit_code_in, missing_module, tail_of_log, without_chatter
 
 EXIT_INFO_SECONDS = 15.0
-"""How long a call whose worker died waits for the batch system's word on it."""
+"""Seconds that a call whose worker died waits for the batch system's report on it."""
 LOG_SECONDS = 3.0
-"""How long it is waited for the log of a job that ended: some systems copy it only then."""
+"""Seconds to wait for the log of a job that ended: some systems copy it only then."""
 
 
 async def log_of(job: Job, folder: Path) -> str:
-    """Return what a job that ended has written last; "" if there is nothing.
+    """Return the end of the output of a job that ended; "" if there is none.
 
     Args:
         job: The job.
-        folder: Where jobs write.
+        folder: The folder for the output of jobs.
     """
     deadline = time.monotonic() + LOG_SECONDS
     while not (log := await in_thread(tail_of_log, folder, job.id)):
@@ -38,37 +38,37 @@ async def log_of(job: Job, folder: Path) -> str:
 
 
 def without_a_worker(ending: Ending, log: str, address: str, folder: Path) -> tuple[BatchSystemError, bool]:
-    """Return the error of a job that ended before it had a worker, and whether the next one would end so, too.
+    """Return the error of a job that ended before it had a worker, and whether the next job would fail, too.
 
     Args:
-        ending: Of the job.
-        log: All that is known of its log.
-        address: Where its worker was to connect to.
-        folder: Where jobs write.
+        ending: How the job ended.
+        log: Its log, as far as known.
+        address: The address to which its worker should connect.
+        folder: The folder for the output of jobs.
     """
-    wrote = f"The end of what it wrote:\n{ending.log}" if ending.log else f"It has written nothing to {folder}."
+    output = f"The end of its output:\n{ending.log}" if ending.log else f"It has written nothing to {folder}."
     why, hopeless = f"Its worker had not connected to {address}.", False
     if module := missing_module(log):
         why = f"Its Python cannot import {module}. {what_to_install()} And amltk-dask-jobqueue with them; "
-        why += "python= says which Python jobs have."
+        why += "python= sets the Python of jobs."
         hopeless = True
     elif problem := missing_interface(log):
-        why, wrote, hopeless = problem, "", True  # that is all that the traceback has
+        why, output, hopeless = problem, "", True  # the traceback has nothing more
     elif UNREACHABLE in log:
         why = f"{why} {hint()}"
-    return BatchSystemError(f"{ending.words} {why} {wrote}".rstrip(), output=ending.log), hopeless
+    return BatchSystemError(f"{ending.words} {why} {output}".rstrip(), output=ending.log), hopeless
 
 
 async def exit_info(
     worker: Worker, job: Job | None, title: str, folder: Path, ask: Callable[[Job], Awaitable[None]]
 ) -> WorkerExit:
-    """Return what is known of how a worker died: with its job, or alone, in which case it is started again.
+    """Return how a worker died: with its job, or alone, in which case its nanny starts it again.
 
     Args:
         worker: The worker.
-        job: Its job, if that is known.
-        title: What people call the batch system.
-        folder: Where jobs write.
+        job: Its job, if known.
+        title: The name of the batch system to show to people.
+        folder: The folder for the output of jobs.
         ask: Asks the batch system about a job.
     """
     deadline = time.monotonic() + EXIT_INFO_SECONDS

@@ -1,4 +1,4 @@
-"""Refuses options that would add lines to a job script, or options to a line of it.
+"""Checks that options add no lines to a job script, and no options to a line of it.
 
 dask-jobqueue inserts the options into the text of a job script unchanged. Values often come from outside: a settings
 file, a form, an environment variable. So a value that breaks its line or word is refused before anything starts.
@@ -28,7 +28,7 @@ _ARGUMENTS = {"worker_extra_args", "extra", "submit_command_extra", "cancel_comm
 
 
 def check_texts(options: Mapping[str, Any]) -> None:
-    """Refuse options whose text does not fit into one line of a job script.
+    """Check that the text of each option fits into one line of a job script.
 
     Args:
         options: By name, as the user gives them, here or in dask's configuration.
@@ -50,7 +50,7 @@ def check_texts(options: Mapping[str, Any]) -> None:
 
 
 def check_lists(options: Mapping[str, Any], *, named_directives: bool) -> None:
-    """Refuse values that must be lists of lines or arguments, and are not: a text would become a list of characters.
+    """Check that lists of lines or arguments are lists: a text would become a list of characters.
 
     Args:
         options: By name, as the user gives them, here or in dask's configuration.
@@ -78,11 +78,11 @@ def _is_number(value: object) -> bool:
 
 
 def check_values(options: Mapping[str, Any]) -> None:
-    """Refuse values of the user's options that have a wrong type or are out of range; None is dask-jobqueue's default.
+    """Check types and ranges of the user's options; None is dask-jobqueue's default.
 
     Raises:
         TypeError: A value is of a wrong type; the message names the option.
-        ValueError: A value of the right type can't be used.
+        ValueError: A value is of the right type and not allowed.
     """
     for name, value in options.items():
         if value is not None and (check := _CHECKS.get(name)) is not None:
@@ -135,7 +135,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
 
 
 def check_one_line(name: str, text: str) -> None:
-    """Refuse a text with line breaks or other control characters.
+    """Check that a text has no line breaks or other control characters.
 
     Raises:
         ValueError: It has one.
@@ -144,7 +144,7 @@ def check_one_line(name: str, text: str) -> None:
 
 
 def check_command(name: str, command: str, example: str) -> None:
-    """Refuse a value that is no command.
+    """Check that a value is a command.
 
     Args:
         name: The option.

@@ -42,9 +42,9 @@ def merged_docstring(
     shared = _FIELD.sub(lambda found: str(getattr(system, found[1])), inspect.cleandoc(base.__doc__ or ""))
     about, _, arguments = inspect.cleandoc(own.__doc__ or "").partition("\n\nArgs:\n")
     about_all, _, arguments_of_all = shared.partition("\n\nArgs:\n")
-    told = {
+    entries = {
         found[1]: found[0].rstrip("\n") for text in (arguments_of_all, arguments) for found in _ENTRY.finditer(text)
     }
-    lines = [told[name] for name in signature.parameters if name in told]
+    lines = [entries[name] for name in signature.parameters if name in entries]
     more = about_all.partition("\n")[2]
     return "\n".join([f"{about}\n{more}\n\nArgs:", *lines]) + "\n"

@@ -1,12 +1,12 @@
-"""Keeps as many jobs alive as are wanted, and knows what became of each.
+"""Keeps the wanted number of jobs alive, and finds out how each one ended.
 
     submit ──> waiting ──> running ──> its workers connect ──> they leave: is the job alive?
-                  │           │                                    yes: its worker is started again
+                  │           │                                    yes: its nanny starts a worker
                   └───────────┴── it is gone ──> how did it end?   no ──┘
                                                  replaced, as often as is sensible
 
-dask-jobqueue counts a job as a worker from when it is submitted to when it is cancelled, whatever became of
-it. Here the batch system is asked, as long as a job has no worker that is connected.
+dask-jobqueue counts a job as a worker from its submission until it is cancelled, even if it has ended. The supervisor
+asks the batch system instead, while a job has no connected worker.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from amltk_dask_jobqueue.waiting import WaitingWarnings
 _log = logging.getLogger("amltk_dask_jobqueue")
 
 TICK_SECONDS = 0.5
-"""How often it is seen to that there are as many jobs as are wanted."""
+"""Seconds between checks of the number of jobs."""
 LOOK_SECONDS = (1.0, 30.0)
-"""How often the batch system is asked about jobs without a worker: at first, and when they have waited for long."""
+"""Seconds between questions to the batch system about jobs without a worker: at first, and after a long wait."""
 LOST_SECONDS = 60.0
-"""How long a job that runs may be without a worker that was there before."""
+"""Seconds that a running job may be without the worker that it had."""
 GONE_SECONDS = 20.0
-"""How long the end waits for commands that run, and for cancelled jobs to leave the queue."""
+"""Seconds that the end of a run waits for running commands, and for cancelled jobs to leave the queue."""
 
 
 class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
-    """Submits jobs, watches over them, and cancels them; everything in here happens on the loop of dask's scheduler."""
+    """Submits, watches and cancels jobs; all methods run on the loop of dask's scheduler."""
 
     name = "amltk-dask-jobqueue"
     failure: BatchSystemError | None = None
-    """Why no more jobs are submitted, if that is so."""
+    """Why no more jobs are submitted; None while they are."""
 
     def __init__(
         self,
@@ -65,15 +65,15 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         release: Callable[[str], bool],
         give_up: Callable[[BatchSystemError], None],
     ) -> None:
-        """Start nothing yet.
+        """Register with dask's scheduler; no job is submitted yet.
 
         Args:
-            cluster: dask-jobqueue's, without any jobs of its own.
-            commands: Of the batch system.
+            cluster: dask-jobqueue's cluster, without jobs of its own.
+            commands: The commands of the batch system.
             guard: Cancels the jobs if this process is killed.
             demand: How many jobs are wanted.
-            release: Takes a worker's address, and says whether it has no call, and will be given none.
-            give_up: Is told, once, why no worker will come any more.
+            release: Takes a worker's address; returns whether it has no call and gets no more.
+            give_up: Called once, with the reason, when no worker can connect any more.
         """
         self._cluster = cluster
         self._commands = commands
@@ -101,17 +101,17 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     @property
     def title(self) -> str:
-        """What people call the batch system."""
+        """The name of the batch system to show to people."""
         return self._commands.system.title
 
     @property
     def address(self) -> str:
-        """Where workers connect to."""
+        """The address to which workers connect."""
         scheduler = self._cluster.scheduler
         return str(scheduler.contact_address or scheduler.address)
 
     def counts(self) -> dict[str, int]:
-        """Return how many jobs are wanted, and of these queued and connected, and how many were lost so far."""
+        """Return how many jobs are wanted, queued and connected, and how many were lost so far."""
         connected = sum(bool(job.workers) for job in list(self._jobs))
         jobs = len(self._jobs)
         return {
@@ -122,18 +122,18 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         }
 
     def describe(self) -> str:
-        """Return each job's id, with the batch system's words, or the node of its worker."""
+        """Return each job's id, with the batch system's description of its state."""
         return "; ".join(f"{job.id}{f' ({job.words})' if job.words else ''}" for job in self._jobs)
 
-    # What dask's scheduler tells.
+    # Events of dask's scheduler.
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
-        """Note that a worker is connected."""
+        """Record that a worker is connected."""
         state = scheduler.workers[worker]
         job = self._job_of(str(state.name))
         if job is None:
             return
-        if job not in self._jobs:  # OAR starts a job all the same that is cancelled a moment before
+        if job not in self._jobs:  # OAR starts even a job that was cancelled a moment before
             remove = self._cluster.scheduler.remove_worker
             self._spawn(remove(worker, stimulus_id=f"{self.name}: cancelled", close=True))  # its job ends with it
             return
@@ -149,7 +149,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._changed.set()
 
     def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:  # noqa: ARG002 - the names are dask's
-        """Note that a worker is gone, which may be the end of its job, or not."""
+        """Record that a worker is gone; its job may have ended."""
         for job in self._jobs:
             if worker in job.workers:
                 job.workers.discard(worker)
@@ -160,7 +160,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         task = asyncio.get_running_loop().create_task(way)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # who waits for it may have left
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the waiting task may have ended
         return task
 
     def _job_of(self, worker: str) -> Job | None:
@@ -172,7 +172,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         """Submit a job.
 
         Raises:
-            BatchSystemError: It is not taken.
+            BatchSystemError: The batch system refuses the job.
         """
         self._submitted += 1
         name = f"{self._commands.system.name}-{self._submitted}"
@@ -188,9 +188,9 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         job = spec["cls"](self.address, name=name, **spec["options"])
         try:
             asyncio.run(job.start())
-        except ValueError as error:  # there is no id in what the command printed
+        except ValueError as error:  # the command's output has no id
             raise BatchSystemError(str(error), command=self._commands.submit) from error
-        if not self._guard.add(str(job.job_id)) and self._over:  # the command has taken longer than the end waits
+        if not self._guard.add(str(job.job_id)) and self._over:  # the command took longer than the end waits
             self._commands.cancel_jobs([str(job.job_id)])
         return str(job.job_id), job.script
 
@@ -200,13 +200,13 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._cancelled.cancel(jobs)
 
     async def watch(self) -> None:
-        """Begin to watch over the jobs, and to submit what is missing."""
+        """Start to watch the jobs, and to submit missing ones."""
         if why := await in_thread(doubt, self.address):
             _log.warning("%s: jobs on other machines cannot reach %s: %s. %s", self.title, self.address, why, hint())
         self._watching = asyncio.create_task(self._watch())
 
     async def end(self) -> None:
-        """Cancel all jobs, and come back when the batch system has none of them any more, or after a bounded time."""
+        """Cancel all jobs; return when the batch system has none of them any more, or after a bounded time."""
         if self._ended is None:
             self._ended = asyncio.create_task(self._end())
         await asyncio.shield(self._ended)
@@ -217,15 +217,15 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._cancel(self._jobs)
         begun = time.monotonic()
         if self._watching is not None:
-            await asyncio.wait({self._watching}, timeout=GONE_SECONDS / 2)  # a command of it may hang
+            await asyncio.wait({self._watching}, timeout=GONE_SECONDS / 2)  # one of its commands may hang
         await self._cancelled.wait_until_gone(begun + GONE_SECONDS - time.monotonic())
-        if self._watching is not None:  # what it submits meanwhile, the guardian cancels
+        if self._watching is not None:  # the guardian cancels jobs that it submits in the meantime
             self._watching.cancel()
 
     # Watching.
 
     async def _watch(self) -> None:
-        """Do what has to be done, until it is over."""
+        """Repeat the tasks of the supervisor until the run ends."""
         while not self._over:
             try:
                 self._cancel([job for job in self._jobs if job.silent])
@@ -233,13 +233,13 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 await self._waiting.look(self._jobs, self.address)
                 await self._adjust()
             except Exception:
-                _log.exception("%s: jobs could not be looked after; it is tried again.", self.title)
+                _log.exception("%s: jobs could not be checked; retrying.", self.title)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), TICK_SECONDS)
             self._changed.clear()
 
     async def _look(self) -> None:
-        """Ask what became of jobs that have no worker, from time to time."""
+        """Ask the batch system about jobs without a worker, at growing intervals."""
         now = time.monotonic()
         doubtful = [job for job in self._jobs if not job.workers]
         if not doubtful or now < self._look_at:
@@ -249,10 +249,10 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         try:
             await self._ask_about(doubtful)
         except BatchSystemError as error:
-            self._waiting.say(f"{self.title} does not say what became of jobs: {error}")
+            self._waiting.say(f"{self.title} does not report the state of jobs: {error}")
         lost = [job for job in self._jobs if job.arrived and not job.waiting and not job.workers]
         for job in [job for job in lost if now - job.since > LOST_SECONDS]:
-            _log.warning("%s: job %s has lost its worker, and runs on; it is cancelled.", self.title, job.id)
+            _log.warning("%s: job %s has lost its worker and still runs; it is cancelled.", self.title, job.id)
             self._lost += 1
             self._cancel([job])
 
@@ -268,7 +268,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             elif not job.workers and job in self._jobs:
                 job.missing += 1
                 job.words = job.words if state is None else state.words
-                # Some systems list a job only a moment after they have taken it.
+                # Some systems list a job only a moment after they have accepted it.
                 if job.words or job.arrived or job.missing > 1:
                     await self._bury(job)
 
@@ -278,7 +278,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         with contextlib.suppress(BatchSystemError):
             words = await in_thread(self._commands.system.ending, self._commands, job.id)
         log = await log_of(job, self._guard.folder)
-        how = f"ended as {words}" if words else "is gone, and nothing tells why"
+        how = f"ended as {words}" if words else "is gone, for an unknown reason"
         self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", without_chatter(log))
         self._changed.set()
@@ -291,12 +291,12 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     def _forget(self, job: Job) -> None:
         self._guard.remove(job.id)
-        # Some name the output by the script, whatever the script says: the qsub that Slurm brings.
+        # Some commands name the output after the script, even if the script names it: Slurm's qsub does.
         for path in self._here.glob(f"{job.script}.[oe]{job.id}"):
             path.unlink(missing_ok=True)
 
     async def _adjust(self) -> None:
-        """Submit what is missing, or give back what is not needed; give up if nothing helps."""
+        """Submit missing jobs, or give back surplus ones; give up after too many failures."""
         if self._over:
             return
         self._target = self._demand.jobs(len(self._jobs))
@@ -329,19 +329,19 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
     # For the executor.
 
     def lose(self, worker: Worker) -> None:
-        """Have the job of a worker cancelled that gives no sign of life; it does not wait for that."""
+        """Have the job of a worker without a sign of life cancelled; return at once."""
         job = self._by_address.get(worker.address)
         if job is None or job not in self._jobs or job.silent:
             return
         job.silent = True
-        # For calls of other workers of that job, which it takes with it.
+        # For the calls of the job's other workers, which end with it.
         job.ending = Ending(f"{self.title}'s job {job.id} is cancelled: {worker} gave no sign of life.", "")
         self._lost += 1
         _log.info("%s", job.ending.words)
         self._changed.set()
 
     async def exit_info(self, worker: Worker) -> WorkerExit:
-        """Return what is known of how a worker died: with its job, or alone, in which case it is started again."""
+        """Return how a worker died: with its job, or alone, in which case its nanny starts it again."""
         job = self._by_address.get(worker.address)
         return await exit_info(worker, job, self.title, self._guard.folder, self._ask)
 

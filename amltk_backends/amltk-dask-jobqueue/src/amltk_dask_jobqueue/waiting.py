@@ -1,4 +1,4 @@
-"""Warns while no worker comes."""
+"""Warns while no worker connects."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from amltk_dask_jobqueue.logs import last_lines, tail_of_log
 _log = logging.getLogger("amltk_dask_jobqueue")
 
 NO_WORKER_SECONDS = 60.0
-"""After how long it is said that no worker has come."""
+"""Seconds without a worker before the first warning."""
 
 
 class WaitingWarnings:
-    """Warns of jobs that have no worker, each time that twice as long has passed, or when they will wait for ever."""
+    """Warns about jobs without a worker, at doubling intervals, or at once if they will wait forever."""
 
     def __init__(self, title: str, folder: Path) -> None:
-        """Begin without a warning.
+        """Start without warnings.
 
         Args:
-            title: What people call the batch system.
-            folder: Where jobs write.
+            title: The name of the batch system to show to people.
+            folder: The folder for the output of jobs.
         """
         self._title = title
         self._folder = folder
@@ -34,15 +34,15 @@ class WaitingWarnings:
         self._said = ""
 
     def worker_came(self) -> None:
-        """Take note that a worker has come: from here on, waiting is short again."""
+        """Record that a worker has connected: the next warning comes after the shortest time again."""
         self._say_at = NO_WORKER_SECONDS
 
     async def look(self, jobs: Sequence[Job], address: str) -> None:
-        """Warn if no worker has come, and it is time to say so.
+        """Warn if no worker has connected and a warning is due.
 
         Args:
-            jobs: All that there are.
-            address: Where workers connect to.
+            jobs: The jobs of the run.
+            address: The address to which workers connect.
         """
         if not jobs or any(job.workers for job in jobs):
             return
@@ -54,9 +54,9 @@ class WaitingWarnings:
         shown, help_ = (stuck or jobs)[:3], ""
         words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
         if stuck:
-            what = "no worker will come as things are"
+            what = "no worker can start as things are"
         elif all(job.waiting for job in shown):
-            what = f"no worker has come for {waited:.0f} s"
+            what = f"no worker has connected for {waited:.0f} s"
         else:
             what = f"no worker has connected to {address} for {waited:.0f} s"
             help_ = f" {hint()}"
@@ -64,11 +64,11 @@ class WaitingWarnings:
         text = f"{self._title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.{help_}"
         for job in [job for job in shown if not job.waiting]:
             log = last_lines(await in_thread(tail_of_log, self._folder, job.id))
-            text += f"\nThe end of what job {job.id} wrote:\n{log}" if log else f"\nJob {job.id} has written nothing."
+            text += f"\nThe end of the output of job {job.id}:\n{log}" if log else f"\nJob {job.id} has no output."
         self.say(text, key=words if stuck else text)
 
     def say(self, text: str, key: str | None = None) -> None:
-        """Warn, unless that was the last thing that was said."""
+        """Warn, unless the last warning was the same."""
         key = text if key is None else key
         if key != self._said:
             self._said = key

@@ -62,7 +62,7 @@ async def _watch(server: Any) -> None:
 
 def _asked_to_end(number: int, _frame: FrameType | None) -> None:
     ran = time.time() - psutil.Process().create_time()
-    _end(f"the batch system sent {signal.Signals(number).name} after {ran:.0f} s")  # which may be the walltime
+    _end(f"the batch system sent {signal.Signals(number).name} after {ran:.0f} s")  # this may be the walltime
 
 
 def _end(why: str) -> NoReturn:
@@ -77,7 +77,7 @@ def _end(why: str) -> NoReturn:
 
 
 def _descendants() -> Iterator[psutil.Process]:
-    """Yield all descendants of this process, including those that start meanwhile."""
+    """Yield all descendants of this process, including those that start in the meantime."""
     seen: set[psutil.Process] = set()
     while new := set(psutil.Process().children(recursive=True)) - seen:
         seen |= new

@@ -1,4 +1,4 @@
-"""A call on its way to a worker."""
+"""A call as `amltk-dask` tracks it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from amltk.remote import RemoteCall
 
 @dataclass(eq=False)
 class Call(RemoteCall):
-    """A call and the future that waits for it.
+    """A call and its future.
 
     Attributes:
-        token: Tells it from every other call.
-        deaths: How many workers have died while it ran.
+        token: Unique for each call.
+        deaths: How many workers died while they ran it.
     """
 
     token: str = field(default_factory=lambda: uuid.uuid4().hex)

@@ -11,11 +11,11 @@ from amltk_dask._call import Call
 
 
 class Worker(NamedTuple):
-    """A worker that has come.
+    """A worker that has connected.
 
     Attributes:
-        address: As dask has it.
-        pid: Its process.
+        address: Its address in dask.
+        pid: Its process id.
         host: Its machine.
         nthreads: How many calls it runs at the same time.
         nanny: The address of its nanny; empty without one.
@@ -32,13 +32,13 @@ class Worker(NamedTuple):
 
 
 def died(call: Call, worker: Worker, ended: WorkerExit) -> WorkerDied:
-    """Return the error of a call whose worker is gone."""
+    """Return the error of a call whose worker died."""
     times = f" (for the {call.deaths}. time)" if call.deaths > 1 else ""
     return worker_died(call, f"{worker}{times}", dataclasses.replace(ended, pid=worker.pid))
 
 
 def lost(call: Call, worker: Worker, seconds: float) -> WorkerLost:
-    """Return the error of a call whose worker gives no sign of life."""
+    """Return the error of a call whose worker shows no sign of life."""
     message = (
         f"{call.describe()} was given up with its worker, {worker}, which gave no sign of life for {seconds:g} s "
         f"(heartbeat_timeout) and is ended. {OTHERS_GO_ON} {RUN_AGAIN}"
@@ -47,12 +47,12 @@ def lost(call: Call, worker: Worker, seconds: float) -> WorkerLost:
 
 
 def no_answer(scheduler: str, seconds: float) -> OSError:
-    """Return the error of a scheduler that hangs, or that can't be reached any more."""
+    """Return the error for a scheduler that hangs or can't be reached."""
     return OSError(f"dask's scheduler, {scheduler}, has not answered for {seconds:g} s: it hangs, or the network does.")
 
 
 def lost_with_scheduler(call: Call, worker: Worker, scheduler: str, seconds: float) -> WorkerLost:
-    """Return the error of a call that is out of reach: whether its worker is there, nobody can say."""
+    """Return the error of a call whose scheduler is lost: its worker may still be there."""
     message = (
         f"{call.describe()} was given up: dask's scheduler, {scheduler}, gave no sign of life for {seconds:g} s "
         f"(heartbeat_timeout), so {worker} can't be asked for its result. {RUN_AGAIN}"
@@ -61,7 +61,7 @@ def lost_with_scheduler(call: Call, worker: Worker, scheduler: str, seconds: flo
 
 
 def given_up(call: Call, worker: Worker, why: object) -> WorkerDied:
-    """Return the error of a call that dask itself has given up, or forgotten."""
+    """Return the error of a call that dask itself gave up or forgot."""
     message = (
         f"dask gave up {call.describe()}, which was given to {worker}: {why}. Whether it ran is not known. "
         f"{OTHERS_GO_ON} {RUN_AGAIN}"

@@ -1,4 +1,4 @@
-"""A cluster that is there: calls run in it, and it stays as it was."""
+"""Runs calls in a cluster that exists already, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def open_existing(
     heartbeat_timeout: float | None,
     security: Security | None = None,
 ) -> DaskExecutor:
-    """Return an executor for a cluster, by a client of its own.
+    """Return an executor for an existing cluster; it connects with a client of its own.
 
     Args:
-        address: Of the scheduler.
-        client: One that is connected to it, instead.
+        address: The scheduler's address.
+        client: A client that is connected to the scheduler, instead.
         allowed_failures: As for `DaskExecutor`.
         heartbeat_timeout: As for `DaskExecutor`.
-        security: With which the scheduler at `address` is reached; by default as dask's configuration says.
+        security: The security of the scheduler at `address`; by default that of dask's configuration.
 
     Raises:
-        OSError: There is no scheduler.
+        OSError: The scheduler can't be reached.
         NotSupportedError: Its workers have other versions than this process.
     """
     options: dict[str, Any] = {"address": address, "security": security}
@@ -53,7 +53,7 @@ def open_existing(
     try:
         own.__init__(**options, set_as_default=False)
     except (Exception, asyncio.CancelledError) as error:
-        _stop(own)  # `close()` leaves its thread
+        _stop(own)  # `close()` would leave its thread
         if timer.finished.is_set():
             raise no_answer(options["address"], limit) from None
         if isinstance(error, OSError):
@@ -79,18 +79,18 @@ def open_existing(
 
 
 def _give_up(client: Client) -> None:
-    """End the connecting of a client: dask itself waits for ever where a scheduler takes connections and hangs."""
+    """Cancel the connection attempt of a client: dask would wait forever for a scheduler that accepts and hangs."""
 
     def cancel() -> None:
         for task in asyncio.all_tasks():
-            if "amain" not in str(task.get_coro()):  # which is the loop itself
+            if "amain" not in str(task.get_coro()):  # the task of the loop itself
                 task.cancel()
 
     client.loop.add_callback(cancel)
 
 
 def _close(client: Client) -> None:
-    """Close our client, also where the scheduler does not answer."""
+    """Close our client, even if the scheduler does not answer."""
     try:
         client.close(timeout=REMOTE_SECONDS)
     except TimeoutError:
@@ -101,11 +101,11 @@ def _close(client: Client) -> None:
 def _stop(client: Client) -> None:
     """Stop the loop of a client that can't be closed."""
     client._loop_runner.stop()
-    client.status = "closed"  # else it is closed once more when it is collected, in a loop that is gone
+    client.status = "closed"  # otherwise the garbage collector closes it again, in a loop that has ended
 
 
 def _kill(client: Client, executor: DaskExecutor) -> list[Worker]:
-    """End the workers that run calls of ours alone, and have a nanny, which starts new ones; return the others."""
+    """End busy workers that have a nanny, which starts new ones, and run only our calls; return the others."""
     busy = executor.busy
     try:
         return list(client.sync(_kill_those, client, busy, callback_timeout=REMOTE_SECONDS)) if busy else []

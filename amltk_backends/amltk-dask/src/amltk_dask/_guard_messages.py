@@ -1,6 +1,6 @@
 """Messages between the main process, the guard of a worker, and the worker.
 
-It imports nothing of dask: the guard is to be small.
+The module does not import dask, to keep the guard small.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pickle
 from typing import Any, BinaryIO
 
 GRACE = 2.0
-"""Seconds that a worker has to end when it is asked to."""
+"""Seconds that a worker has to end after it was asked to."""
 
 END_OF_REASON = "\0"
 """Separates, in a worker's notes, the reason why it ended itself from the output of faulthandler."""

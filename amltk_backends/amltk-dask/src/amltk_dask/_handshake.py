@@ -1,8 +1,8 @@
-"""The handshake with each worker that comes: what it is, and whether its versions fit.
+"""The handshake with each new worker: it reports its process and versions, and is added or refused.
 
-add-worker ──> begin ──> the worker answers ──> it fits: add; it does not: refuse
+add-worker ──> begin ──> the worker answers ──> versions match: add; they do not: refuse
 ^              │
-└── 0.5 s ─────┘ it does not answer, and is still there
+└── 0.5 s ─────┘ no answer, and the scheduler still has it
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from amltk_dask import _errors, _worker
 from amltk_dask._versions import check_fit
 
 REMOTE_SECONDS = 10.0
-"""How long an answer of a scheduler or a worker is waited for, but for results: they may hang, or the network."""
+"""Seconds to wait for an answer of a scheduler or worker, except for results: it, or the network, may hang."""
 _LOOK_AGAIN = 0.5
 
 
 class Handshakes:
-    """The handshakes of a cluster's workers; everything in here happens in the loop of the client."""
+    """The handshakes of a cluster's workers; all methods run in the client's loop."""
 
     def __init__(
         self,
@@ -34,14 +34,14 @@ class Handshakes:
         refuse: Callable[[BaseException], object],
         done: Callable[[], object],
     ) -> None:
-        """Begin with none.
+        """Start without handshakes.
 
         Args:
-            client: Of the cluster.
+            client: The cluster's client.
             known: The addresses of the workers that were added.
-            spawn: Runs a coroutine for as long as the executor is there.
-            add: Takes the address of a worker that fits, and what it says of itself.
-            refuse: Takes the error of a worker that does not fit.
+            spawn: Runs a coroutine for as long as the executor exists.
+            add: Takes the address and the answer of a worker whose versions match.
+            refuse: Takes the error of a worker whose versions don't match.
             done: Called when workers have answered.
         """
         self._client = client
@@ -53,14 +53,14 @@ class Handshakes:
         self._under_way: set[str] = set()
 
     def begin(self, addresses: Iterable[str]) -> None:
-        """Ask the workers that are new what they are."""
+        """Start a handshake with each new worker."""
         new = [each for each in addresses if each not in self._under_way and each not in self._known]
         if new:
             self._under_way.update(new)
             self._spawn(self._ask(new))
 
     def forget(self, address: str) -> None:
-        """Note that a worker is gone."""
+        """Forget a worker that is gone."""
         self._under_way.discard(address)
 
     async def _ask(self, addresses: list[str]) -> None:
@@ -71,7 +71,7 @@ class Handshakes:
             answers = {}
         silent = []
         for address in addresses:
-            if address not in self._under_way:  # it went meanwhile
+            if address not in self._under_way:  # it left in the meantime
                 continue
             answer = answers.get(address)
             if answer is None or isinstance(answer, OSError):
@@ -96,25 +96,25 @@ class Handshakes:
             self._refuse(misfit)
 
     async def _ask_again(self, addresses: list[str]) -> None:
-        """Ask workers again that did not answer, unless they are gone: on a busy machine a connection may fail."""
+        """Repeat the handshake with workers that still exist: on a busy machine a connection may fail."""
         await asyncio.sleep(_LOOK_AGAIN)
         try:
             there = await scheduler_addresses(self._client)
-        except OSError:  # whether the scheduler is lost, others watch
+        except OSError:  # another task watches for a lost scheduler
             self._spawn(self._ask_again(addresses))
             return
         asked = [each for each in addresses if each in self._under_way]
         self._under_way.difference_update(asked)
-        for each in asked:  # one that hangs does not hold up the others
+        for each in asked:  # one handshake each, so that one that hangs does not hold up the others
             if each in there:
                 self.begin([each])
 
 
 async def scheduler_addresses(client: Client) -> Collection[str]:
-    """Return the addresses of the workers that the scheduler has.
+    """Return the addresses of the scheduler's workers.
 
     Raises:
-        OSError: It does not answer.
+        OSError: The scheduler does not answer.
     """
     try:
         found: dict[str, int] = await asyncio.wait_for(client.scheduler.ncores(), REMOTE_SECONDS)

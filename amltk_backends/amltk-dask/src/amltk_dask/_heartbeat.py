@@ -1,4 +1,4 @@
-"""Watches for signs of life: of the connection to the scheduler, of the scheduler, and of the workers."""
+"""Watches the connection to the scheduler, and the heartbeats of the scheduler and the workers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def watch_workers(
     lose_worker: Callable[[Worker], object],
     lose_scheduler: Callable[[], object],
 ) -> None:
-    """Look for signs of life; by our own clock, for those of other machines may be wrong.
+    """Watch for signs of life; it uses this machine's clock, as those of other machines may be wrong.
 
     Args:
-        client: Of the cluster.
-        seconds: How long one may be without a sign of life.
-        workers: Those that are there, by address.
-        lose_worker: Takes a worker that gives no sign of life out of `workers`.
-        lose_scheduler: Called when the scheduler gives none, which ends this.
+        client: The cluster's client.
+        seconds: The longest time without a sign of life.
+        workers: The workers, by address.
+        lose_worker: Takes a worker without a sign of life; removes it from `workers`.
+        lose_scheduler: Called when the scheduler shows no sign of life; the function then returns.
     """
     signs: dict[str, tuple[float, float]] = {}
     while True:
@@ -48,17 +48,17 @@ async def watch_workers(
             return
         now = time.monotonic()
         for address, worker in list(workers.items()):
-            said = identity["workers"].get(address, {}).get("last_seen", 0.0)
-            if address not in signs or signs[address][0] != said:
-                signs[address] = said, now
+            last_seen = identity["workers"].get(address, {}).get("last_seen", 0.0)
+            if address not in signs or signs[address][0] != last_seen:
+                signs[address] = last_seen, now
             elif now - signs[address][1] > seconds:
                 lose_worker(worker)
         signs = {address: sign for address, sign in signs.items() if address in workers}
 
 
 async def _identity(client: Client, seconds: float) -> Any:
-    """Return what the scheduler says of itself and its workers; None if it says nothing in time."""
-    for _ in range(2):  # what was late is this process if the second answer comes
+    """Return the scheduler's description of itself and its workers; None if it does not answer in time."""
+    for _ in range(2):  # if the second answer comes, this process was late, not the scheduler
         with contextlib.suppress(asyncio.TimeoutError, OSError):
             return await asyncio.wait_for(client.scheduler.identity(), seconds / 2)
     return None

@@ -1,4 +1,4 @@
-"""A `LocalCluster` whose workers are processes that tell how they end, and that end as a whole."""
+"""A `LocalCluster` whose workers are processes that report how they end, and whose process trees end with them."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ _TRIES = 3
 _LONGEST_PAUSE = 30.0
 _KILLED = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 _log = logging.getLogger("amltk_dask")
-# Of the program, pipes and connections; both a little less than they are.
+# Pipes and connections of the program; both figures are a little below the real need.
 _FILES_AT_LEAST, _FILES_OF_A_WORKER = 15, 8
 
 
 class Home:
-    """What the workers of a cluster share.
+    """The state that the workers of a cluster share.
 
     Attributes:
         scratch: A folder for their files.
-        service: What answers workers that ask this process for something.
-        log_level: What dask logs below that is not shown, here and in the workers.
+        service: Answers requests of workers to this process.
+        log_level: The lowest level of dask's log records to show, here and in the workers.
     """
 
     def __init__(self, folder: str | None, log_level: int) -> None:
-        """Make a folder, in this one if it is given, and silence dask."""
+        """Make a folder, inside `folder` if given, and silence dask."""
         self.log_level = log_level
-        # dask's own way is to set the handlers' levels, which confuses two clusters at the same time.
+        # dask itself sets the handlers' levels, which breaks with two clusters at the same time.
         self._handlers = [each for each in logging.getLogger("distributed").handlers if _is_dasks(each)]
         for handler in self._handlers:
             handler.addFilter(self._shows)
@@ -69,7 +69,7 @@ class Home:
         self._exits: dict[int, asyncio.Future[WorkerExit]] = {}
 
     def clear(self) -> None:
-        """Remove the folder, and undo what has become of this process."""
+        """Remove the folder, and undo the changes to this process."""
         for handler in self._handlers:
             handler.removeFilter(self._shows)
         self.service.close()
@@ -80,25 +80,25 @@ class Home:
         return record.levelno >= self.log_level
 
     def fail(self, error: BaseException) -> None:
-        """Take note that workers do not start."""
+        """Record that workers fail to start, and call the callback."""
         self._failure = error
         if self._on_failure is not None:
             self._on_failure(error)
 
     def on_failure(self, callback: Callable[[BaseException], object]) -> None:
-        """Have this called with the error if workers do not start, or have not started already."""
+        """Call `callback` with the error when workers fail to start, or at once if they have failed already."""
         self._on_failure = callback
         if self._failure is not None:
             callback(self._failure)
 
     async def exit_info(self, worker: Worker) -> WorkerExit:
-        """Return how a worker died, when it is dead."""
+        """Wait until a worker is dead; return how it died."""
         ended = await asyncio.shield(self._exit_of(worker.pid))
         del self._exits[worker.pid]
         return ended
 
     def died(self, pid: int, exit_code: int | None, notes: str) -> None:
-        """Take note of how a worker ended."""
+        """Record how a worker ended."""
         detail, _, stderr_tail = notes.rpartition(END_OF_REASON)
         memory = bool(detail) or self._memory_kills.explain(exit_code)
         if not (found := self._exit_of(pid)).done():
@@ -108,31 +108,31 @@ class Home:
         return self._exits.setdefault(pid, asyncio.get_running_loop().create_future())
 
     def lose(self, worker: Worker) -> None:
-        """Kill a worker that gives no sign of life."""
+        """Kill a worker that shows no sign of life."""
         for process in self.processes:
             if process.pid == worker.pid:
                 process.kill()
 
     def kill(self) -> tuple[()]:
-        """End all workers, and all that descends from them; comes back when they are gone."""
+        """End all workers with their process trees; return when they are gone."""
         processes = list(self.processes)
         for process in processes:
             process.end()
         end_process_trees(process.pid for process in processes if process.pid is not None)
         for process in processes:
-            process.kill()  # it may have just been started
+            process.kill()  # it may have only just been started
         for process in processes:
             process.join()
         return ()
 
 
 class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
-    """A worker of the cluster: one process after the other, for as long as nobody closes it.
+    """A worker of the cluster: when its process ends, another follows, until it is closed.
 
     Attributes:
-        pid: Of the process that there is; None if there is none, or none that is known.
-        closing: Whether there is to be no other one.
-        given_up: Whether the last ones did not start, so that no other one is.
+        pid: The id of the current process; None if there is none, or none is known.
+        closing: Whether no other process may follow.
+        given_up: Whether the last processes failed to start, so no other follows.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             **options, "scheduler_ip": scheduler, "name": name, "local_directory": home.scratch,
             "config": config, "log_level": home.log_level,
         }  # fmt: skip
-        self._starting = threading.Lock()  # workers are killed from other threads than the one that starts them
+        self._starting = threading.Lock()  # other threads than the one that starts workers may kill them
         self._life: BinaryIO | None = None
         self._thread: threading.Thread | None = None
         self._failures = self._kills = 0
@@ -163,24 +163,24 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         await super().start()
 
     async def close(self) -> None:
-        """End the process, with all that it has started; comes back when it is gone."""
+        """End the process and every process that it has started; return when it is gone."""
         self.end()
         with contextlib.suppress(OSError, ValueError):  # it is gone already
             if self._life is not None:
                 self._life.write(b"\n")
         await asyncio.to_thread(self.join)
         self._home.processes.discard(self)
-        if not self._home.processes:  # the loop may be there for other clusters, too
+        if not self._home.processes:  # the loop may serve other clusters, too
             asyncio.get_running_loop().remove_reader(self._home.service)
         await super().close()
 
     def end(self) -> None:
-        """Have no other process follow the one that there is."""
+        """Let no other process follow the current one."""
         with self._starting:
             self.closing = True
 
     def kill(self) -> None:
-        """End the process now, with all that it has started; its guard does it."""
+        """End the process now, with every process that it has started; its guard does this."""
         if self._life is not None:
             self._life.close()
 
@@ -197,23 +197,23 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
     def _start_guard(self) -> None:
         service = self._home.service
         asyncio.get_running_loop().add_reader(service, service.answer)
-        life, report, notes = os.pipe(), os.pipe(), os.pipe()
-        theirs = life[0], report[1], notes[1]
-        given = *theirs, service.for_workers
+        parent_pipe, report, notes = os.pipe(), os.pipe(), os.pipe()
+        child_ends = parent_pipe[0], report[1], notes[1]
+        given = *child_ends, service.for_workers
         try:
             guard = subprocess.Popen(
                 child_command("amltk_dask._guard:guard", *given), stdin=subprocess.DEVNULL, pass_fds=given,
                 env=self._env, start_new_session=True,
             )  # fmt: skip
         except BaseException:
-            for each in (life[1], report[0], notes[0]):
+            for each in (parent_pipe[1], report[0], notes[0]):
                 os.close(each)
             raise
         finally:
-            for each in theirs:
+            for each in child_ends:
                 os.close(each)
-        self._life = os.fdopen(life[1], "wb", buffering=0)
-        with contextlib.suppress(BrokenPipeError):  # it has ended already; who follows it will tell
+        self._life = os.fdopen(parent_pipe[1], "wb", buffering=0)
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; the thread below reports it
             self._life.write(preparation())
             send_options(self._life, self._options)
         args = asyncio.get_running_loop(), guard, report[0], notes[0]
@@ -221,12 +221,12 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         self._thread.start()
 
     def _follow(self, loop: asyncio.AbstractEventLoop, guard: subprocess.Popen[bytes], report: int, notes: int) -> None:
-        said: dict[str, int] = {}
+        reported: dict[str, int] = {}
         with os.fdopen(report, encoding="ascii") as lines:
             for line in lines:
-                said |= json.loads(line)
-                self.pid = said["pid"]
-                if "exit_code" in said:  # what the call left running may have the pipe, too
+                reported |= json.loads(line)
+                self.pid = reported["pid"]
+                if "exit_code" in reported:  # a process that the call left running may hold the pipe, too
                     break
         self.pid = None
         guard.wait()
@@ -235,20 +235,20 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
         with contextlib.suppress(BlockingIOError):
             noted = os.read(notes, _MOST_NOTES)
         os.close(notes)
-        with contextlib.suppress(RuntimeError):  # that loop is closed
-            loop.call_soon_threadsafe(self._ended, said, noted.decode(errors="replace"), guard.returncode)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._ended, reported, noted.decode(errors="replace"), guard.returncode)
 
-    def _ended(self, said: dict[str, int], notes: str, guard_code: int) -> None:
-        self.kill()  # which closes the pipe
-        exit_code = said.get("exit_code")
-        if "pid" in said:
-            self._home.died(said["pid"], exit_code, notes)
+    def _ended(self, reported: dict[str, int], notes: str, guard_code: int) -> None:
+        self.kill()  # closes the pipe
+        exit_code = reported.get("exit_code")
+        if "pid" in reported:
+            self._home.died(reported["pid"], exit_code, notes)
         if self.closing:
             return
-        if "connected" in said:
+        if "connected" in reported:
             self._failures = self._kills = 0
         elif (guard_code if exit_code is None else exit_code) in _KILLED:
-            self._kills += 1  # which says nothing of whether it can start
+            self._kills += 1  # a kill does not show that it can't start
         else:
             self._failures += 1
         if self._failures >= _TRIES:
@@ -261,11 +261,11 @@ class Process(ProcessInterface):  # type: ignore[misc] # dask has no types
             asyncio.get_running_loop().call_later(pause, self._start)
 
     def _give_up(self, exit_code: int | None) -> None:
-        """Start no more; the others go on, if there are any."""
+        """Start no more processes; the other workers go on, if there are any."""
         self.given_up = True
         text = f"dask's workers do not start: {_TRIES} of them ended at once, the last one {describe_exit(exit_code)}."
         if all(each.given_up for each in self._home.processes):
-            self._home.fail(BrokenExecutor(f"{text} What they wrote is on stderr."))
+            self._home.fail(BrokenExecutor(f"{text} Their output is on stderr."))
         else:
             _log.warning("%s The other workers go on.", text)
 
@@ -289,28 +289,28 @@ def _check_limit(n_workers: int) -> None:
 def open_local(
     *, allowed_failures: int, heartbeat_timeout: float | None, security: Any = None, **options: Any
 ) -> DaskExecutor:
-    """Return an executor with a cluster of its own; `options` are those of `LocalCluster`.
+    """Return an executor with its own cluster; `options` are those of `LocalCluster`.
 
     Args:
         allowed_failures: As for `DaskExecutor`.
         heartbeat_timeout: As for `DaskExecutor`.
-        security: None or True: TLS, with a certificate of this run. False: plain TCP. Or what dask's `Security` says.
-        options: Of the cluster.
+        security: None or True: TLS, with a certificate for this run. False: plain TCP. Or a `Security` of dask.
+        options: The cluster's other options.
 
     Raises:
-        OSError: The limit of open files is too low for so many workers; dask would wait for them for ever.
+        OSError: The limit of open files is too low for so many workers; dask would wait for them forever.
     """
-    python_executable()  # or there is none, before anything is started
+    python_executable()  # raises before anything starts if there is none
     _check_limit(options.get("n_workers") or 0)
     home = Home(options.pop("local_directory", None), options.pop("silence_logs", logging.CRITICAL))
     at_scheduler: dict[str, Any] = {
         "local_directory": home.scratch,
-        "worker_ttl": "365 days",  # of compiled code that keeps the lock: see heartbeat_timeout
+        "worker_ttl": "365 days",  # compiled code may hold the lock for long: see heartbeat_timeout
         **options.pop("scheduler_kwargs", {}),
     }
     config: dict[str, Any] = {**NO_PROFILE}
     if "dashboard_address" not in options:
-        # The port of the first dashboard is taken for the second; and the small server stays even without one.
+        # A second cluster can't use the first one's dashboard port; the small server stays even without a dashboard.
         options["dashboard_address"] = "127.0.0.1:0"
         at_scheduler["dashboard"] = False
         config |= NO_PAGES

@@ -1,4 +1,4 @@
-"""The worker process of a local cluster: `distributed.Worker`, and what has to be arranged around it."""
+"""The worker process of a local cluster: `distributed.Worker`, and its surroundings."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[
     """Run a worker until it is asked to end.
 
     Args:
-        options: `config` of dask; `log_level` of its loggers; all others are for `distributed.Worker`.
-        asked: A pipe whose end means that the worker is to end.
-        notes: For what faulthandler writes, and why the worker killed itself.
-        connected: Called when it is known to the scheduler.
+        options: `config` of dask; `log_level` of its loggers; all others go to `distributed.Worker`.
+        asked: A pipe; when it closes, the worker ends.
+        notes: Takes faulthandler's output, and the reason if the worker kills itself.
+        connected: Called when the scheduler has added the worker.
     """
     isolate_tls_errors()
     os.set_inheritable(notes, False)
@@ -48,7 +48,7 @@ def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[
             failure.append(error)
         calls.shutdown()
         time.sleep(GRACE)
-        os._exit(1)  # a call still runs, and nobody wants it any more
+        os._exit(1)  # a call still runs, and its result is no longer needed
 
     threading.Thread(target=work, name="amltk-dask: the worker's loop", daemon=True).start()
     calls.serve()
@@ -57,7 +57,7 @@ def serve(options: dict[str, Any], asked: int, notes: int, connected: Callable[[
 
 
 class _MainThread(Executor):
-    """Runs calls in the main thread, where they can do what they can in a program: handle signals, say."""
+    """Runs calls in the main thread, where they can, for example, handle signals."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], Any, Any] | None] = queue.SimpleQueue()
@@ -68,7 +68,7 @@ class _MainThread(Executor):
         return future
 
     def serve(self) -> None:
-        """Run what comes, until there is a `shutdown`."""
+        """Run submitted calls until `shutdown`."""
         while (item := self._queue.get()) is not None:
             future, fn, args, kwargs = item
             if future.set_running_or_notify_cancel():
@@ -77,7 +77,7 @@ class _MainThread(Executor):
                 except BaseException as error:
                     future.set_exception(error)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - as Executor has it
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002 - as in Executor
         self._queue.put(None)
 
 
@@ -102,7 +102,7 @@ async def _serve(options: dict[str, Any], asked: int, notes: int, connected: Cal
 
 
 async def _limit_memory(worker: Worker, notes: int) -> None:
-    """Do what a nanny does for its worker."""
+    """Enforce the memory limit, as a nanny does for its worker."""
     limit, share = worker.memory_manager.memory_limit, dask.config.get("distributed.worker.memory.terminate")
     if not limit or not share:
         return

@@ -1,4 +1,4 @@
-"""Whether a worker fits to this process: what is pickled here has to be understood there, and the other way round."""
+"""Compares a worker's versions with those of this process: each side must be able to unpickle the other's data."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from amltk_dask._worker import Greeting, versions
 
 
 def check_fit(address: str, answer: Greeting | BaseException) -> BaseException | None:
-    """Return what is wrong with a worker; None if it fits.
+    """Return the error of a worker that can't be used; None if it can.
 
     Args:
-        address: Of the worker.
-        answer: What it said when it was greeted, or raised.
+        address: The worker's address.
+        answer: Its answer to the handshake, or the error.
     """
     if isinstance(answer, ModuleNotFoundError):
         return NotSupportedError(
@@ -25,18 +25,18 @@ def check_fit(address: str, answer: Greeting | BaseException) -> BaseException |
         )
         error.__cause__ = answer
         return error
-    ours, theirs = versions(), answer.versions
-    differs = [name for name in ours if theirs.get(name) != ours[name]]
+    ours, worker = versions(), answer.versions
+    differs = [name for name in ours if worker.get(name) != ours[name]]
     if not differs:
         return None
-    table = "; ".join(f"{name}: here {ours[name]}, there {theirs.get(name, 'none')}" for name in differs)
+    table = "; ".join(f"{name}: here {ours[name]}, there {worker.get(name, 'none')}" for name in differs)
     return NotSupportedError(
-        f"The worker {address}, process {answer.pid} on {answer.host}, does not fit to this process. {table}. "
+        f"The worker {address}, process {answer.pid} on {answer.host}, does not match this process. {table}. "
         "Install the same versions on both sides."
     )
 
 
 def what_to_install() -> str:
-    """Say what a worker needs."""
+    """Return a sentence on the libraries that a worker needs."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"Install there what is installed here, in the same versions: {found}."
+    return f"Install the same versions there as here: {found}."

@@ -1,11 +1,11 @@
-"""What runs in workers of dask.
+"""The functions that run in workers of dask.
 
     client                                                   worker
 
-    greet ───────────────── once: when it has come ────────> what it is, which versions it has
+    greet ───────────────── once, when it connects ────────> its process and versions
     run, call as bytes ──── a task, for this worker only ──> outcome, as bytes
 
-dask itself sees bytes only: no keyword of the user's, and nothing that could fail to unpickle.
+dask itself sees only bytes: none of the user's keywords, and nothing that could fail to unpickle.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LIBRARIES = ("amltk-core", "amltk-dask", "cloudpickle", "dask", "distributed")
 
 
 class Greeting(NamedTuple):
-    """What a worker says of itself.
+    """A worker's answer to the handshake.
 
     Attributes:
-        pid: Its process.
+        pid: Its process id.
         host: Its machine.
         nthreads: How many calls it can run at the same time.
         nanny: The address of its nanny; empty without one.
-        versions: Those of Python, and of the libraries that have to fit.
+        versions: The versions of Python and of the libraries that must match.
     """
 
     pid: int
@@ -46,13 +46,13 @@ class Greeting(NamedTuple):
     versions: dict[str, str]
 
 
-# Of the calls that this process has begun lately.
+# The tokens of the calls that this process began most recently.
 _begun: collections.deque[str] = collections.deque(maxlen=256)
 
 
 @functools.cache  # looking them up takes milliseconds, and a cluster may have a thousand workers
 def versions() -> dict[str, str]:
-    """Return the versions of what has to fit on both sides."""
+    """Return the versions that must match on both sides."""
     found = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
 
 
 def greet(dask_worker: Any) -> tuple[Any, ...]:
-    """Prepare the worker for calls, and say what it is.
+    """Prepare the worker for calls, and describe it.
 
     Args:
         dask_worker: The worker; dask passes it by this name.
@@ -73,15 +73,16 @@ def greet(dask_worker: Any) -> tuple[Any, ...]:
 
 
 def run(data: bytes, token: str, pid: int, host: str) -> bytes:
-    """Run a call, and return what comes of it; this never raises.
-
-    What is returned is `REFUSED`, or what `run_call` returns.
+    """Run a call and return its outcome; this never raises.
 
     Args:
         data: The call, of `dump_call`.
-        token: Of this call: none runs twice.
-        pid: The process that the call was given to; another one may have got its address.
-        host: The machine of that.
+        token: The call's token: no call runs twice.
+        pid: The process that the call was given to; another one may have its address by now.
+        host: The machine of that process.
+
+    Returns:
+        The outcome, of `run_call`; or `REFUSED`.
     """
     if token in _begun or (pid, host) != (os.getpid(), platform.node()):
         return REFUSED
@@ -90,7 +91,7 @@ def run(data: bytes, token: str, pid: int, host: str) -> bytes:
 
 
 async def kill(pid: int) -> None:
-    """End a worker and all that descends from it; what its nanny is asked to do."""
+    """End a worker and its descendants; its nanny runs this."""
     from amltk.remote.process_tree import end_process_trees
 
     await asyncio.to_thread(end_process_trees, [pid])

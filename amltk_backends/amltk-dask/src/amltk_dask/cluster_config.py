@@ -5,6 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 NO_PROFILE = {"distributed.worker.profile.enabled": False}
-"""The profile's thread, which Python 3.11 lacks, is still there when a cluster has been closed."""
+"""Without the profiler: except on Python 3.11, its thread outlives a closed cluster."""
 NO_PAGES: dict[str, Any] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-"""Without a dashboard: what is left of it shows logs and stacks to all users of the machine."""
+"""Settings without pages: even without a dashboard, dask shows logs and stacks to all users of the machine."""

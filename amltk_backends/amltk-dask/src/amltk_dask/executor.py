@@ -27,15 +27,15 @@ __all__ = ["DaskExecutor", "Worker", "what_to_install"]
 _LARGE = 1 << 20
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
-isolate_tls_errors()  # here, since whatever opens a cluster imports this before
+isolate_tls_errors()  # here, as every module that opens a cluster imports this one first
 
 
 class DaskExecutor(RemoteExecutor[Call]):
     """Runs calls in the workers of a cluster of dask.
 
-    Calls wait here, and each is given to dask when a worker has a free thread for it, for that
-    worker alone. So dask never runs one again whose worker died, and it is always known which calls
-    a worker took with it: those that it ran, no other.
+    Calls wait here. When a worker has a free thread for a call, dask gets the call, for that worker
+    alone. So dask never repeats a call whose worker died, and a dead worker affects only the calls
+    that it ran.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class DaskExecutor(RemoteExecutor[Call]):
         exit_info_seconds: float = 3.0,
         lose: Callable[[Worker], object] | None = None,
     ) -> None:
-        """Begin to give calls to the workers that there are, and to those that come.
+        """Give calls to the workers that exist, and to those that connect later.
 
         Args:
-            client: Of the cluster. It must be this executor's own: it listens to events of the scheduler.
-            close: Releases client and cluster, in a thread of its own, when no call is left; comes back
-                when all is gone.
-            kill: Ends the workers that run calls, children of calls included; comes back when they are gone, with
-                those that it could not end.
-            allowed_failures: How often a call is run again whose worker died.
-            heartbeat_timeout: After so many seconds without a sign of life from its worker a call fails with
-                `WorkerLost`. None: never.
+            client: The cluster's client. It must be this executor's own: it listens to events of the scheduler.
+            close: Releases client and cluster when no call is left; runs in a thread of its own and returns when all
+                is gone.
+            kill: Ends the workers that run calls, children of calls included. Returns when they are gone, with those
+                that it could not end.
+            allowed_failures: How often to run a call again whose worker died.
+            heartbeat_timeout: Seconds without a sign of life from its worker before a call fails with `WorkerLost`.
+                None: no limit.
             exit_info: Returns how a worker ended, as soon as that is known.
             exit_info_seconds: How many seconds a call waits for that.
-            lose: Ends a worker that gives no sign of life.
+            lose: Ends a worker without a sign of life.
         """
         super().__init__(Call)
         self._client = client
@@ -80,7 +80,7 @@ class DaskExecutor(RemoteExecutor[Call]):
         self._stays = self._given_up = False
         self._closer: threading.Thread | None = None
         self._woken = False
-        # What follows is touched in the loop of the client alone.
+        # Only the client's loop uses the attributes below.
         self._workers: dict[str, Worker] = {}
         self._free: collections.deque[Worker] = collections.deque()
         self._running: dict[Worker, dict[Call, asyncio.Task[None]]] = {}
@@ -95,12 +95,12 @@ class DaskExecutor(RemoteExecutor[Call]):
 
     @property
     def calls_left(self) -> int:
-        """How many calls have not ended: those that wait, and those that run."""
+        """The number of calls that wait or run."""
         return self._left
 
     @property
     def workers(self) -> Mapping[str, Worker]:
-        """The workers that have come and are there, by address."""
+        """The connected workers, by address."""
         return dict(self._workers)
 
     @property
@@ -109,10 +109,10 @@ class DaskExecutor(RemoteExecutor[Call]):
         return [worker for worker, calls in list(self._running.items()) if calls]
 
     def release(self, address: str) -> bool:
-        """Give a worker no more calls, if it has none; in the loop of the client.
+        """Give a worker no more calls, if it runs none; call this in the client's loop.
 
         Returns:
-            Whether it is so.
+            Whether the worker is released.
         """
         worker = self._workers.get(address)
         if worker is not None:
@@ -123,21 +123,21 @@ class DaskExecutor(RemoteExecutor[Call]):
         return True
 
     def check(self) -> None:
-        """Raise what keeps calls from running, if there is something.
+        """Raise the error that keeps calls from running, if there is one.
 
         Raises:
             NotSupportedError: A worker has other versions than this process.
-            Exception: What `fail_pending` was called with.
+            Exception: The error of `fail_pending`.
         """
         if self._failure is not None:
             raise self._failure
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and release everything when those that there are have been done.
+        """Accept no more calls, and release everything when the calls have ended.
 
         Args:
-            wait: Come back when nothing is left.
-            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
+            wait: Return only when nothing is left.
+            cancel_futures: Cancel the calls that have not begun; running calls go on.
         """
         self._stop_accepting(cancel_futures=cancel_futures)
         with self._changed:
@@ -150,10 +150,10 @@ class DaskExecutor(RemoteExecutor[Call]):
             self._closer.join()
 
     def kill_workers(self) -> None:
-        """End everything now, and come back when it is gone.
+        """End everything now, and return when it is gone.
 
-        Calls that have not begun are cancelled, those that run fail with `WorkerDied`, and the executor is shut down.
-        Where a worker can't be ended, its calls are left alone until `shutdown()` is called again.
+        Calls that have not begun are cancelled, running ones fail with `WorkerDied`, and the executor is shut down.
+        If a worker can't be ended, its calls go on until `shutdown()` is called again.
         """
         with self._changed:
             self._killed = self._killing = True
@@ -169,8 +169,8 @@ class DaskExecutor(RemoteExecutor[Call]):
             self.shutdown()
 
     def fail_pending(self, error: BaseException) -> None:
-        """Fail every call that has not ended with `error`, as well as all that are submitted later; from any thread."""
-        with contextlib.suppress(RuntimeError):  # all is over, and no call is left
+        """Fail every call that has not ended with `error`, and all later submissions; works in any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and no call is left
             self._loop.call_soon_threadsafe(self._fail, error)
 
     def _enqueue(self, call: Call) -> None:
@@ -180,7 +180,7 @@ class DaskExecutor(RemoteExecutor[Call]):
 
     def _request_dispatch(self) -> None:
         if not self._woken:
-            self._woken = True  # `_dispatch` resets it before it looks at the queue
+            self._woken = True  # `_dispatch` resets it before it reads the queue
             self._loop.call_soon_threadsafe(self._dispatch)
 
     def _one_less(self, _: object) -> None:
@@ -195,7 +195,7 @@ class DaskExecutor(RemoteExecutor[Call]):
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._close_all()
 
-    # The loop of the client
+    # In the client's loop
 
     async def _begin(self) -> None:
         self._client.subscribe_topic("all", self._on_event)
@@ -236,7 +236,7 @@ class DaskExecutor(RemoteExecutor[Call]):
         self._free.extend([worker] * worker.nthreads)
 
     def _forget(self, address: str) -> None:
-        """A worker is gone: what becomes of its calls is a matter of how it ended."""
+        """Remove a worker that is gone, and start to end its calls."""
         self._handshakes.forget(address)
         worker = self._workers.pop(address, None)
         if worker is not None:
@@ -245,7 +245,7 @@ class DaskExecutor(RemoteExecutor[Call]):
                 self._spawn(self._on_worker_exit(worker, calls))
 
     def _take_from(self, worker: Worker) -> list[Call]:
-        running = self._running.pop(worker, {})  # killed, and now gone
+        running = self._running.pop(worker, {})  # an absent worker was killed before
         for task in running.values():
             task.cancel()
         return list(running)
@@ -286,7 +286,7 @@ class DaskExecutor(RemoteExecutor[Call]):
     async def _run(self, call: Call, worker: Worker) -> None:
         quiet = dask.config.set(_QUIET) if len(call.data) > _LARGE else contextlib.nullcontext()
         key = f"amltk-{call.token}-{call.deaths}"
-        # The worker has a free thread for it, so it begins as soon as it gets there.
+        # The worker has a free thread for it, so it begins on arrival.
         call.started(host=worker.host, pid=worker.pid, worker=worker.address)
         with quiet:
             future = self._client.submit(
@@ -296,10 +296,10 @@ class DaskExecutor(RemoteExecutor[Call]):
         try:
             outcome = await future.result()
         except asyncio.CancelledError as error:
-            if call not in self._running.get(worker, ()):  # it is we who do not want it any more
+            if call not in self._running.get(worker, ()):  # this executor has cancelled it
                 raise
             outcome = RuntimeError(f"it was cancelled: {error}")  # by another client, or the connection is lost
-        except Exception as error:  # dask's own
+        except Exception as error:  # dask's own error
             outcome = error
         finally:
             future.release()
@@ -310,14 +310,14 @@ class DaskExecutor(RemoteExecutor[Call]):
             self._died(call, functools.partial(_errors.given_up, call, worker, outcome))
         elif len(outcome) < _LARGE:
             self._settle(call, worker, outcome)
-        else:  # which takes a while, and the loop has others to serve
+        else:  # this takes a while, and must not hold up the loop
             threading.Thread(target=self._settle, args=(call, worker, outcome), name="amltk-dask: unpickles").start()
 
     def _settle(self, call: Call, worker: Worker, outcome: bytes) -> None:
         if outcome != _worker.REFUSED:
             call.settle(outcome)
         else:
-            why = "that process is not there any more, or has begun it before"
+            why = "that process is gone, or has begun the call before"
             error_of = functools.partial(_errors.given_up, call, worker, why)
             self._loop.call_soon_threadsafe(self._died, call, error_of)
 

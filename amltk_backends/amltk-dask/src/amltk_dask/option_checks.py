@@ -1,6 +1,6 @@
-"""Refuses values of dask's options that dask takes, and fails for in the run, far from the line that is wrong.
+"""Checks options of dask early: dask accepts wrong values and fails in the run, far from the line at fault.
 
-Options that are not named here are passed on as they are.
+Options that are not named here are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _LEAST_DURATION = {
 
 
 def check_dask_options(options: Mapping[str, Any]) -> None:
-    """Refuse what is wrong of these options of `distributed.LocalCluster` and its workers; None is dask's default.
+    """Check options of `distributed.LocalCluster` and its workers; None is dask's default.
 
     Raises:
         TypeError: A value is of a wrong type; the message names the option.
-        ValueError: It is of the right type, and can't be used.
+        ValueError: A value is of the right type and not allowed.
     """
     for name, value in options.items():
         if value is not None and (check := _CHECKS.get(name)) is not None:
@@ -34,11 +34,11 @@ def check_dask_options(options: Mapping[str, Any]) -> None:
 
 
 def check_duration(name: str, value: object) -> None:
-    """Refuse what is no time for dask: seconds, or a text such as "30 s"; None is its default.
+    """Check that `value` is a duration for dask: seconds, or a text such as "30 s"; None is dask's default.
 
     Raises:
         TypeError: It is neither a number nor a text.
-        ValueError: It is too little or too much, no number, or no time.
+        ValueError: It is out of range, NaN, or a text that is no duration.
     """
     if value is None:
         return
@@ -55,16 +55,16 @@ def check_duration(name: str, value: object) -> None:
 
 
 def check_memory(name: str, value: object, *, number: bool = True) -> None:
-    """Refuse what is no amount of memory for dask; None is its default.
+    """Check that `value` is an amount of memory for dask; None is dask's default.
 
     Args:
-        name: Of the option.
-        value: Its value: a text such as "4 GB", or a number of bytes, or a part of 1.
-        number: Whether it may be a number.
+        name: The option's name.
+        value: Its value: a text such as "4 GB", a number of bytes, or a fraction of 1.
+        number: Whether a number is allowed.
 
     Raises:
         TypeError: It is neither a number nor a text.
-        ValueError: It is negative, too much, or no amount; or nothing, where it can't be a number.
+        ValueError: It is out of range, or a text that is no amount; or empty, if a number is not allowed.
     """
     if value is None:
         return
@@ -85,11 +85,11 @@ def check_memory(name: str, value: object, *, number: bool = True) -> None:
 
 
 def check_port(name: str, value: object) -> None:
-    """Refuse what is no port; 0 is any that is free.
+    """Check that `value` is a port; 0 is any free port.
 
     Raises:
         TypeError: It is no integer.
-        ValueError: There is no such port.
+        ValueError: It is out of range.
     """
     check_int(name, value, at_least=0)
     if value > _LARGEST_PORT:  # type: ignore[operator] # it is a number
@@ -98,7 +98,7 @@ def check_port(name: str, value: object) -> None:
 
 
 def check_page(name: str, value: object) -> None:
-    """Refuse what is no address of a page: a port, or a text such as ":8787"."""
+    """Check that `value` is the address of a page: a port, or a text such as ":8787"."""
     if isinstance(value, Integral):
         check_port(name, value)
     else:
@@ -106,7 +106,7 @@ def check_page(name: str, value: object) -> None:
 
 
 def check_log_level(name: str, value: object) -> None:
-    """Refuse what is no level of logging: a number, the name of one, or False."""
+    """Check that `value` is a level of logging: a number, a level's name, or False."""
     if value is False:
         return
     if isinstance(value, str):
@@ -121,7 +121,7 @@ def check_log_level(name: str, value: object) -> None:
 
 
 def _is_amount(value: Any, parse: Callable[[str], float], least: float, most: float) -> bool:
-    """Say whether it is within bounds, which no NaN is."""
+    """Return whether `value` is within bounds; NaN is not."""
     try:
         return least <= (parse(value) if isinstance(value, str) else value) <= most
     except (ValueError, KeyError, IndexError, ArithmeticError):
@@ -153,10 +153,10 @@ def _word(name: str, value: object) -> None:
 
 
 def check_texts_of(name: str, value: object, *, one_line: bool = True) -> None:
-    """Refuse what is no list, or tuple, of texts.
+    """Check that `value` is a list or tuple of texts.
 
     Raises:
-        TypeError: It is none: a single text, say, or nothing that can be gone through.
+        TypeError: It is not: a single text, for example.
         ValueError: One of the texts has control characters.
     """
     if not isinstance(value, list | tuple):
@@ -169,13 +169,13 @@ def check_texts_of(name: str, value: object, *, one_line: bool = True) -> None:
 
 
 def _arguments(name: str, value: object) -> None:
-    """Refuse what are no arguments: of one command, or of several."""
+    """Check that `value` is the arguments of one command, or of several."""
     for each in value if isinstance(value, list) and any(isinstance(part, list) for part in value) else [value]:
         check_texts_of(name, each)
 
 
 def _text_or_texts(name: str, value: object) -> None:
-    """Refuse what is neither modules nor code."""
+    """Check that `value` is modules or code."""
     check_texts_of(name, [value] if isinstance(value, str) else value, one_line=False)
 
 
@@ -215,7 +215,7 @@ def _executor(name: str, value: object) -> None:
 
 def _data(name: str, value: object) -> None:
     if not callable(value):
-        _one_of(Mapping, tuple, allowed="a mapping, or what makes one")(name, value)
+        _one_of(Mapping, tuple, allowed="a mapping, or a function that returns one")(name, value)
 
 
 def _most_transitions(name: str, value: object) -> None:

@@ -43,24 +43,24 @@ class Dask(Backend):
         security: Any = None,
         **options: Any,
     ) -> None:
-        """Run calls with dask: in a cluster of this machine that is made for the run, or in one that exists.
+        """Run calls with dask: in a cluster of this machine that is made for the run, or in an existing one.
 
         Functions and classes of `__main__`, lambdas and closures work, without `if __name__ == "__main__"`.
-        A worker that dies takes only the calls with it that it ran; none of them is run again unless
-        `allowed_failures` says so.
+        A dead worker affects only the calls that it ran. They run again only with `allowed_failures`.
 
         Args:
-            n_workers: How many worker processes a cluster of this machine has; by default one for each
-                processor. Each runs one call at a time, unless `threads_per_worker` says otherwise.
-            address: Of the scheduler of a cluster that exists, as in "tcp://10.0.0.1:8786". It stays as it is.
-            client: A `distributed.Client` of a cluster that exists, instead. It stays open.
-            allowed_failures: How often a call is run again whose worker died. dask's own default is 3.
-            heartbeat_timeout: After so many seconds without a sign of life from a worker, its calls fail with
-                `WorkerLost`, and it is ended where that can be done. None: they are waited for.
-            security: By default a cluster that is made speaks TLS, with a certificate of its own, and refuses everybody
-                who does not have it; False for plain TCP. With `address`, the `distributed.Security` of that cluster.
-            options: What else `distributed.LocalCluster` takes: `threads_per_worker`, `memory_limit`,
-                `env`, `local_directory`, `dashboard_address` (by default there is no dashboard) and others.
+            n_workers: How many worker processes the new cluster has; by default one for each processor. Each runs one
+                call at a time, unless `threads_per_worker` is set.
+            address: The scheduler's address in an existing cluster, as in "tcp://10.0.0.1:8786". The cluster stays as
+                it is.
+            client: A `distributed.Client` of an existing cluster, instead. It stays open.
+            allowed_failures: How often to run a call again whose worker died. dask's own default is 3.
+            heartbeat_timeout: Seconds without a sign of life from a worker before its calls fail with `WorkerLost`. The
+                worker is then ended where possible. None: no limit.
+            security: By default a new cluster uses TLS, with a certificate of its own, and refuses everybody without
+                it; False for plain TCP. With `address`, the `distributed.Security` of that cluster.
+            options: More options of `distributed.LocalCluster`: `threads_per_worker`, `memory_limit`, `env`,
+                `local_directory`, `dashboard_address` (by default there is no dashboard) and others.
         """
         check_int("n_workers", n_workers, at_least=1, or_none=True)
         check_int("allowed_failures", allowed_failures, at_least=0)
@@ -77,14 +77,14 @@ class Dask(Backend):
         if address is not None or client is not None:
             given = [*(["n_workers"] if n_workers is not None else []), *options]
             if given:
-                msg = f"{given[0]}= is for a cluster that is made for the run, not for one that exists: leave it out."
+                msg = f"{given[0]}= is for a new cluster, not for an existing one: leave it out."
                 raise TypeError(msg)
             if security is not None and client is not None:
-                msg = "security= is that of the client, which has it already: leave it out."
+                msg = "security= belongs to the client, which has it already: leave it out."
                 raise TypeError(msg)
             if security is True:
                 msg = (
-                    "security=True is a new certificate, which a cluster that exists does not know; pass its Security."
+                    "security=True makes a new certificate, which an existing cluster does not have; pass its Security."
                 )
                 raise ValueError(msg)
         elif options:
@@ -123,7 +123,7 @@ class Dask(Backend):
         )
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End all running work."""
         cast("DaskExecutor", executor).kill_workers()
 
 

@@ -1,8 +1,8 @@
-"""TLS for a cluster that is made for a run: a certificate that only this run has.
+"""TLS for a cluster that is made for a run, with a certificate that only this run has.
 
-One self-signed certificate is certificate authority and identity of every side. Who has its key belongs to the run; all
-others are refused in the handshake, before dask reads a byte of theirs. The key lies in one file that only its owner
-can read: it is in no argument, environment variable or log, and goes with the folder.
+One self-signed certificate is the certificate authority and the identity of every side. Only holders of its key belong
+to the run; the handshake refuses all others, before dask reads a byte from them. The key is in one file that only its
+owner can read. It is in no argument, environment variable or log, and is removed with the folder.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _LIFETIME = 3650 * _DAY  # a run never outlives its certificate
 
 
 def check_security(security: Any, protocol: Any = None, host: Any = None) -> None:
-    """Refuse a value that is no security, or that other options take away.
+    """Check that a value is a security, and that other options don't defeat it.
 
     Args:
-        security: As the user gave it: None, True, False or a `Security` of dask.
-        protocol: What else the user gave, as in "tcp://".
-        host: What else the user gave, which may begin with a protocol.
+        security: The user's value: None, True, False or a `Security` of dask.
+        protocol: The user's protocol, as in "tcp://".
+        host: The user's host, which may begin with a protocol.
 
     Raises:
         TypeError: It is something else.
-        ValueError: The cluster is to have a certificate, and a protocol that does not use it.
+        ValueError: The cluster gets a certificate, and the protocol does not use it.
     """
     check_text("protocol", protocol, or_none=True)
     if security is None or security is True:
@@ -45,17 +45,17 @@ def check_security(security: Any, protocol: Any = None, host: Any = None) -> Non
             msg = f"{name}={shown} is not encrypted: leave it out, or allow that with security=False."
             raise ValueError(msg)
     elif security is not False:
-        from distributed import Security  # dask is imported when it is used
+        from distributed import Security  # dask is imported on use
 
         check_type("security", security, Security)
 
 
 def security_of(security: Any, folder: str | Path) -> Security | None:
-    """Return what a cluster of ours is secured with.
+    """Return the security of a new cluster.
 
     Args:
-        security: As the user gave it. None and True: a certificate for this run. False: nothing.
-        folder: Where the certificate lies, if one is made.
+        security: The user's value. None and True: a certificate for this run. False: none.
+        folder: The folder for a new certificate.
     """
     if security is None or security is True:
         return make_security(Path(folder) / "tls.pem")
@@ -73,7 +73,7 @@ def make_security(file: Path) -> Security:
 
 
 def security_from(file: Path) -> Security:
-    """Return the `Security` of a cluster all of whose sides have this file."""
+    """Return the `Security` of a cluster whose sides all have this file."""
     from distributed import Security
 
     path = str(file)
@@ -82,7 +82,7 @@ def security_from(file: Path) -> Security:
 
 
 def in_files(security: Security, folder: Path) -> Security:
-    """Return the same, with what it has as text in files of this folder; `Security.temporary()` has all as text."""
+    """Return a copy whose texts, such as those of `Security.temporary()`, are in files of this folder."""
     found = copy.copy(security)
     for name in security.__slots__:
         if "\n" in str(value := getattr(security, name)):
@@ -92,8 +92,8 @@ def in_files(security: Security, folder: Path) -> Security:
 
 
 def write_certificate(file: Path) -> None:
-    """Write a new key, and the certificate that it signs, as PEM, readable for the owner alone."""
-    from cryptography import x509  # not before a run begins: it takes its time to import
+    """Write a new key and its self-signed certificate as PEM, readable only for the owner."""
+    from cryptography import x509  # not before a run begins: it takes long to import
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -104,7 +104,7 @@ def write_certificate(file: Path) -> None:
         digital_signature=True, key_cert_sign=True, content_commitment=False, key_encipherment=False,
         data_encipherment=False, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
-    # Python 3.13 and later ask for the extensions, and older versions of dask leave it to them.
+    # Python 3.13 and later require the extensions; older versions of dask leave them out.
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

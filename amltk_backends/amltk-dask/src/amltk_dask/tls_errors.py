@@ -1,8 +1,8 @@
 """Keeps a broken TLS connection from breaking the next one.
 
-From OpenSSL 3.4 on, Python leaves an error of a write to a closed connection in OpenSSL's list of errors (CPython's
-issue 148594). The next read in that thread, of whichever connection, then raises `BrokenPipeError`, and dask closes a
-sound connection and loses the calls. All connections of a process of dask share one thread.
+With OpenSSL 3.4 and later, Python leaves the error of a write to a closed connection in OpenSSL's list of errors
+(CPython's issue 148594). The next read in that thread, on any connection, then raises `BrokenPipeError`. dask closes a
+sound connection, and loses the calls. All connections of a dask process share one thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FIRST_AFFECTED = (3, 4)
 
 
 def isolate_tls_errors() -> None:
-    """Have tornado's streams clear the list whenever one of them is closed because of an error."""
+    """Make tornado's streams clear the list whenever one of them closes because of an error."""
     if ssl.OPENSSL_VERSION_INFO < _FIRST_AFFECTED or hasattr(SSLIOStream.close, "__wrapped__"):
         return
     close = SSLIOStream.close
@@ -34,6 +34,6 @@ def isolate_tls_errors() -> None:
 
 def clear_errors() -> None:
     """Clear OpenSSL's list of errors of this thread."""
-    # Python has no function for it, but clears the list before it reports that no cipher fits.
+    # Python has no function for this, but clears the list before it reports that no cipher matches.
     with contextlib.suppress(ssl.SSLError):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers("no cipher")

@@ -1,4 +1,4 @@
-"""A call on its way to a worker."""
+"""A call as `amltk-loky` tracks it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from amltk.remote import RemoteCall
 
 @dataclass(eq=False)
 class Call(RemoteCall):
-    """A call and the future that waits for it.
+    """A call and its future.
 
     Attributes:
-        moved: Whether a worker died before it began this call, which was then given to another one.
+        moved: Whether the call was given to another worker because its first one died before it began the call.
     """
 
     moved: bool = False

@@ -1,4 +1,4 @@
-"""Pools of loky: one of ours for each worker, or the one that loky keeps for all who ask."""
+"""Pools of loky: one of our own for each worker, or loky's reusable one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SPARE = 4
 
 @dataclass(frozen=True)
 class PoolExit(WorkerExit):
-    """What is known of a pool's worker that ended.
+    """How a pool's worker ended, as far as known.
 
     Attributes:
-        begun: Whether it had begun the call that it was given last.
-        started: When it began that, in seconds of `time.time()`; None if unknown.
+        begun: Whether it had begun the last call that it was given.
+        started: When it began that call, in seconds of `time.time()`; None if unknown.
     """
 
     begun: bool = True
@@ -41,11 +41,11 @@ class PoolExit(WorkerExit):
 
 
 class Pool:
-    """A pool of loky, as far as one needs to know here.
+    """A pool of loky, as `LokyExecutor` uses it.
 
     Attributes:
         room: How many more calls it can run at the same time.
-        shared: Whether it is loky's, and others use it, too.
+        shared: Whether it is loky's reusable pool, which other code may use, too.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Pool:
         *,
         shared: bool = False,
     ) -> None:
-        """Take a pool that has `room`.
+        """Wrap a pool.
 
         Args:
-            pool: It.
+            pool: The pool.
             room: See the attribute.
-            notes: Where its worker notes what it does, if it is one of ours.
-            ends: Of pipes, to be kept open for as long as there are workers.
+            notes: Receives the notes of its worker, if the pool is our own.
+            ends: Ends of pipes, to be kept open as long as there are workers.
             shared: See the attribute.
         """
         self.room = room
@@ -74,27 +74,27 @@ class Pool:
         self._dead: set[int] = set()
 
     def submit(self, data: bytes) -> Future[_worker.Outcome]:
-        """Have a worker run the call.
+        """Give the call to a worker.
 
         Raises:
-            BrokenProcessPool: A worker has died while it had nothing to do.
-            RuntimeError: It was shut down.
+            BrokenProcessPool: An idle worker has died.
+            RuntimeError: The pool was shut down.
             OSError: The system can't start a process.
         """
         future: Future[_worker.Outcome] = self._pool.submit(_worker.run, data)
         return future
 
     def forget_notes(self) -> None:
-        """Read the notes of a call that has ended."""
+        """Discard the notes of a call that has ended."""
         self._read_notes()
 
     def exit_info(self) -> PoolExit:
-        """Return what is known of a worker that has just died, and end what it has left behind."""
-        # loky takes them out when it has told all futures.
+        """Return how a worker has just died, and end the processes that it left."""
+        # loky removes them after it has ended all futures
         dead = [each for each in list(self._pool._processes.values()) if each.exitcode is not None]
         pid, exit_code = (dead[0].pid, dead[0].exitcode) if dead else (None, None)
         self._dead |= {each.pid for each in dead}
-        _kill(_members(self._dead))  # trackers of theirs are left to `close`
+        _kill(_members(self._dead))  # `close` handles their resource trackers
         notes = self._read_notes()
         began = _BEGAN.search(notes)
         started = float(began[1]) if began else None
@@ -103,17 +103,17 @@ class Pool:
         return PoolExit(pid, exit_code, stderr_tail=stderr_tail, begun=begun, started=started)
 
     def close(self) -> None:
-        """Have its workers end, which have nothing to do; comes back when they are gone, with what they left."""
+        """End the idle workers; return when they and the processes that they left are gone."""
         queue, pids = self._pool._call_queue, self.workers()
-        # Threads that a call started can keep a worker; in a pool that others use, these may have calls.
+        # Threads that a call started can keep a worker alive; in a shared pool, the workers may have other calls.
         guard = threading.Timer(_PATIENCE, end_process_trees, ([] if self.shared else pids, 0))
         guard.start()
         self._pool.shutdown(wait=True)
         guard.cancel()
         guard.join()
-        active_children()  # joins, among others, those that loky doesn't when they are dead before it kills them
+        active_children()  # also joins dead processes that loky has not joined
         _bury(_members(self._dead.union(pids)))
-        if queue is not None:  # loky does not wait for the thread that sends, and leaves it alone with a dead worker
+        if queue is not None:  # loky does not wait for its sending thread, which stays if the worker is dead
             queue._reader.close()
             if queue._thread is not None:
                 queue._thread.join()
@@ -133,7 +133,7 @@ class Pool:
 
 
 def _bury(processes: Collection[psutil.Process]) -> None:
-    """Kill processes; comes back when they are gone."""
+    """Kill processes; return when they are gone."""
     _kill(processes)
     _, left = psutil.wait_procs(processes, _PATIENCE)
     for process in left:
@@ -142,7 +142,7 @@ def _bury(processes: Collection[psutil.Process]) -> None:
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:
-    """Kill processes, but not resource trackers, as joblib has them: these clean up after the others, and end."""
+    """Kill processes, except resource trackers such as joblib's: they clean up after the others, and end."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             if not is_resource_tracker(process):
@@ -150,7 +150,7 @@ def _kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def _members(leaders: Iterable[int]) -> list[psutil.Process]:
-    """Return who is in the groups that workers lead, or led before they died, but for themselves."""
+    """Return the other members of the process groups that workers lead, or led before they died."""
     groups = set(filter(_is_group, leaders))
     found = []
     for pid in psutil.pids() if groups else ():
@@ -170,10 +170,10 @@ def _is_group(pid: int) -> bool:
 
 @contextlib.contextmanager
 def spare_files() -> Iterator[None]:
-    """Hold some descriptors while a worker starts: who looks after the workers needs them later.
+    """Hold some descriptors while a worker starts: the thread that manages workers needs them later.
 
     Raises:
-        OSError: The system has none to give.
+        OSError: The system has no descriptors left.
     """
     with contextlib.ExitStack() as held:
         for _ in range(_SPARE):
@@ -182,21 +182,21 @@ def spare_files() -> Iterator[None]:
 
 
 def own(initializer: bytes | None, **options: Any) -> Pool:
-    """Make a pool of ours, of one worker, so that one that dies takes nothing with it but its call.
+    """Make a pool of one worker, so that a dead worker affects only its own call.
 
     Args:
-        initializer: The user's, with its arguments, pickled.
-        options: As loky's pools take them.
+        initializer: The user's initializer with its arguments, pickled.
+        options: Options of loky's pools.
     """
     _allow_replacements()
     with contextlib.ExitStack() as unless_made:
         ends = []
         for _ in range(2):
             ends += [unless_made.enter_context(end) for end in Pipe(duplex=False)]
-        life, _, notes, to_notes = ends
+        parent_pipe, _, notes, to_notes = ends
         for end in (notes, to_notes):
-            os.set_blocking(end.fileno(), False)  # what is too much is dropped
-        initargs = life, to_notes, get_start_method(allow_none=True), initializer
+            os.set_blocking(end.fileno(), False)  # data that does not fit is dropped
+        initargs = parent_pipe, to_notes, get_start_method(allow_none=True), initializer
         pool = Pool(
             loky.ProcessPoolExecutor(1, initializer=_worker.begin, initargs=initargs, **options), 1, notes, ends
         )
@@ -205,15 +205,15 @@ def own(initializer: bytes | None, **options: Any) -> Pool:
 
 
 def shared(max_workers: int, **options: Any) -> Pool:
-    """Take the pool that loky keeps: for this thread, or before 3.7 for the whole program."""
+    """Use loky's reusable pool: this thread's, or before loky 3.7 the whole program's."""
     _allow_replacements()
     return Pool(loky.get_reusable_executor(max_workers, **options), max_workers, shared=True)
 
 
 def _allow_replacements() -> None:
-    """Have loky's warnings that it replaces a worker shown, also where warnings are errors.
+    """Have loky's warnings about replaced workers shown, even if warnings are errors.
 
-    It warns in the thread that looks after the workers, which an exception ends: before loky 3.7, calls are then waited
-    for without end, and since then the pool breaks.
+    loky warns in the thread that manages its workers. An exception ends that thread: before loky 3.7, calls then hang.
+    Later versions break the pool.
     """
     warnings.filterwarnings("default", "A worker (stopped|was restarted) while", UserWarning, r"loky\.")

@@ -1,14 +1,14 @@
-"""What runs in workers.
+"""The functions that run in workers.
 
     main process                                          worker
 
     initializer, initargs ────────── loky ──────────────> begin    once: before its first call
     run, call as bytes ───────────── loky ──────────────> run      each call
                       <───────────── loky ─────────────── outcome, as bytes
-                      <───────────── a pipe ───────────── BEGUN and when, as a call begins; what faulthandler writes
-    holds an end of a pipe  <──────────────────────────── is killed by the kernel when nobody holds that end
+                      <───────────── a pipe ───────────── BEGUN and the time, as a call begins; faulthandler's output
+                          holds an end of a pipe  <──────────────────────────── the kernel kills it when that end closes
 
-loky itself sees bytes only. What it would do with what can't be unpickled is to break its pool.
+loky itself sees only bytes. Data that can't be unpickled would break its pool.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from amltk.remote.worker_exit import kill_on_pipe_close
 
 BEGUN = b"\0"
 Outcome = tuple[bool, bytes]
-"""Whether the call has begun, and what `run_call` returned; or else the exception of the initializer."""
+"""Whether the call has begun, with the bytes of `run_call`; if not, with the initializer's exception."""
 
 Initializer = tuple[Callable[..., object], tuple[Any, ...]]
 
 
 class _State:
-    """Of this worker.
+    """The state of this worker.
 
     Attributes:
-        initializer: The user's, pickled, until it has been called.
-        notes: Where it is noted that a call begins; None in a pool that is not ours.
-        life: Kept open for as long as the worker lives.
-        end: Of the worker, in order; None before its first call.
+        initializer: The user's initializer, pickled, until it has been called.
+        notes: Takes a note when a call begins; None in loky's reusable pool.
+        life: The end of a pipe that shows whether the main process lives; kept open as long as the worker lives.
+        end: Ends children in an orderly exit of the worker; None before the first call.
     """
 
     initializer: bytes | None = None
@@ -49,33 +49,33 @@ class _State:
     end: Finalize | None = None
 
 
-def begin(life: Connection, notes: Connection, start_method: str | None, initializer: bytes | None) -> None:
-    """Prepare a worker of ours.
+def begin(parent_pipe: Connection, notes: Connection, start_method: str | None, initializer: bytes | None) -> None:
+    """Prepare a worker of our own pool.
 
     Args:
-        life: An end of a pipe whose other end closes when the main process dies.
-        notes: Where calls that begin are noted, and crashes.
-        start_method: How calls start processes with multiprocessing, if the main process has chosen; loky would
-            leave its own, with which `multiprocessing.Process` and spawned processes fail.
-        initializer: The user's, with its arguments, pickled; called by the first call, which can tell of a failure.
+        parent_pipe: The end of a pipe whose other end closes when the main process dies.
+        notes: Takes a note when a call begins, and faulthandler's output.
+        start_method: The start method of multiprocessing for calls, if the main process has set one. loky would leave
+            its own, with which `multiprocessing.Process` and spawned processes fail.
+        initializer: The user's initializer with its arguments, pickled; the first call runs it, to report a failure.
     """
-    os.setsid()  # Ctrl-C is the main process's business, and all that calls start can be found
-    for connection in (life, notes):
+    os.setsid()  # Ctrl-C is for the main process; and every process that calls start can be found
+    for connection in (parent_pipe, notes):
         os.set_inheritable(connection.fileno(), False)
-    kill_on_pipe_close(life.fileno())
+    kill_on_pipe_close(parent_pipe.fileno())
     faulthandler.enable(notes.fileno())
     multiprocessing.set_start_method(start_method, force=True)
-    _State.life, _State.notes, _State.initializer = life, notes, initializer
+    _State.life, _State.notes, _State.initializer = parent_pipe, notes, initializer
 
 
 def _end_children() -> None:
-    """Do for all children what Python does for daemonic ones: for others it waits, and joblib's stay for minutes."""
+    """Terminate all children, as Python does for daemonic ones: it waits for others, and joblib's live for minutes."""
     for child in multiprocessing.active_children():
         child.terminate()
 
 
 def run(data: bytes) -> Outcome:
-    """Run a call, and return what comes of it; this never raises.
+    """Run a call and return its outcome; this never raises.
 
     Args:
         data: The call, of `dump_call`.
@@ -85,7 +85,7 @@ def run(data: bytes) -> Outcome:
         if _State.initializer is not None:
             _initialize(_State.initializer)
             _State.initializer = None
-    except BaseException as error:  # whatever it is, no call can begin
+    except BaseException as error:  # no call can begin after any error here
         return False, dump_exception(error)
     if _State.notes is not None:
         with contextlib.suppress(OSError):  # a call may have closed it

@@ -1,12 +1,12 @@
-"""The executor: gives calls to pools of loky, and makes new ones of those that break.
+"""The executor: gives calls to pools of loky, and replaces broken pools.
 
-    submit ──> waiting ──> a pool that has room ──> its only worker
+    submit ──> waiting ──> a pool with room ───────> its only worker
                   ^                                      │
                   └── a worker died before it began ─────┤
-                                                         └──> the future: what came of the call, or WorkerDied
+                                                         └──> the future: the call's outcome, or WorkerDied
 
-loky ends all calls of a pool when one worker dies. So each worker has a pool of its own, which has
-one call at a time: whose call it was is then known, and no other is harmed.
+loky ends all calls of a pool when one worker dies. So each worker has a pool of its own with one call
+at a time: it is then known whose call it was, and no other call is affected.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from amltk_loky._pool import Pool
 __all__ = ["LokyExecutor"]
 
 _LOOK_AGAIN = 0.05
-# Seconds that an idle process of loky's waits at most: it polls, and the system takes no more than 24 days.
+# Maximum idle seconds of a process of loky: it polls, and the system accepts no more than 24 days.
 _LONGEST = 20 * 86_400.0
-_TRY_AGAIN = 1.0  # seconds after which another worker is started, where there could be none
+_TRY_AGAIN = 1.0  # seconds until the next try to start a worker, after a failure
 
 _log = logging.getLogger("amltk")
 
 
 def _check_interpreter() -> None:
-    """Refuse what loky can't start: it knows only `sys.executable`."""
+    """Check that loky can start the interpreter: it knows only `sys.executable`."""
     python = python_executable()
     if python != sys.executable:
         msg = f"loky starts sys.executable, which is {sys.executable!r}: set sys.executable = {python!r}."
@@ -57,12 +57,12 @@ def _check_interpreter() -> None:
 
 
 class LokyExecutor(RemoteExecutor[Call]):
-    """Runs calls in processes of loky, and goes on when one of them dies.
+    """Runs calls in processes of loky, and continues when one of them dies.
 
-    A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other. A call
-    that had not begun is given to another worker, once. No call that has begun is run again.
+    A worker that dies fails only the call that it ran (`amltk.exceptions.WorkerDied`). A call that
+    had not begun is given to another worker, once. No call that has begun runs again.
 
-    Callbacks of futures run in threads of loky's.
+    Callbacks of futures run in threads of loky.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class LokyExecutor(RemoteExecutor[Call]):
         env: Mapping[str, str] | None = None,
         reusable: bool = False,
     ) -> None:
-        """Start nothing yet: processes are started by the calls that need them.
+        """Start nothing yet: the calls start the processes that they need.
 
         Args:
-            max_workers: How many processes there are at most; by default one for each processor that
-                this process may use, but no more than `loky.cpu_count()` says.
-            timeout: After so many idle seconds a process ends, and a new one is started when it is
-                needed; None keeps it. 10 seconds by default with `reusable`.
+            max_workers: Maximum number of processes; by default one for each processor that this process
+                may use, up to `loky.cpu_count()`.
+            timeout: Idle seconds after which a process ends; a new one starts when it is needed. None keeps
+                processes. The default with `reusable` is 10 seconds.
             initializer: Called in each process before its first call. If it raises, the pool is
                 broken: every call fails with `BrokenProcessPool`.
             initargs: Passed to `initializer`.
             env: Environment variables of the processes, set before they load any module.
-            reusable: Use the pool of `loky.get_reusable_executor()`, which stays when this is shut down. When
-                it breaks, those that are made without this take its place.
+            reusable: Use the pool of `loky.get_reusable_executor()`, which stays when this is shut down. If it
+                breaks, pools of this executor take its place.
 
         Raises:
             Exception: `initializer` or `initargs` can't be pickled.
@@ -99,7 +99,7 @@ class LokyExecutor(RemoteExecutor[Call]):
         options: dict[str, Any] = {"env": None if env is None else dict(env)}
         own = {"env": {**numerical_threads(processors, self._max_workers), **(env or {})}}
         if timeout is not None:
-            options["timeout"] = min(timeout, _LONGEST)  # else it is loky's own default
+            options["timeout"] = min(timeout, _LONGEST)  # otherwise loky's own default applies
         prepare = None if initializer is None else dumps((initializer, initargs))
         self._open_own = functools.partial(_pool.own, prepare, **{**options, **own})
         self._open: Callable[[], Pool] = self._open_own
@@ -116,11 +116,11 @@ class LokyExecutor(RemoteExecutor[Call]):
         self._memory_kills = OomKills()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and release the processes when those that there are have been done.
+        """Accept no more calls, and release the processes when the calls have ended.
 
         Args:
-            wait: Come back when nothing is left: no call, process, thread or descriptor.
-            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
+            wait: Return only when nothing is left: no call, process, thread or descriptor.
+            cancel_futures: Cancel the calls that have not begun; running calls go on.
         """
         self._stop_accepting(cancel_futures=cancel_futures)
         with self._changed:
@@ -131,10 +131,10 @@ class LokyExecutor(RemoteExecutor[Call]):
             self._closer.join()
 
     def kill_workers(self) -> None:
-        """End everything now, and come back when it is gone: workers, their children and grandchildren.
+        """End everything now, and return when it is gone: workers, their children and grandchildren.
 
-        They get SIGTERM, and SIGKILL two seconds later. Calls that have not begun are cancelled, those that run fail
-        with `WorkerDied`; the executor is shut down. With `reusable`, that ends the calls of others in that pool, too.
+        They get SIGTERM, and SIGKILL two seconds later. Calls that have not begun are cancelled, running ones fail with
+        `WorkerDied`, and the executor is shut down. With `reusable`, this also ends other code's calls in that pool.
         """
         with self._changed:
             self._killed = True
@@ -156,7 +156,7 @@ class LokyExecutor(RemoteExecutor[Call]):
     def _broken(self, cause: BaseException) -> BaseException:
         return broken(cause)
 
-    # What follows happens in whatever thread submits or, mostly, in that of the pool that has just ended a call.
+    # The methods below run in the submitting thread or, mostly, in the thread of the pool that has just ended a call.
 
     def _request_dispatch(self) -> None:
         self._dispatch()
@@ -165,7 +165,7 @@ class LokyExecutor(RemoteExecutor[Call]):
         while (call := self._next()) is not None:
             try:
                 pool, outcome = self._start(call)
-            except BaseException as error:  # the system has no process to give
+            except BaseException as error:  # the system can't start a process
                 if isinstance(error, Exception) and self._waits_again(call, error):
                     continue
                 call.fail(no_worker(error))
@@ -184,11 +184,11 @@ class LokyExecutor(RemoteExecutor[Call]):
             return None
 
     def _is_crowded(self) -> bool:
-        """Whether calls wait for the workers that there are, since a moment ago the system had no process to give."""
+        """Whether calls wait for existing workers, because a moment ago the system could not start another."""
         return bool(self._running) and time.monotonic() < self._crowded_until and not any(p.room for p in self._pools)
 
     def _waits_again(self, call: Call, error: Exception) -> bool:
-        """Whether there are workers for which a call can wait, for which none could be started; then it does."""
+        """Queue a call again that got no new worker, if there are other workers; return whether it was queued."""
         with self._changed:
             self._running.discard(call)
             if self._killed or not (self._running or any(pool.room for pool in self._pools)):
@@ -198,7 +198,7 @@ class LokyExecutor(RemoteExecutor[Call]):
             told, self._told = self._told, True
             workers = len(self._pools)
         if not told:
-            reason = str(no_worker(error))  # not the error itself, which holds frames, and these descriptors
+            reason = str(no_worker(error))  # not the error itself, which holds frames, and so these descriptors
             _log.warning("with_loky goes on with %d of %d workers: %s", workers, self._max_workers, reason)
         return True
 
@@ -215,10 +215,10 @@ class LokyExecutor(RemoteExecutor[Call]):
             try:
                 with until_started:
                     return pool, pool.submit(call.data)
-            except (BrokenExecutor, ShutdownExecutorError):  # a worker died that had nothing to do
+            except (BrokenExecutor, ShutdownExecutorError):  # an idle worker died
                 self._retire(pool)
             except BaseException:
-                self._retire(pool)  # it would run the call after all, with the next one
+                self._retire(pool)  # the pool would run the call after all, with the next one
                 raise
 
     def _arrived(self, call: Call, pool: Pool, outcome: Future[_worker.Outcome]) -> None:
@@ -258,7 +258,7 @@ class LokyExecutor(RemoteExecutor[Call]):
             return
         memory = self._memory_kills.explain(ended.exit_code)
         error = died(call, dataclasses.replace(ended, out_of_memory=memory), shared=pool.shared)
-        if ended.pid is None:  # it was not a death, but loky itself that failed
+        if ended.pid is None:  # loky itself failed, and no worker died
             error.__cause__ = breakdown
         call.fail(error)
 
@@ -269,11 +269,11 @@ class LokyExecutor(RemoteExecutor[Call]):
 
     def _retire(self, pool: Pool) -> None:
         with self._changed:
-            if pool not in self._pools:  # of several calls of a shared one, this is not the first that says so
+            if pool not in self._pools:  # another call of a shared pool has done this
                 return
             self._pools.remove(pool)
             self._retired.add(pool)
-            self._open = self._open_own  # loky keeps the reusable one for the thread that asks: here that is any
+            self._open = self._open_own  # loky keeps a reusable pool for each thread, and any thread may run this
         threading.Thread(target=self._close_retired, args=(pool,), name="amltk-loky: closes a broken pool").start()
 
     def _close_retired(self, pool: Pool) -> None:
@@ -288,7 +288,7 @@ class LokyExecutor(RemoteExecutor[Call]):
             pools = [pool for pool in self._pools if self._killed or not pool.shared]
             self._pools.clear()
         if pools:
-            with ThreadPoolExecutor(len(pools)) as threads:  # each waits for a process
+            with ThreadPoolExecutor(len(pools)) as threads:  # one thread for each, as each waits for a process
                 list(threads.map(Pool.close, pools))
         with self._changed:
             self._changed.wait_for(lambda: not self._retired)

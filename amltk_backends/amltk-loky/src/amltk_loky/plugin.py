@@ -41,23 +41,22 @@ class Loky(Backend):
     ) -> None:
         """Run calls in processes of loky.
 
-        Each worker is a pool of loky's, made for the run: one that dies takes only the call that it ran
-        with it. `wait=False` and Ctrl-C end what runs, children of calls included. Functions and
-        classes of `__main__`, lambdas and closures work, without `if __name__ == "__main__"`.
+        Each worker is a pool of loky's, made for the run: a dead worker affects only the call that it ran.
+        `wait=False` and Ctrl-C end running work, children of calls included. Functions and classes of
+        `__main__`, lambdas and closures work, without `if __name__ == "__main__"`.
 
         Args:
-            max_workers: How many processes there are at most; by default one for each processor that
-                this process may use, but no more than `loky.cpu_count()` says. They are started when
-                there is work for them.
-            timeout: After so many idle seconds a process ends, and a new one is started when it is
-                needed. None keeps it until the run is over; with `reusable`, it is loky's 10 seconds.
+            max_workers: Maximum number of processes; by default one for each processor that this process may
+                use, up to `loky.cpu_count()`. They start when there is work for them.
+            timeout: Idle seconds after which a process ends; a new one starts when it is needed. None keeps
+                processes until the end of the run; with `reusable`, it means loky's 10 seconds.
             initializer: Called in each process before its first call. If it raises, the pool is broken
                 and every call fails.
             initargs: Passed to `initializer`.
-            env: Environment variables of the processes, set before they load any module, as in
-                `{"OMP_NUM_THREADS": "1"}`, for how many threads the libraries there have.
-            reusable: Use the pool of `loky.get_reusable_executor()`, which others may use, too, and which is
-                left open. A worker that dies in there ends all calls that run.
+            env: Environment variables of the processes, set before they load any module. For example,
+                `{"OMP_NUM_THREADS": "1"}` limits the threads of libraries.
+            reusable: Use the pool of `loky.get_reusable_executor()`, which other code may use, too, and which
+                stays open. A worker that dies in it ends all running calls.
         """
         check_int("max_workers", max_workers, at_least=1, or_none=True)
         check_seconds("timeout", timeout, or_none=True, zero=False)
@@ -82,10 +81,10 @@ class Loky(Backend):
     def open(self) -> Executor:
         """Return the executor of a run."""
         check_not_patched("with_loky", "threading")
-        from amltk_loky.executor import LokyExecutor  # loky is imported when it is used
+        from amltk_loky.executor import LokyExecutor  # loky is imported on use
 
         return LokyExecutor(**self._options)
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End all running work."""
         cast("LokyExecutor", executor).kill_workers()

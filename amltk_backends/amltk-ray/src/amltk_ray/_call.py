@@ -1,4 +1,4 @@
-"""A call on its way to a worker."""
+"""A call as `amltk-ray` tracks it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from amltk.remote import RemoteCall
 
 @dataclass(eq=False)
 class Call(RemoteCall):
-    """A call and the future that waits for it.
+    """A call and its future.
 
     Attributes:
-        ref: Ray's, once the call has been given to it.
+        ref: Ray's reference to the task; None before Ray has the call.
     """
 
     ref: Any = field(default=None, repr=False)

@@ -1,6 +1,6 @@
-"""The connection to Ray, of which a program has one at a time: several executors share it.
+"""The connection to Ray. A program has one at a time, which several executors share.
 
-The first executor opens it, the last one closes it. If the program is connected already, that is used, and stays.
+The first executor opens it, the last one closes it. An existing connection of the program is used, and stays open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from amltk.exceptions import NotSupportedError
 from amltk_ray._local import LocalCluster
 
 Needs = Mapping[str, float]
-"""What a call needs, by the name that Ray has for it: CPU, GPU, memory and others."""
+"""The resources that a call needs, by Ray's names: CPU, GPU, memory and others."""
 
 _lock = threading.Lock()
 
@@ -37,20 +37,20 @@ _VARIABLES = ("PYTHONBREAKPOINT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_task_e
 
 
 class Connection:
-    """To a cluster.
+    """A connection to a cluster.
 
     Attributes:
-        asked: The address that was asked for; None for a cluster of our own.
-        local: That, if it is one.
-        ours: Whether we have opened it, and so close it.
-        job_env: The `runtime_env` that calls have which name none.
-        users: How many executors use it.
+        asked: The requested address; None for a cluster of our own.
+        local: The cluster, if it is our own.
+        ours: Whether this module has opened the connection, and so closes it.
+        job_env: The `runtime_env` of calls that set none.
+        users: The number of executors that use the connection.
     """
 
     current: Connection | None = None
 
     def __init__(self, asked: str | None, local: LocalCluster | None, *, ours: bool, job_env: Any) -> None:
-        """Note what was opened."""
+        """Record an open connection."""
         self.asked = asked
         self.local = local
         self.ours = ours
@@ -58,17 +58,17 @@ class Connection:
         self.users = 1
         self._silenced = contextlib.ExitStack()
         if local is not None:
-            # With log_to_driver=False, all that Ray would still print is the deaths of workers, of which we tell.
+            # With log_to_driver=False, Ray still prints the deaths of workers, which amltk reports itself.
             self._silenced.enter_context(_replaced(ray_worker, "print_to_stdstream", lambda *_, **__: None))
 
     def slots(self, needs: Needs) -> int:
-        """Return how many calls that need so much have room at the same time in the nodes that there are."""
+        """Return how many calls with these needs can run at the same time on the nodes that are alive."""
         wanted = {name: amount for name, amount in needs.items() if amount} or {"CPU": 1}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes)
 
     def close(self) -> None:
-        """Let go of it; the last one who does closes it, and ends the cluster if it was made for this."""
+        """Release the connection; the last user closes it, and ends our own cluster."""
         with _lock:
             self.users -= 1
             if self.users:
@@ -87,17 +87,17 @@ class Connection:
 
 
 def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] | None) -> Connection:
-    """Return a connection: that which there is, or a new one.
+    """Return the existing connection, or a new one.
 
     Args:
-        address: Of a cluster that exists; None for one of our own, or what the program is connected to.
-        needs: What a call needs.
-        calls: How many calls a cluster of our own has room for at least.
-        runtime_env: That of calls.
+        address: The address of an existing cluster; None for the program's own connection, or else a new cluster.
+        needs: The resources that a call needs.
+        calls: The least number of calls that a new cluster can run at the same time.
+        runtime_env: The `runtime_env` of calls.
 
     Raises:
         NotSupportedError: The program is connected to another cluster.
-        ConnectionError: There is no cluster at the address.
+        ConnectionError: No cluster answers at the address.
         RuntimeError: Ray did not start.
     """
     with _lock:
@@ -107,8 +107,8 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
             if current.asked != address:
                 there = f"to {current.asked}" if current.asked else "to a cluster of this machine, made for a run"
                 msg = (
-                    f"This program is connected {there}, and a connection to {address or 'a cluster of its own'} was "
-                    "asked for: Ray has one at a time in a program. Let the other run end first, or use two programs."
+                    f"This program is connected {there}. A connection to {address or 'a cluster of its own'} is not "
+                    "possible: Ray has one at a time in a program. Let the other run end first, or use two programs."
                 )
                 raise NotSupportedError(msg)
             current.users += 1
@@ -117,8 +117,8 @@ def connect(address: str | None, needs: Needs, calls: int | None, runtime_env: M
             there = ray.get_runtime_context().gcs_address
             if address not in {None, there}:
                 msg = (
-                    f"This program is connected to {there} by ray.init(), and a connection to {address} was asked for: "
-                    "Ray has one at a time in a program. Leave address= out to use that, or call ray.shutdown() first."
+                    f"This program is connected to {there} by ray.init(). A connection to {address} is not possible: "
+                    "Ray has one at a time in a program. Omit address= to use that one, or call ray.shutdown() first."
                 )
                 raise NotSupportedError(msg)
             opened = Connection(address, None, ours=False, job_env=None)
@@ -140,15 +140,15 @@ def _check_that_somebody_answers(address: str) -> None:
         return
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER).close()
-    except OSError as error:  # Ray would try for minutes
+    except OSError as error:  # Ray would retry for minutes
         msg = f"No cluster of Ray answers at {address}: {error}. `ray start --head` prints the address."
         raise ConnectionError(msg) from error
 
 
 def _check_token(address: str) -> None:
-    """Refuse a cluster that asks for a token which is not here; Ray would try for minutes, and not say why.
+    """Check that the program has the token that a cluster requires; Ray would retry for minutes without a reason.
 
-    Where no variable says whether there are tokens, and a file has one, that is used.
+    If no variable configures tokens, and a file has one, that token is used.
     """
     refusal = getattr(ray.exceptions, "AuthenticationError", None)
     if refusal is None:  # Ray before 2.52 has no tokens
@@ -165,7 +165,7 @@ def _check_token(address: str) -> None:
             _raylet.GcsClient(address=address)
         except refusal:
             return True
-        except Exception:  # `ray.init` tells of it
+        except Exception:  # `ray.init` reports it
             return False
         return False
 
@@ -177,7 +177,7 @@ def _check_token(address: str) -> None:
         _read_environment_anew()
         if not refused():
             return
-    here = "the one that this program has is not it" if has_one else "there is none here"
+    here = "this program has another one" if has_one else "there is none here"
     msg = (
         f"The cluster of Ray at {address} asks for a token, and {here}. Set RAY_AUTH_MODE=token and "
         "RAY_AUTH_TOKEN_PATH, the path of a file with it, in the environment of this program. On the head, the token "
@@ -206,22 +206,22 @@ def _open_local(needs: Needs, calls: int | None, runtime_env: Mapping[str, Any] 
 
 @functools.cache
 def _keep_engine() -> object:
-    """Keep what carries connections, for good: it would end with the last of them, at some time, in the background.
+    """Keep the engine that carries connections, for good: otherwise it ends in the background after the last of them.
 
-    For that it takes one, which is never opened.
+    One connection keeps it, which is never opened.
     """
     _raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
     return _raylet.GcsErrorSubscriber(worker_id=b"", address="127.0.0.1:9")
 
 
 def _let_go_of_subscribers() -> None:
-    """Close the connections that Ray forgets: they would try for ever to reach a cluster that is gone."""
+    """Close the connections that Ray forgets: they would try forever to reach a cluster that is gone."""
     for name in ("gcs_error_subscriber", "gcs_log_subscriber"):
         vars(ray_worker.global_worker).pop(name, None)
 
 
 def _loopback() -> contextlib.AbstractContextManager[object]:
-    """Have Ray take 127.0.0.1 for what it is; it would take it for the machine's address in its network."""
+    """Make Ray use 127.0.0.1 as it is, instead of the machine's address in its network."""
     return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", value=False)
 
 
@@ -236,7 +236,7 @@ def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
 
 
 def _read_environment_anew() -> None:
-    """Have Ray look which token to use, if any; it does so once."""
+    """Make Ray read again whether to use a token, and which; it reads this only once by itself."""
     _raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
     _raylet.Config.initialize("")
     with contextlib.suppress(AttributeError):  # Ray before 2.52 has no tokens
@@ -245,17 +245,17 @@ def _read_environment_anew() -> None:
 
 @contextlib.contextmanager
 def _left_as_it_was() -> Iterator[None]:
-    """Undo what `ray.init` does to the program: its handler of SIGTERM, logger and environment."""
+    """Undo the changes of `ray.init` to the program: its SIGTERM handler, logger and environment."""
     logger = logging.getLogger("ray")
     level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
     environment = {name: os.environ.get(name) for name in _VARIABLES}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # in Ray before 2.52, of what users here can't change
+            warnings.simplefilter("ignore", FutureWarning)  # Ray before 2.52 warns of its own settings
             yield
     finally:
-        if threading.current_thread() is threading.main_thread():  # elsewhere, Ray leaves it alone, too
+        if threading.current_thread() is threading.main_thread():  # in other threads, Ray does not change it
             signal.signal(signal.SIGTERM, handler)
         logger.setLevel(level)
         logger.propagate = propagate

@@ -1,13 +1,13 @@
-"""A small process that starts a local cluster, and ends it, with all that descends from it.
+"""A small process that starts a local cluster, and ends it with all descendants.
 
     main process                     guard                          Ray
     starts it ─────────────────────> leads a session, starts ─────> ray start --head --block
     ends, or dies ── end of stdin ─> kills all descendants,
                                      removes the cluster's folder
 
-What a call has started, and has left its parent and its session, is still a descendant of the guard: the kernel gives
-orphans to it. It imports nothing of Ray's, so it is there whatever Ray does. If it is killed itself, Ray's processes
-get SIGKILL by the kernel.
+A process that a call started, and that left its parent and its session, is still a descendant of the guard: the kernel
+makes the guard the parent of orphans. The guard does not import Ray, so no fault of Ray can harm it. If the guard
+itself is killed, the kernel sends SIGKILL to Ray's processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import time
 
 LOG = "ray-start.log"
-"""What `ray start` says, in the cluster's folder."""
+"""The file with the output of `ray start`, in the cluster's folder."""
 
 _SET_CHILD_SUBREAPER = 36
 _SET_PARENT_DEATH_SIGNAL = 1
@@ -31,11 +31,11 @@ _LAST_WORDS = 4000
 
 
 def main(home: str, *command: str) -> None:
-    """Start a cluster, stay with it until the main process wants it no more or it ends by itself, and clean up.
+    """Start a cluster, wait until the main process releases it or it ends by itself, and clean up.
 
     Args:
         home: The cluster's folder, which is removed.
-        command: That starts it, and goes on for as long as it is there.
+        command: The command that starts the cluster, and runs as long as it.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -65,17 +65,17 @@ def main(home: str, *command: str) -> None:
             os.read(awake, 64)
             _bury_others(head.pid)
     else:
-        _tell(home)
+        _send_log(home)
     _end_descendants()
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _tell(home: str) -> None:
-    """Tell the main process what Ray said last; it reads this if the cluster did not start."""
+def _send_log(home: str) -> None:
+    """Send the end of Ray's output to the main process, which reads it if the cluster did not start."""
     with contextlib.suppress(OSError):
         with open(f"{home}/{LOG}", "rb") as log:  # noqa: PTH123 - likewise
-            said = log.read()[-_LAST_WORDS:]
-        os.write(1, said)
+            tail = log.read()[-_LAST_WORDS:]
+        os.write(1, tail)
 
 
 def _bury_others(head: int) -> None:

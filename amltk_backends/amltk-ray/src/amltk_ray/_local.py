@@ -1,4 +1,4 @@
-"""A cluster of this machine, on its loopback interface, in a temporary folder; made for runs, and gone after them."""
+"""A cluster on this machine's loopback interface, with a temporary folder; made for runs, and removed after them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from amltk.remote.process_tree import end_process_trees
 from amltk.remote.worker_errors import WorkerExit
 from amltk_ray import _guard, _nanny, _worker
 
-# Ray's sockets lie in the folder, and their paths may have 107 characters.
+# Ray's sockets are in the folder, and their paths may have 107 characters.
 _LONGEST_BASE = 107 - len("/ray-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
-_RAYS = "r"  # Ray lets everybody into its own folder; ours keeps them out
-_HOME = "AMLTK_RAY_HOME"  # all processes of a cluster have this in their environment
+_RAYS = "r"  # Ray's own folder is open to everybody; ours keeps other users out
+_HOME = "AMLTK_RAY_HOME"  # all processes of a cluster have this variable
 _START = 120.0
 _LOOK_AGAIN = 0.02
 _BURIAL = 2.0
@@ -38,29 +38,29 @@ class LocalCluster:
 
     Attributes:
         home: Its folder.
-        address: Where it listens.
-        environment: Which variables a program needs to connect to it.
+        address: The address where it listens.
+        environment: The variables that a program needs to connect to it.
     """
 
     def __init__(self, cpus: float, resources: Mapping[str, float]) -> None:
-        """Start it, and come back when it listens.
+        """Start the cluster, and return when it listens.
 
         Args:
-            cpus: How many processors Ray gives out; more than there are is fine.
-            resources: What else it has, beside GPUs and memory, which Ray finds out.
+            cpus: The number of processors that Ray gives out; may exceed the real number.
+            resources: Its other resources, except GPUs and memory, which Ray detects.
 
         Raises:
-            RuntimeError: Ray did not start; the message has what it said.
+            RuntimeError: Ray did not start; the message has its output.
         """
         base = tempfile.gettempdir()
         self.home = tempfile.mkdtemp(prefix="ray-", dir=base if len(base) <= _LONGEST_BASE else "/tmp")  # noqa: S108
         for folder in (_worker.BEGUN, _worker.NOTES, _nanny.ENDS):
             (Path(self.home) / folder).mkdir()
-        # Others who can log in to this machine can connect, too; before Ray 2.52 nothing asks for a token.
+        # Other users of this machine can connect, too; before Ray 2.52, nothing requires a token.
         self.environment = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_task_events_report_interval_ms": "0",  # what becomes of each task is for the dashboard alone
+            "RAY_task_events_report_interval_ms": "0",  # only the dashboard needs events of tasks
         }
         python = python_executable()
         command = [
@@ -69,11 +69,11 @@ class LocalCluster:
             f"--num-cpus={math.ceil(cpus)}", f"--resources={json.dumps(dict(resources))}",
             "--disable-usage-stats", "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor",
         ]  # fmt: skip
-        # Ray would have its own idea of which address 127.0.0.1 means; the first variable has it leave that alone.
+        # The first variable keeps Ray from replacing 127.0.0.1 by another address.
         ours = {
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_prestart_worker_first_driver": "0",  # it would have no nanny
+            "RAY_prestart_worker_first_driver": "0",  # such a worker would have no nanny
             _HOME: self.home,
             **self.environment,
         }
@@ -102,36 +102,36 @@ class LocalCluster:
                     return address
             if self._guard.poll() is not None:
                 assert self._guard.stdout is not None
-                said = self._guard.stdout.read().decode(errors="replace").strip()
-                msg = f"Ray did not start. This is what `ray start` said last:\n{said}"
+                output = self._guard.stdout.read().decode(errors="replace").strip()
+                msg = f"Ray did not start. The end of the output of `ray start`:\n{output}"
                 raise RuntimeError(msg)
             if time.monotonic() > end:
                 log = Path(self.home) / _guard.LOG
-                said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-                msg = f"Ray did not start within {_START:g} s. This is what `ray start` said last:\n{said[-4000:]}"
+                output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+                msg = f"Ray did not start within {_START:g} s. The end of the output of `ray start`:\n{output[-4000:]}"
                 raise RuntimeError(msg)
             time.sleep(_LOOK_AGAIN)
 
     def runtime_env(self, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the `runtime_env` of calls: with a nanny for each worker, unless that has a Python of its own."""
+        """Return the `runtime_env` of calls: with a nanny for each worker, unless `wanted` sets another Python."""
         if wanted and _OWN_PYTHON & wanted.keys():
             return dict(wanted)
         nanny = shlex.join([python_executable(), "-S", _nanny.__file__, self.home])
         return {"py_executable": nanny, **(wanted or {})}
 
     def pid(self, task: str) -> int | None:
-        """Return in which process a task of Ray's runs, or ran last when that died; None if it has not begun."""
+        """Return the process that runs or ran a task of Ray; None if it has not begun."""
         for path in (Path(self.home) / _worker.BEGUN).iterdir():
             if path.read_text(encoding="ascii") == task:
                 return int(path.name)
         return None
 
     def seconds_since(self, pid: int) -> float:
-        """Return how long ago a worker has begun its latest task."""
+        """Return how many seconds ago a worker began its latest task."""
         return time.time() - (Path(self.home) / _worker.BEGUN / str(pid)).stat().st_mtime
 
     def exit_info(self, pid: int) -> WorkerExit:
-        """Return what is known of a worker that has just died; waits for its nanny for a moment."""
+        """Return how a worker died; waits for its nanny's report for a moment."""
         end = time.monotonic() + _BURIAL
         file = Path(self.home) / _nanny.ENDS / str(pid)
         while not file.exists() and time.monotonic() < end:
@@ -143,9 +143,9 @@ class LocalCluster:
         return WorkerExit(pid)
 
     def end_head(self) -> None:
-        """End the process that holds the cluster together, before the program lets go of Ray.
+        """End the process that holds the cluster together, before the program disconnects.
 
-        A request that waits for its answer when Ray is let go of keeps its socket for as long as the program lives.
+        A request that still waits for an answer at the disconnection would keep its socket until the program ends.
         """
         port = int(self.address.rpartition(":")[2])
         with contextlib.suppress(psutil.Error):
@@ -157,20 +157,20 @@ class LocalCluster:
             time.sleep(_LOOK_AGAIN)
 
     def close(self) -> None:
-        """End it, with all that its calls have started, and come back when all is gone, its folder too."""
+        """End the cluster and every process of its calls; return when all are gone, and the folder."""
         for stream in (self._guard.stdin, self._guard.stdout):
             assert stream is not None
             stream.close()
-        if self._guard.wait() != 0:  # it was killed itself
+        if self._guard.wait() != 0:  # the guard itself was killed
             _kill_all_of(self.home)
             shutil.rmtree(self.home, ignore_errors=True)
 
 
 def _kill_all_of(home: str) -> None:
-    """Kill what belongs to a cluster. Ray's own processes have overwritten their environment, but have logs open."""
+    """Kill the processes of a cluster. Ray's own have overwritten their environment, but have log files open."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):  # it is gone, or somebody else's
+        with contextlib.suppress(psutil.Error, OSError):  # gone, or another user's
             if process.environ().get(_HOME) == home or any(home in file.path for file in process.open_files()):
                 found.append(process.pid)
     end_process_trees([pid for pid in found if pid != os.getpid()], 0)

@@ -1,9 +1,9 @@
-"""A small process beside each worker of a local cluster; Ray starts it in the worker's place.
+"""A small process beside each worker of a local cluster; Ray starts it instead of the worker.
 
     raylet ── starts ──> nanny ── starts ──> worker, which leads a session
 
-Ray does not tell how a worker died, since it is the only one that could know, and does not look. The nanny does, and
-ends what the worker's calls have left running. It imports nothing of Ray's.
+Ray does not report how a worker died: as its parent, only Ray could know, and it does not check. The nanny is the
+parent instead. It records the exit code, and ends processes that the worker's calls have left. It does not import Ray.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import signal
 import sys
 
 ENDS = "ends"
-"""The folder in which there is a file for each worker that has ended: named as its pid, it has the exit code."""
+"""The folder with a file for each worker that has ended: its name is the pid, its content the exit code."""
 
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def main(home: str, *command: str) -> int:
-    """Start a worker, stay with it, and note how it ended.
+    """Start a worker, wait for its end, and record how it ended.
 
     Args:
-        home: Of the cluster.
-        command: What else than the interpreter makes up the worker's command.
+        home: The cluster's folder.
+        command: The worker's command, without the interpreter.
 
     Returns:
-        The worker's exit code, as a shell would have it.
+        The worker's exit code, as a shell reports it.
     """
     parent = os.getpid()
     pid = os.fork()
@@ -35,10 +35,10 @@ def main(home: str, *command: str) -> int:
         _be_worker(parent, command)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)  # not reaped yet, so nobody else has its number
+        os.killpg(pid, signal.SIGKILL)  # not reaped yet, so no other process has its number
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    with contextlib.suppress(OSError):  # the cluster is being ended, its home is gone
+    with contextlib.suppress(OSError):  # the cluster is ending, and its home is gone
         part = f"{home}/{ENDS}/.{pid}"
         with open(part, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib takes long to import
             file.write(str(code))
@@ -47,7 +47,7 @@ def main(home: str, *command: str) -> int:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone."""
+    """Have the kernel kill this process when its parent dies."""
     import ctypes
 
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -55,7 +55,7 @@ def die_with_parent() -> None:
 
 def _be_worker(parent: int, command: tuple[str, ...]) -> None:
     try:
-        os.setsid()  # so that all that calls start can be found
+        os.setsid()  # so that every process that calls start can be found
         die_with_parent()
         if os.getppid() == parent:
             os.execv(sys.executable, [sys.executable, *command])

@@ -1,13 +1,13 @@
-"""What runs in workers of Ray.
+"""The functions that run in workers of Ray.
 
     main process                                     worker
 
-    call as bytes ── a task of Ray's ───────> run: notes which task, if the cluster is ours
-                  <───────── its result ───── what came of it, as bytes
+    call as bytes ── a task of Ray's ───────> run: records the task's id, if the cluster is ours
+                  <───────── its result ───── outcome, as bytes
 
-What `run` has to know beside that goes to each worker once, with the function.
+The other arguments of `run` go to each worker once, with the function.
 
-Ray itself sees bytes only: no keyword of the user's, and nothing that could fail to unpickle.
+Ray itself sees only bytes: none of the user's keywords, and nothing that could fail to unpickle.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from amltk.preparation import child_path
 from amltk.remote import run_call
 
 BEGUN = "begun"
-"""The folder of a cluster of ours in which a file, named as a worker's pid, has the id of its latest task of Ray's."""
+"""The folder of our own cluster in which a file, named after a worker's pid, has the id of its latest task."""
 NOTES = "notes"
-"""The folder in which a file, named as the worker's pid, has what faulthandler wrote."""
+"""The folder in which a file, named after the worker's pid, has faulthandler's output."""
 
 
 class _State:
-    """Of this worker.
+    """The state of this worker.
 
     Attributes:
-        notes: Where faulthandler writes; kept open for as long as the worker lives.
-        begun: The descriptor of the file that has the id of the latest task; likewise.
-        path: The last that was imported from.
+        notes: The file for faulthandler's output; open as long as the worker lives.
+        begun: The descriptor of the file with the id of the latest task; open as long as the worker lives.
+        path: The last value of `run`'s argument.
     """
 
     notes: IO[str] | None = None
@@ -48,10 +48,10 @@ class _State:
 
 
 def runner(home: str | None) -> Callable[[bytes], bytes]:
-    """Return the function that workers run: `run` for this program.
+    """Return the function that workers run: `run` with the arguments of this program.
 
     Args:
-        home: Of a cluster of ours, on this machine; None in one that exists.
+        home: The folder of our own cluster, on this machine; None in an existing cluster.
     """
     python = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
     path = [folder for folder in child_path() if not folder.startswith(python)]
@@ -63,12 +63,12 @@ def runner(home: str | None) -> Callable[[bytes], bytes]:
 
 
 def run(data: bytes, home: str | None, path: list[str]) -> bytes:
-    """Run a call, and return what comes of it; this never raises.
+    """Run a call and return its outcome; this never raises.
 
     Args:
         data: The call, of `dump_call`.
-        home: Of a cluster of ours, on this machine; None in one that exists.
-        path: Where the program imports from, its Python aside.
+        home: The folder of our own cluster, on this machine; None in an existing cluster.
+        path: The program's `sys.path`, except for the folders of its Python.
     """
     if path is not _State.path:
         _State.path = path
@@ -89,7 +89,7 @@ def _note(home: str) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Have SIGTERM end the worker, as it ends others; in one of Ray's it is an exception, which calls might catch."""
+    """Let SIGTERM end the worker, as it ends other programs; Ray raises an exception, which calls might catch."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

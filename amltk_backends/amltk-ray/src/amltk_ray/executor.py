@@ -1,9 +1,9 @@
-"""The executor: gives calls to Ray, as many as there is room for.
+"""The executor: gives calls to Ray, as many as it can run.
 
-    submit ──> waiting ──> as many as have room ──> Ray ──> the future: what came of the call, or WorkerDied
+    submit ──> waiting ──> as many as can run ──> Ray ──> the future: the call's outcome, or WorkerDied
 
-Calls wait here rather than in Ray, where one could not tell, and so not say truthfully, whether a call that is
-cancelled has begun. One thread gives calls to Ray and settles their futures.
+Calls wait here rather than in Ray, where the executor could not find out whether a cancelled call has begun. One thread
+gives calls to Ray and settles their futures.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _PATIENCE = 5.0
 
 
 class RayExecutor(RemoteExecutor[Call]):
-    """Runs calls in workers of Ray: one task of Ray's for each call, which is never run twice.
+    """Runs calls in workers of Ray: each call is one task of Ray, which never runs twice.
 
-    A worker that dies fails the call that it ran (`amltk.exceptions.WorkerDied`), no other.
+    A worker that dies fails only the call that it ran (`amltk.exceptions.WorkerDied`).
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class RayExecutor(RemoteExecutor[Call]):
         runtime_env: Mapping[str, Any] | None = None,
         address: str | None = None,
     ) -> None:
-        """Connect to a cluster; without an address, and unless the program is connected to one, start one.
+        """Connect to a cluster; without an address or a connection of the program, start one.
 
         Args:
-            max_workers: How many calls run at the same time at most; by default, as many as have room.
-            num_cpus: How many processors a call takes.
-            num_gpus: How many GPUs a call takes.
-            memory: How many bytes of memory a call takes.
-            resources: What else a call takes.
-            runtime_env: What workers need: see Ray's documentation.
-            address: Of a cluster that exists.
+            max_workers: Maximum number of calls that run at the same time; by default, as many as the cluster can run.
+            num_cpus: The number of processors of a call.
+            num_gpus: The number of GPUs of a call.
+            memory: The bytes of memory of a call.
+            resources: Other resources of a call.
+            runtime_env: The environment of workers: see Ray's documentation.
+            address: The address of an existing cluster.
 
         Raises:
-            NotSupportedError: A call has no room in the cluster of this machine, or the program is connected elsewhere.
-            ConnectionError: There is no cluster at the address.
+            NotSupportedError: The cluster of this machine can't run such a call, or the program is connected elsewhere.
+            ConnectionError: No cluster answers at the address.
             RuntimeError: Ray did not start.
         """
         super().__init__(Call)
@@ -100,20 +100,20 @@ class RayExecutor(RemoteExecutor[Call]):
         self._running: dict[Call, None] = {}
         self._ahead = 0
         self._killed = self._given_up = False
-        self._told = False  # that calls wait
+        self._told = False  # whether the thread knows that calls wait
         self._memory_kills = OomKills()
         self._events: queue.SimpleQueue[tuple[Call, Future[bytes]] | None] = queue.SimpleQueue()
-        # A daemon, for who forgets shutdown() shall have a program that ends, after its calls.
+        # A daemon, so that a program without shutdown() ends, after its calls.
         self._thread = threading.Thread(target=self._serve, name="amltk-ray: gives calls to Ray", daemon=True)
         self._thread.start()
         atexit.register(self.shutdown)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and close the connection when those that there are have been done.
+        """Accept no more calls, and close the connection when the calls have ended.
 
         Args:
-            wait: Come back when nothing is left. A cluster that others use stays.
-            cancel_futures: Cancel the calls that have not begun; those that run are not ended.
+            wait: Return only when nothing is left. A cluster with other users stays.
+            cancel_futures: Cancel the calls that have not begun; running calls go on.
         """
         self._stop_accepting(cancel_futures=cancel_futures)
         self._events.put(None)
@@ -121,11 +121,10 @@ class RayExecutor(RemoteExecutor[Call]):
             self._thread.join()
 
     def kill_workers(self) -> None:
-        """End the calls of this executor now, and come back when they are gone, with the processes that they started.
+        """End the calls of this executor now; return when they and the processes that they started are gone.
 
-        They get SIGKILL.
-        Calls that have not begun are cancelled, those that run fail with `WorkerDied`, and the executor is shut down.
-        What Ray can't end within 5 seconds, on a machine that does not answer, say, is left alone.
+        They get SIGKILL. Calls that have not begun are cancelled, running ones fail with `WorkerDied`, and the executor
+        is shut down. Processes that Ray can't end within 5 seconds are left, as on a machine that does not answer.
         """
         with self._changed:
             self._killed = True
@@ -135,8 +134,8 @@ class RayExecutor(RemoteExecutor[Call]):
             with self._changed:
                 running = list(self._running)
             workers = {call: self._pid(call) for call in running}
-            # At once: a request to Ray that its worker does not survive would keep its socket, and so would the orderly
-            # end of a worker that is asked to.
+            # At once: a request to Ray whose worker dies before the answer would keep its socket, and so would the
+            # orderly end of a worker.
             end_process_trees([pid for pid in workers.values() if pid is not None], 0)
             for call, pid in workers.items():
                 if pid is None and call.ref is not None:
@@ -157,10 +156,10 @@ class RayExecutor(RemoteExecutor[Call]):
 
     def _request_dispatch(self) -> None:
         if not self._told:
-            self._told = True  # `_dispatch` resets it before it looks at the queue
+            self._told = True  # `_dispatch` resets it before it reads the queue
             self._events.put(None)
 
-    # The thread of the executor
+    # The executor's thread
 
     def _serve(self) -> None:
         while self._dispatch():
@@ -176,7 +175,7 @@ class RayExecutor(RemoteExecutor[Call]):
         atexit.unregister(self.shutdown)
 
     def _dispatch(self) -> bool:
-        """Give Ray what there is room for; False if the executor has nothing more to do."""
+        """Give Ray as many calls as it can run; return False if the executor has nothing left to do."""
         while True:
             with self._changed:
                 self._told = False
@@ -191,7 +190,7 @@ class RayExecutor(RemoteExecutor[Call]):
             try:
                 call.ref = self._run.remote(call.data)
                 call.ref.future().add_done_callback(lambda future, call=call: self._events.put((call, future)))
-            except BaseException as error:  # somebody has closed the connection, say
+            except BaseException as error:  # other code may have closed the connection
                 self._ended(call, call.fail, error)
 
     def _room(self) -> int:
@@ -199,7 +198,7 @@ class RayExecutor(RemoteExecutor[Call]):
         if self._max_workers is not None:
             slots = min(slots, self._max_workers)
         elif self._local is None:
-            slots += 1  # so that a cluster that can grow sees that it should
+            slots += 1  # so that a growing cluster sees the demand
         return max(slots, 1) + self._ahead
 
     def _count(self) -> None:
@@ -208,22 +207,22 @@ class RayExecutor(RemoteExecutor[Call]):
         if before and not self._slots:
             needs = ", ".join(f"{amount:g} {name}" for name, amount in self._needs.items() if amount)
             if self._local is not None:
-                msg = f"A call asks for {needs}, and the cluster of this machine has no room for that: {_has()}."
+                msg = f"A call needs {needs}, which the cluster of this machine does not have: {_has()}."
                 raise NotSupportedError(msg)
-            _log.warning("A call asks for %s, and no node of the cluster has that at present: %s.", needs, _has())
+            _log.warning("A call needs %s, which no node of the cluster has at present: %s.", needs, _has())
 
     def _arrived(self, call: Call, arrived: Future[bytes]) -> None:
         error = arrived.exception()
         if error is None:
             outcome = arrived.result()
             seconds = read_outcome(outcome).execution.duration or 0.0
-            # Ray is quicker if it has the next calls already. But what Ray has can't be cancelled any more, so that has
-            # to be done soon, and a short call is no promise that the next ones are.
+            # Ray is faster if it already has the next calls. But those can't be cancelled any more, so they must be
+            # few enough to end soon, and one short call does not promise that the next ones are short.
             soon = int(_AHEAD_SECONDS / max(seconds, 1e-6)) * max(self._slots, 1)
             self._ahead = min(self._ahead + 1, soon, _AHEAD)
             self._ended(call, call.settle, outcome)
         elif isinstance(error, _DEATHS) and not self._killed:
-            bury = functools.partial(self._bury, call, error)  # which waits for a moment, and others go on
+            bury = functools.partial(self._bury, call, error)  # it waits for a moment, and must not hold up the others
             threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
         elif self._killed:
             self._note_begun(call)
@@ -234,14 +233,14 @@ class RayExecutor(RemoteExecutor[Call]):
             self._ended(call, call.fail, failure)
 
     def _note_begun(self, call: Call) -> int | None:
-        """Note when a call has begun whose worker is gone, and return the process; None if nobody knows."""
+        """Record when a call of a dead worker began, and return the process; None if unknown."""
         pid = self._local.pid(call.ref.task_id().hex()) if self._local else None
         if self._local and pid is not None:
             call.started(host=platform.node(), pid=pid, ago=self._local.seconds_since(pid))
         return pid
 
     def _bury(self, call: Call, error: BaseException) -> None:
-        ended, host, said = WorkerExit(), "", text_of(error)
+        ended, host, report = WorkerExit(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:
             pid = self._note_begun(call)
@@ -249,11 +248,11 @@ class RayExecutor(RemoteExecutor[Call]):
             if memory is None:
                 memory = self._memory_kills.explain(ended.exit_code)
             if isinstance(error, exceptions.WorkerCrashedError):
-                said = ""  # only that it died, and where Ray's files are, which are gone
+                report = ""  # it has only the death, and the paths of files that are gone
         if self._killed:
             failure = call_killed(call)
         else:
-            failure = _errors.died(call, host, replace(ended, out_of_memory=memory), said)
+            failure = _errors.died(call, host, replace(ended, out_of_memory=memory), report)
         failure.__cause__ = error
         self._ended(call, call.fail, failure)
 

@@ -46,28 +46,28 @@ class Ray(Backend):
         runtime_env: Mapping[str, Any] | None = None,
         address: str | None = None,
     ) -> None:
-        """Run calls with Ray: in a cluster of this machine that is made for the run, or in one that exists.
+        """Run calls with Ray: in a cluster of this machine that is made for the run, or in an existing one.
 
         Functions and classes of `__main__`, lambdas and closures work, without `if __name__ == "__main__"`.
-        A worker that dies takes only the call with it that it ran; no call is run again.
+        A dead worker affects only the call that it ran; no call runs again.
 
         Args:
-            max_workers: How many calls run at the same time at most; by default, as many as have room. A cluster
-                of this machine has room for as many as are asked for here, or else for what its processors allow.
-            num_cpus: How many processors a call takes; Ray counts them, and limits the threads of libraries to them.
-            num_gpus: How many GPUs a call takes; it sees no others.
-            memory: How many bytes of memory a call takes. Ray counts them, and does not limit the call to them.
-            resources: What else a call takes, as in `{"license": 1}`.
-            runtime_env: What workers need, as in `{"env_vars": {"MODE": "test"}}` or `{"pip": ["xgboost"]}`: a
-                runtime environment of Ray's.
-            address: Of a cluster that exists, as in "10.0.0.1:6379" or "auto". It stays as it is. None: if the program
-                is connected by `ray.init()`, that is used; else a cluster of this machine is started and stopped.
+            max_workers: Maximum number of calls that run at the same time; by default, as many as the cluster can run.
+                A new cluster of this machine can run this many, or else as many as its processors allow.
+            num_cpus: The number of processors of a call; Ray counts them, and limits the threads of libraries to them.
+            num_gpus: The number of GPUs of a call; it sees no others.
+            memory: The bytes of memory of a call. Ray counts them, and does not limit the call to them.
+            resources: Other resources of a call, as in `{"license": 1}`.
+            runtime_env: The runtime environment of workers, in Ray's form, as in `{"env_vars": {"MODE": "test"}}` or
+                `{"pip": ["xgboost"]}`.
+            address: The address of an existing cluster, as in "10.0.0.1:6379" or "auto". The cluster stays as it is.
+                None uses the program's connection by `ray.init()`, or else starts a cluster for the run.
         """
         if find_spec("ray") is None:
             version = ".".join(map(str, sys.version_info[:2]))
             msg = (
                 f"with_ray() needs the library Ray, which is not installed: {sys.executable} -m pip install ray. "
-                f"Where pip finds none, Ray has no release for Python {version}: use an older Python."
+                f"If pip finds none, Ray has no release for Python {version}: use an older Python."
             )
             raise ModuleNotFoundError(msg, name="ray")
         check_int("max_workers", max_workers, at_least=1, or_none=True)
@@ -92,12 +92,12 @@ class Ray(Backend):
         if address not in (None, "auto") and not re.fullmatch(r"[^/]+:\d+", address):
             shown = describe_option("address", address)
             msg = (
-                f"address must be that of a cluster's head, as in '10.0.0.1:6379', or 'auto', got {shown}. Run the "
+                f"address must be the one of a cluster's head, as in '10.0.0.1:6379', or 'auto', got {shown}. Run the "
                 "program on a machine of the cluster; Ray Client can't be used. Without address=, a cluster is made."
             )
             raise ValueError(msg)
         self._options: Mapping[str, Any] = {
-            "max_workers": None if max_workers is None else int(max_workers),  # Ray takes Python's own numbers alone
+            "max_workers": None if max_workers is None else int(max_workers),  # Ray accepts only Python's own numbers
             "num_cpus": _number(num_cpus),
             "num_gpus": _number(num_gpus),
             "memory": None if memory is None else int(memory),
@@ -109,12 +109,12 @@ class Ray(Backend):
     def open(self) -> Executor:
         """Return the executor of a run."""
         check_current_directory("with_ray")
-        from amltk_ray.executor import RayExecutor  # Ray is imported when it is used
+        from amltk_ray.executor import RayExecutor  # Ray is imported on use
 
         return RayExecutor(**self._options)
 
     def kill(self, executor: Executor) -> None:
-        """End what runs."""
+        """End all running work."""
         cast("RayExecutor", executor).kill_workers()
 
 

@@ -58,18 +58,18 @@ class Diagnosis:
 
 
 def examine_all(*, run: bool, limit: float) -> list[Diagnosis]:
-    """Examine every backend that is installed and not disabled, and report what is in a wrong group; see `examine`."""
+    """Examine every installed backend that is not disabled, and report entry points in a wrong group; see `examine`."""
     found = [examine(name, run=run, limit=limit) for name in plugin_manager().backend_names()]
     return [*found, *_misplaced(limit)]
 
 
 def _misplaced(limit: float) -> list[Diagnosis]:
-    """Report entry points in groups that are not theirs. They are loaded to tell, in a process of its own."""
+    """Report entry points in wrong groups; a separate process loads them."""
     reasons = dict(may_be_misplaced())
     if reasons:
         with (
             process.Probe("", "misplaced", sent=pickle.dumps({}).hex()) as probe,
-            contextlib.suppress(TimeoutError),  # what is known without loading is reported all the same
+            contextlib.suppress(TimeoutError),  # the reasons that are known without loading are reported all the same
         ):
             for message in probe.messages(limit):
                 reasons[message["misplaced"]] = message["detail"]
@@ -80,7 +80,7 @@ def examine(name: str, *, run: bool, limit: float, options: Mapping[str, Any] | 
     """Examine a backend.
 
     Args:
-        name: Of the backend.
+        name: The name of the backend.
         run: Whether to start it, run a call and stop it, and to perform its health checks that start something.
         limit: Seconds until a step counts as failed.
         options: Options of the backend, instead of its defaults.
@@ -163,7 +163,7 @@ def _cleaned_up(probe: process.Probe, *, after: Check) -> list[Check]:
     checks: list[Check] = []
     probe.interrupt()
     broken = _follow(probe, process.GRACE_SECONDS, checks)
-    said = [check for check in checks if check.name == process.CLEAN_UP]
-    if not said and broken is not None and broken.name == process.CLEAN_UP:
-        said = [broken]
-    return said if after.name != process.CLEAN_UP else []
+    done = [check for check in checks if check.name == process.CLEAN_UP]
+    if not done and broken is not None and broken.name == process.CLEAN_UP:
+        done = [broken]
+    return done if after.name != process.CLEAN_UP else []

@@ -86,8 +86,8 @@ def accept(backend: type[Backend], options: Mapping[str, Any], steps: Steps) -> 
     missing = [name for name in _required(parameters) if name not in options]
     if missing and options.keys() <= parameters.keys():
         options_needed = " ".join(f"--option {name}=VALUE" for name in [*options, *missing])
-        told = f"with_{backend.name}() has no default for: {', '.join(missing)}"
-        steps.end("left out", f"{told}; run: amltk doctor {backend.name} {options_needed}")
+        missing_options = f"with_{backend.name}() has no default for: {', '.join(missing)}"
+        steps.end("left out", f"{missing_options}; run: amltk doctor {backend.name} {options_needed}")
         return False
     try:
         from_backend(backend, (), options)

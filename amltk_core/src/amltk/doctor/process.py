@@ -74,15 +74,15 @@ class Probe:
                     os.killpg(self._process.pid, getattr(signal, "SIGKILL", 9))
             else:  # Windows, where its child processes cannot be found
                 self._process.terminate()
-            self._channel.close()  # unread: a process outside of the session may hold it open for ever
+            self._channel.close()  # unread: a process outside of the session may hold it open forever
             self._process.wait()
             self._said.close()
 
     def messages(self, limit: float) -> Iterator[dict[str, Any]]:
-        """Yield its messages, up to the last.
+        """Yield its messages, in order, including the last.
 
         Raises:
-            TimeoutError: No message came for `limit` seconds.
+            TimeoutError: No message arrived within `limit` seconds.
         """
         while True:
             chunk = self._next_chunk(max(limit, self._patience))
@@ -136,9 +136,9 @@ class Probe:
     def last_words(self) -> str:
         """Return its last line on stderr that is not blank."""
         if hasattr(os, "pread"):
-            said = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # keeps the write position
+            output = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0)  # keeps the write position
         else:
             self._said.seek(0)
-            said = self._said.read()
-        lines = said.decode(errors="replace").split("\n")
+            output = self._said.read()
+        lines = output.decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")

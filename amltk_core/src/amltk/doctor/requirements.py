@@ -54,7 +54,7 @@ def _misfits(root: Distribution) -> Iterator[str]:
     seen = set()
     while todo:
         dist, extras = todo.pop()
-        who = f"{dist.name} {dist.version}"
+        owner = f"{dist.name} {dist.version}"
         for text in dist.requires or ():
             try:
                 need = Requirement(text)
@@ -63,13 +63,13 @@ def _misfits(root: Distribution) -> Iterator[str]:
                 wanted = f"{need.name}{need.specifier}"
                 found = distribution(need.name)
                 if not need.specifier.contains(found.version, prereleases=True):
-                    yield f"{who} needs {wanted}, but {found.version} is installed: {_command(need)}"
+                    yield f"{owner} needs {wanted}, but {found.version} is installed: {_command(need)}"
             except InvalidRequirement:
-                yield f"{who} needs {text!r}, which cannot be parsed"
+                yield f"{owner} needs {text!r}, which cannot be parsed"
             except InvalidVersion:
-                yield f"{who} needs {wanted}, but the installed version {found.version!r} cannot be parsed"
+                yield f"{owner} needs {wanted}, but the installed version {found.version!r} cannot be parsed"
             except PackageNotFoundError:
-                yield f"{who} needs {wanted}, which is not installed: {_command(need)}"
+                yield f"{owner} needs {wanted}, which is not installed: {_command(need)}"
             else:
                 key = found.name, frozenset(need.extras)
                 if key not in seen:

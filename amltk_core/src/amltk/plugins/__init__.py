@@ -8,7 +8,7 @@
 - `loading`: loads and registers plugins; `plugin_manager()` returns the manager of this process
 - `listing`: the rows of `amltk backends` and `amltk plugins`
 
-This module imports none of them before a name is asked for: `catalog` alone must be cheap to import.
+This module imports each of them on first use: `catalog` alone must be cheap to import.
 """
 
 from __future__ import annotations

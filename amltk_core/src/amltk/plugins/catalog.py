@@ -56,7 +56,7 @@ def is_ours(distribution: str) -> bool:
 def how_to_install(distribution: str, *, elsewhere: bool = False) -> str:
     """Return the command that installs a distribution of this project, and the folder in which it works.
 
-    No distribution is on a package index yet, where these names may be somebody else's. When they are published, the
+    No distribution is on a package index yet, where other projects may have these names. Once they are published, the
     command is `pip install NAME`, and this is the only place to change.
 
     Args:
@@ -94,14 +94,14 @@ _OFFERED = {
 
 
 def installed_of(names: Iterable[str]) -> list[str]:
-    """Return those of the names that belong to an installed distribution; loads none."""
+    """Return those names that belong to an installed distribution; loads none."""
     return [name for name in names if _is_installed(_OFFERED[name][0])]
 
 
 def _is_installed(package: str) -> bool:
     try:
         spec = find_spec(package)
-    except ImportError:  # from a finder
+    except ImportError:  # raised by a finder
         return False
     except ValueError:  # a module without a spec is loaded
         return True
@@ -119,6 +119,6 @@ def offered(name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:
-            raise  # the distribution is installed, and lacks something that it needs
+            raise  # the distribution is installed, but a module that it needs is missing
         msg = f"{name} comes with {distribution}, which is not installed. Install it: {how_to_install(distribution)}"
         raise ImportError(msg, name=module) from None

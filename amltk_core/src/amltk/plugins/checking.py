@@ -1,4 +1,4 @@
-"""Checks of entry points and of what they load; each failed check says what is wrong and what fixes it."""
+"""Checks entry points and the objects that they load; each error names the fault and its fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amltk.plugins.kinds import group_of
 
 
 class RefusedPluginError(Exception):
-    """A plugin cannot be used; the text says why. It never leaves `amltk.plugins`."""
+    """A plugin can't be used; the text tells why. It never leaves `amltk.plugins`."""
 
 
 class MisplacedPluginError(RefusedPluginError):
@@ -46,14 +46,14 @@ def only_entry(found: tuple[EntryPoint, ...]) -> EntryPoint:
 
 
 def check_group(entry: EntryPoint, value: object) -> None:
-    """Check that an entry point is in the right group for `value`, which it leads to.
+    """Check that an entry point is in the right group for `value`, the object that it loads.
 
     Raises:
         MisplacedPluginError: It is not, or it leads to the module of a class instead of the class.
     """
     right, place = group_of(value), entry.value
     if isinstance(value, types.ModuleType) and (right is None or right != entry.group):
-        for name, each in vars(value).items():  # an entry point of a class is of the class, not of its module
+        for name, each in vars(value).items():  # an entry point for a class must lead to the class, not to its module
             if isinstance(each, type) and getattr(each, "name", None) == entry.name and (group := group_of(each)):
                 right, place = group, f"{entry.module}:{name}"
     if right == entry.group and place != entry.value:
@@ -70,19 +70,19 @@ def check_group(entry: EntryPoint, value: object) -> None:
 
 
 def unread(group: str) -> str:
-    """Return the sentence that a group of entry points is not read, with those that are."""
+    """Return a sentence on a group of entry points that is not read, with the groups that are."""
     groups = ", ".join(f"{each!r} for {kind}" for each, kind in KINDS.items())
     return f"it is in the group {group!r} of entry points, which is not read; the groups are {groups}"
 
 
 def check_contract(plugin: object) -> None:
-    """Check for which version of the contract a plugin was made, before any of its hooks is called.
+    """Check the version of the contract for which a plugin was made, before any of its hooks is called.
 
     Raises:
         RefusedPluginError: It was made for another version, or its declaration is no integer.
     """
     kind = plugin if isinstance(plugin, type) else type(plugin)
-    module = sys.modules.get(kind.__module__)  # of a class, or an object with hooks, where the plugin is no module
+    module = sys.modules.get(kind.__module__)  # for a class or object, the module that defines it
     default = getattr(module, hookspecs.DECLARATION, 1)
     made_for = getattr(plugin, hookspecs.DECLARATION, default)
     if isinstance(made_for, bool) or not isinstance(made_for, int):

@@ -6,11 +6,11 @@
     amltk.observers          name -> module    loaded when the first scheduler is made
     amltk.commands           name -> function  called by the command line `amltk name ...`
 
-A distribution whose files can't be read hides no other distribution, and a malformed entry point no other of its
-distribution: its `fault` says what is wrong.
+A distribution whose files can't be read hides no other distribution. A malformed entry point hides no other of its
+distribution: its `fault` tells why it is malformed.
 
-`importlib.metadata` takes longer to import than all the rest of this package. It is imported for the name and version
-of a distribution, and to find distributions that are not in a folder of `sys.path`: in a zip file, or behind a finder.
+`importlib.metadata` takes longer to import than the rest of this package. It is imported for the name and version of a
+distribution, and for distributions outside of the folders of `sys.path`: in a zip file, or behind a finder.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _VALUE = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attribute>[\w.]+)\s*)?(\[.*\
 
 
 class Source:
-    """An installed distribution: the folder of its metadata, or what `importlib.metadata` has found elsewhere."""
+    """An installed distribution: the folder of its metadata, or an object of `importlib.metadata`."""
 
     def __init__(self, name: str, folder: str = "", found: Distribution | None = None) -> None:
-        """Keep where it is; `name` is its normalized name."""
+        """Keep its place; `name` is its normalized name."""
         self.name = name
         self._folder = folder
         self._found = found
@@ -70,7 +70,7 @@ class Source:
         return Distribution.at(self._folder)
 
     def entry_points_text(self) -> str:
-        """Return its `entry_points.txt`; nothing if it has none.
+        """Return its `entry_points.txt`; empty if it has none.
 
         Raises:
             Exception: The file can't be read.
@@ -131,7 +131,7 @@ class InstalledEntryPoints:
         for entry in _entry_points():
             names = self._groups.setdefault(entry.group, {})
             known = names.get(entry.name, ())
-            if not any(entry == other and entry.source is other.source for other in known):  # the file has it twice
+            if not any(entry == other and entry.source is other.source for other in known):  # listed twice
                 names[entry.name] = (*known, entry)
 
     def group(self, group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
@@ -193,7 +193,7 @@ def _folders() -> Iterator[Source]:
     """Yield the distributions in the folders of `sys.path`, in that order."""
     for path in sys.path:
         names: list[str] = []
-        with contextlib.suppress(OSError):  # it need not exist
+        with contextlib.suppress(OSError):  # the folder need not exist
             names = os.listdir(path or ".")  # noqa: PTH208 - pathlib takes long
         for name in names:
             stem, _, kind = name.lower().rpartition(".")
@@ -202,13 +202,13 @@ def _folders() -> Iterator[Source]:
 
 
 def _found() -> Iterator[Source]:
-    """Yield all distributions that `importlib.metadata` finds, whatever brings them."""
+    """Yield all distributions that `importlib.metadata` finds, from any finder."""
     from importlib.metadata import distributions
 
     for distribution in distributions():
         name = ""
         with contextlib.suppress(Exception):  # without a name, it hides no other distribution
-            name = distribution._normalized_name  # type: ignore[attr-defined] # by which Python tells them apart
+            name = distribution._normalized_name  # type: ignore[attr-defined] # Python identifies distributions by it
         yield Source(name, found=distribution)
 
 
@@ -243,10 +243,10 @@ def _shown(source: Source) -> str:
 
 
 def metadata_of(entry: EntryPoint) -> Any:
-    """Return the metadata of a distribution; nothing if it is a folder that an uninstallation left behind."""
+    """Return the metadata of a distribution; empty for a folder that an uninstallation left behind."""
     try:
         return entry.source.distribution.metadata  # without `get` before Python 3.12
-    except (FileNotFoundError, UnicodeDecodeError):  # from Python 3.15 on, and of `importlib_metadata`
+    except (FileNotFoundError, UnicodeDecodeError):  # raised by Python 3.15 and later, and by `importlib_metadata`
         return {}
 
 

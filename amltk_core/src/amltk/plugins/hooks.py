@@ -1,7 +1,7 @@
-"""Calls hooks, by one typed method for each, and registers the observers that implement them.
+"""Calls hooks, with one typed method for each, and registers the observers that implement them.
 
-pluggy keeps the implementations and matches arguments by name. Calling is done here: in the order of registration,
-and an implementation that raises does not keep the others from being called.
+pluggy keeps the implementations and matches arguments by name. `Hooks` calls them in the order of registration. An
+implementation that raises does not keep the others from being called.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Hooks:
     """The registered observers. Its methods call the hooks of the same name, which `amltk.hookspecs` documents."""
 
     def __init__(self) -> None:
-        """Begin without observers."""
+        """Start without observers."""
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
 
@@ -63,7 +63,7 @@ class Hooks:
                     implementation.function(*[arguments[name] for name in implementation.argnames])
             except Exception:
                 logger.exception(
-                    "The plugin %s raised in its hook %s; going on.", implementation.plugin_name, hook.name
+                    "The plugin %s raised in its hook %s; the run continues.", implementation.plugin_name, hook.name
                 )
 
     def register(self, observer: object, label: str) -> None:
@@ -74,7 +74,7 @@ class Hooks:
             PluginValidationError: A hook has arguments that its specification does not have.
         """
         if self._pluggy.is_registered(observer):
-            return  # one module may stand behind several names
+            return  # one module may have several names
         try:
             self._register(observer, label)
         except BaseException:
@@ -98,7 +98,7 @@ class Hooks:
         for hook in hooks:
             if not hook.has_spec():
                 known = [name for name in dir(hookspecs) if name.startswith("amltk_")]
-                msg = f"it has a hook {hook.name!r}, which amltk does not know.{did_you_mean(hook.name, known)}"
+                msg = f"it has a hook {hook.name!r}, which amltk does not have.{did_you_mean(hook.name, known)}"
                 raise RefusedPluginError(msg)
             if any(each.wrapper or each.hookwrapper for each in hook.get_hookimpls() if each.plugin is observer):
                 msg = f"its hook {hook.name!r} is a wrapper; amltk's hooks can't be wrapped"

@@ -1,4 +1,4 @@
-"""The kinds of plugins of which a class is loaded: backends, task plugins and scheduler plugins."""
+"""The kinds of plugins that are classes: backends, task plugins and scheduler plugins."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PluginKind(Generic[T]):
         base: The class from which each plugin derives.
         base_name: The name under which authors import that class.
         command: The command that lists all plugins of this kind.
-        known: Those of this project: the distribution of each, by name.
+        known: The plugins of this project: the distribution of each, by name.
         error: Raised for a disabled plugin.
         unknown: Raised for a name that no plugin has.
         missing: Raised for a plugin of this project that is not installed.
@@ -105,7 +105,7 @@ _GROUP_OF_BASE: Mapping[type, str] = {
 
 
 def group_of(value: object) -> str | None:
-    """Return the group of entry points in which an object belongs; None if it does not show that."""
+    """Return the group of entry points to which an object belongs; None if that is unclear."""
     if isinstance(value, type):
         return next((group for base, group in _GROUP_OF_BASE.items() if issubclass(value, base)), None)
     hooks = [name for name in dir(value) if name.startswith("amltk_") and hasattr(hookspecs, name)]

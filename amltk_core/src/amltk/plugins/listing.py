@@ -21,8 +21,8 @@ class Listing:
     """A row of `amltk backends` or `amltk plugins`.
 
     Attributes:
-        name: The name of the backend or plugin.
-        status: "ready"; "unavailable", if it can't run on this system; "not installed", for one of this project;
+        status: "ready"; "unavailable", if it can't run on this system; "not installed", for a plugin of this project;
+            "broken" or "disabled".
             "broken" or "disabled".
         distribution: The distribution that brings it.
         version: The version of that distribution; empty if it is not installed.
@@ -41,7 +41,7 @@ class Listing:
 
 
 def list_backends() -> list[Listing]:
-    """Return a row for each backend; loads the modules of the installed ones, but not what they wrap."""
+    """Return a row for each backend; loads the modules of the installed ones, but not the libraries they wrap."""
     loaded = plugin_manager().backends.loaded
     return [
         _described(row, loaded[row.name]) if row.status == "ready" else row for row in _rows(plugin_manager().backends)
@@ -58,7 +58,7 @@ def list_plugins() -> list[Listing]:
 
 
 def list_misplaced(*groups: str) -> list[Listing]:
-    """Return a row for each entry point in a wrong group, with the line to write instead; loads what it finds.
+    """Return a row for each entry point in a wrong group, with the line to write instead; loads the entry points.
 
     Args:
         *groups: The groups to look through, besides those that look like ours and are not read.
@@ -78,7 +78,7 @@ def list_misplaced(*groups: str) -> list[Listing]:
 
 
 def may_be_misplaced() -> Mapping[str, str]:
-    """Return the names that may be in a wrong group, and what is known of each without loading it."""
+    """Return the names that may be in a wrong group, each with a reason that is known without loading it, or ""."""
     manager = plugin_manager()
     found = {
         name: ""

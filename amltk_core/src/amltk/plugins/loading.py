@@ -1,6 +1,6 @@
-"""Loads plugins one by one, when their name is asked for, and remembers why one failed.
+"""Loads plugins one by one, on first use of their names, and remembers why one failed.
 
-A plugin that fails to load affects nothing else: the error is kept, and raised or listed when that plugin is asked for.
+A plugin that fails to load affects nothing else: its error is kept, and raised or listed when that plugin is used.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PluginManager:
 
     @functools.cached_property
     def entry_points(self) -> InstalledEntryPoints:
-        """The entry points of all installed distributions, read when they are first asked for."""
+        """The entry points of all installed distributions, read on first use."""
         return InstalledEntryPoints()
 
     def installed(self, group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
@@ -68,7 +68,7 @@ class PluginManager:
     # Backends, task plugins, scheduler plugins
 
     def backend(self, name: str) -> type[Backend]:
-        """Return the class of the backend of that name, which loads its module.
+        """Return the class of the backend of that name; loads its module.
 
         Raises:
             UnknownBackendError: There is no backend of that name.
@@ -79,7 +79,7 @@ class PluginManager:
         return self._find(self.backends, name)
 
     def task_plugin(self, name: str) -> type[TaskPlugin]:
-        """Return the class of the task plugin of that name, which loads its module.
+        """Return the class of the task plugin of that name; loads its module.
 
         Raises:
             PluginNotInstalledError: It is known, but its distribution is not installed.
@@ -89,7 +89,7 @@ class PluginManager:
         return self._find(self.task_plugins, name)
 
     def scheduler_plugin(self, name: str) -> type[SchedulerPlugin]:
-        """Return the class of the scheduler plugin of that name, which loads its module.
+        """Return the class of the scheduler plugin of that name; loads its module.
 
         Raises:
             BrokenPluginError: It is installed, but fails to load.
@@ -126,7 +126,7 @@ class PluginManager:
     def _find(self, kind: PluginKind[T], name: str) -> type[T]:
         check_type("name", name, str)
         if name in disabled():
-            msg = f"The {kind.noun} {name!r} is disabled: the environment variable {DISABLE} lists it. Take it out."
+            msg = f"The {kind.noun} {name!r} is disabled: the environment variable {DISABLE} lists it. Remove it there."
             raise kind.error(msg)
         found = self.installed(kind.group).get(name)
         if found and name not in kind.loaded and (failure := self.load(kind.group, name, found)):
@@ -189,12 +189,12 @@ class PluginManager:
     # Loading
 
     def load(self, group: str, name: str, found: tuple[EntryPoint, ...]) -> BaseException | None:
-        """Load a plugin, once, and return why that fails, if it does."""
+        """Load a plugin, once; return the error if that fails."""
         key = group, name
         if key not in self._failures:
             try:
                 self._load(group, name, found)
-            except (Exception, SystemExit) as error:  # a stranger's module may raise anything on import
+            except (Exception, SystemExit) as error:  # any module may raise anything on import
                 self._failures[key] = error
             else:
                 self._failures[key] = None
@@ -210,11 +210,11 @@ class PluginManager:
         elif group == OBSERVERS:
             self.hooks.register(value, f"{name!r} of {origin(found)} ({group})")
         else:
-            check_contract(sys.modules.get(entry.module))  # which may only import the class
+            check_contract(sys.modules.get(entry.module))  # the module may only import the class
             self._add(self._kinds[group], value, entry.value, name)
 
     def _add(self, kind: PluginKind[Any], value: Any, place: str, wanted: str | None = None) -> None:
-        """Add a loaded class; that of an entry point has the entry point's name, which is `wanted`."""
+        """Add a loaded class; for an entry point, the class must have its name, `wanted`."""
         check_contract(value)
         if not (isinstance(value, type) and issubclass(value, kind.base)):
             msg = f"{place} is {value!r} of type {type(value).__name__}, which is not a subclass of {kind.base_name}"
@@ -244,7 +244,7 @@ def plugin_manager() -> PluginManager:
 
 
 def reset_plugins() -> None:
-    """Forget all loaded plugins: their next use looks again at what is installed. For tests that change that."""
+    """Forget all loaded plugins: the next use reads again what is installed. For tests that change that."""
     plugin_manager.cache_clear()
     emitter.observer = None
 

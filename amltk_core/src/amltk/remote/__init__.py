@@ -1,21 +1,21 @@
-"""What authors of backends need to run calls in other processes and to get their outcomes back, whole.
+"""The parts of a backend that runs calls in other processes and returns their outcomes.
 
 | | |
 |---|---|
-| `calls` | a call that crosses to another process, and its outcome |
-| `executor` | the base class of executors: accepts calls, and keeps those that wait |
-| `exceptions` | exceptions that cross a process whole |
-| `rebuilding` | how an exception is made anew |
+| `calls` | a call in another process, and its outcome |
+| `executor` | the base class of executors: accepts and queues calls |
+| `exceptions` | exceptions, sent whole to another process |
+| `rebuilding` | rebuilds an exception |
 | `pickling` | pickles by value |
 | `unpicklable` | finds the part that can't be pickled |
 | `by_value`, `rebuild` | the pickler, and the functions that its pickles call when they are loaded |
 | `script` | the module `__main__` of a process that did not run the script |
-| `fingerprint`, `annotations` | whether a global has changed; what annotations name |
+| `fingerprint`, `annotations` | tells whether a global has changed; finds the globals that annotations name |
 | `worker_exit` | how a worker process ended |
 | `worker_errors` | the errors of calls whose worker ended |
 | `process_tree` | ends processes with their descendants (needs psutil) |
 
-Names are imported when they are first asked for: a process that only needs `worker_exit` does not wait for pickling.
+Names are imported on first use: a process that only needs `worker_exit` does not load pickling.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Annotations of what travels by value, and the globals of the script that they name as text."""
+"""The annotations of functions and classes that travel by value, and the script's globals that they name as text."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from weakref import WeakKeyDictionary
 
 from cloudpickle import cloudpickle
 
-# Whether a class of the script can be sent.
+# Whether a class of the script can be pickled.
 _can_travel: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
-# What annotations are made of.
+# The types of what an annotation may name.
 _KINDS = (type, types.ModuleType, types.GenericAlias, types.UnionType)
 
 
 def annotations_of(obj: Any) -> dict[str, Any]:
-    """Return the annotations of a function or class; as text those that name what is not there."""
+    """Return the annotations of a function or class; those that name something undefined are text."""
     if sys.version_info < (3, 14):
         return dict(vars(obj).get("__annotations__", {}) if isinstance(obj, type) else obj.__annotations__)
     import annotationlib  # type: ignore[import-not-found,unused-ignore] # mypy reads this as Python 3.11
 
     try:
         return annotationlib.get_annotations(obj)
-    except Exception:  # it names what only type checkers import, say; or its code raises
+    except Exception:  # it names something imported only for type checkers, say, or its code raises
         texts = annotationlib.get_annotations(obj, format=annotationlib.Format.STRING)
     values = {}
     with contextlib.suppress(Exception):
@@ -36,7 +36,7 @@ def annotations_of(obj: Any) -> dict[str, Any]:
 
 
 def named_globals(annotations: Mapping[str, Any], namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the types of a script that its annotations name as text: `typing.get_type_hints` looks for them."""
+    """Return the script's types that annotations name as text; `typing.get_type_hints` looks them up."""
     names = {name: None for annotation in annotations.values() for text in _texts(annotation) for name in _names(text)}
     return {name: namespace[name] for name in names if name in namespace and _is_type(namespace[name])}
 
@@ -67,7 +67,7 @@ def _names(text: str) -> Iterator[str]:
 def _is_type(value: Any) -> bool:
     if not isinstance(value, _KINDS) and type(value).__module__ != "typing":
         return False
-    # A class that can't be sent is no reason for the call to fail: the function does not need it.
+    # A class that can't be pickled must not fail the call: the function does not need it.
     return not isinstance(value, type) or _travels(value)
 
 

@@ -1,7 +1,7 @@
-"""Pickles for a process that does not know the script: what lives there travels by value.
+"""Pickles for a process that has not imported the script: the script's functions and classes travel by value.
 
-cloudpickle takes functions and classes apart. This adds what it leaves out: one module for all that is the script's
-(see `script`), classes as the script made them (see `rebuild`), and objects that pickle only knows by their name.
+cloudpickle takes functions and classes apart. This module adds one module for everything of the script (see `script`),
+classes as the script made them (see `rebuild`), and objects that pickle sends only by name.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def dump(value: object, buffer_callback: BufferCallback | None, *, to_worker: bo
 
 
 def dump_script(script: Script, values: Mapping[str, Any], versions: Mapping[str, int]) -> bytes:
-    """Pickle those globals of a script that can be sent, for another process of this worker's."""
+    """Pickle the globals of a script that can be pickled, for a child process of this worker."""
     try:
         return dump(_Restored(script, values, versions), None, to_worker=True)
-    except Exception:  # one that can't be sent does not keep the others here
+    except Exception:  # one that can't be pickled must not hold back the others
         can_be_sent = {name: value for name, value in values.items() if _can_be_sent(value)}
         return dump(_Restored(script, can_be_sent, versions), None, to_worker=True)
 
@@ -54,7 +54,7 @@ def _can_be_sent(value: object) -> bool:
 
 
 class _Restored:
-    """Stands in a pickle for globals of a script."""
+    """Represents values of a script's globals in a pickle."""
 
     def __init__(self, script: Script, values: Mapping[str, Any], versions: Mapping[str, int]) -> None:
         self._parts = _ScriptGlobals(script), values, versions
@@ -64,7 +64,7 @@ class _Restored:
 
 
 class _ScriptGlobals:
-    """Stands in a pickle for the globals of a script."""
+    """Represents the namespace of a script in a pickle."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -74,7 +74,7 @@ class _ScriptGlobals:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
-    """As cloudpickle's; its `dispatch_table` is below."""
+    """cloudpickle's pickler with other reducers; its `dispatch_table` is below."""
 
     def __init__(self, file: Any, buffer_callback: BufferCallback | None, *, to_worker: bool) -> None:
         super().__init__(file, _PROTOCOL, buffer_callback)
@@ -83,7 +83,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         self._main_names: dict[int, str] | None = None
 
     def reducer_override(self, obj: Any) -> Any:
-        """Reduce what pickle would look up by its name, or else return NotImplemented."""
+        """Reduce an object that pickle would send by name; return NotImplemented for others."""
         kind = type(obj)
         if kind is types.FunctionType:
             return self._function_reduce(obj)
@@ -105,7 +105,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
     def _globals_of(self, script: Script) -> _ScriptGlobals:
         return self._globals.setdefault(script.id, _ScriptGlobals(script))
 
-    # cloudpickle calls this for functions that no module has under their name.
+    # cloudpickle calls this for functions that can't be imported by name.
     def _dynamic_function_reduce(self, function: types.FunctionType) -> Any:
         args = self._function_getnewargs(function)
         state, slots = _function_state(function)
@@ -146,18 +146,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         return make, args, state, None, None, rebuild.set_class_of_script
 
     def _reduce_named(self, obj: Any) -> Any:
-        """Reduce what pickle takes for a global of some module."""
+        """Reduce an object that pickle regards as a global of some module."""
         name = _qualname(obj)
         if cloudpickle._lookup_module_and_qualname(obj, name=name):
             return NotImplemented
         main = _main()
         home = _home(obj, main)
         if home and not self._to_worker:
-            return NotImplemented  # the program has it under that name
+            return NotImplemented  # the program finds it under that name
         if type(obj) is functools._lru_cache_wrapper:
             make, args, *rest = self._reduce_cached(obj)
         elif type(obj) is typing.TypeVar and not home:
-            return NotImplemented  # cloudpickle knows how
+            return NotImplemented  # cloudpickle handles it
         else:
             make, args, rest = rebuild.make_in_main, _NAMED[type(obj)](obj), []
         return self._as_global(name, make, args, *rest) if home.get(name) is obj else (make, args, *rest)
@@ -171,8 +171,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         return (rebuild.make_named, (self._globals_of(script), name, version, make, args), *rest)
 
     def _reduce_lazy_import(self, lazy: Any) -> Any:
-        """Reduce what `lazy import` has bound to a name, without importing it."""
-        module = str(lazy).split("'")[1]  # the only thing that it tells
+        """Reduce an object that a `lazy import` has bound to a name, without importing it."""
+        module = str(lazy).split("'")[1]  # the object offers nothing but this text
         package, _, attribute = module.rpartition(".")
         top = module.split(".")[0]
         if self._names().get(id(lazy)) == top:
@@ -189,12 +189,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         if reduced is NotImplemented:
             return rebuild.make_cached, (*parameters, rebuild.same, (function,)), attributes
         make, args, state, _, _, set_state = reduced
-        # The function may refer to its cached self, so it is filled when that is there.
+        # The function may refer to its cached wrapper, so it is filled once the wrapper exists.
         state = set_state, state, attributes
         return rebuild.make_cached, (*parameters, make, args), state, None, None, rebuild.set_cached
 
     def _reduce_global(self, obj: Any) -> Any:
-        """Reduce what may say that it is a global, as a sentinel does."""
+        """Reduce an object that may reduce to the name of a global, as a sentinel does."""
         if type(obj) in self.dispatch_table:
             return NotImplemented
         reduced = obj.__reduce_ex__(_PROTOCOL)
@@ -221,7 +221,7 @@ def _qualname(obj: Any) -> str:
 
 
 def _home(obj: Any, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the global of a script in which pickle finds `obj` by its name; nothing if it is in none."""
+    """Return the script's global in which pickle finds `obj` by name; empty if there is none."""
     if obj.__module__ not in NAMES:
         return {}
     name, *path = _qualname(obj).split(".")
@@ -237,7 +237,7 @@ def _function_state(function: types.FunctionType) -> tuple[dict[str, Any], dict[
     state: tuple[dict[str, Any], dict[str, Any]]
     try:
         state = cloudpickle._function_getstate(function)
-    except Exception:  # from Python 3.14 on, annotations are evaluated when they are asked for
+    except Exception:  # from Python 3.14 on, annotations are evaluated on access
         code, name = function.__code__, function.__name__
         same = types.FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
         functools.update_wrapper(same, function, ("__module__", "__qualname__", "__doc__"))
@@ -263,14 +263,14 @@ def _enum_args(cls: type[Enum], tracker_id: str) -> tuple[Any, ...]:
 
 
 def _enum_members(cls: type[Enum]) -> dict[str, dict[str, Any]]:
-    """Return what the constructor of an enumeration has set in its members."""
+    """Return the attributes that the constructor of an enumeration has set in its members."""
     return {
         name: {key: value for key, value in vars(member).items() if key not in _SET_BY_ENUM}
         for name, member in cls.__members__.items()
     }
 
 
-# What decides on the layout of a class, and whether it may be made.
+# Attributes that decide the layout of a class and whether it can be made.
 _NEEDED_TO_MAKE = ("__slots__", "__orig_bases__")
 _SET_BY_ENUM = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
 _SET_BY_CACHE = frozenset({"__wrapped__", "cache_parameters"})
@@ -282,7 +282,7 @@ def _type_variable(variable: typing.TypeVar) -> tuple[Any, ...]:
     return typing.TypeVar, (variable.__name__, *variable.__constraints__), options
 
 
-# How to make what pickle knows by its name only: what is called, with which arguments.
+# How to make objects that pickle sends only by name: the callable, and its arguments.
 _NAMED: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     functools._lru_cache_wrapper: lambda _: (),  # see `_reduce_cached`
     typing.NewType: lambda new: (typing.NewType, (new.__name__, new.__supertype__), {}),
@@ -303,14 +303,14 @@ _LAZY_IMPORT = getattr(types, "LazyImportType", None)  # from Python 3.15 on
 
 def _reduce_code(code: types.CodeType) -> Any:
     make, args = cloudpickle._code_reduce(code)
-    # A traceback shows the file and its line, if the worker can read it.
+    # A traceback shows the file and its line if the worker can read the file.
     return make, tuple(
         code.co_filename if isinstance(value, str) and value == "<dynamic-code>" else value for value in args
     )
 
 
 def _reduce_cached_property(prop: functools.cached_property[Any]) -> Any:
-    attributes = {key: value for key, value in vars(prop).items() if key != "lock"}  # one of Python 3.11 has a lock
+    attributes = {key: value for key, value in vars(prop).items() if key != "lock"}  # in Python 3.11 it has a lock
     return functools.cached_property, (prop.func,), attributes
 
 
@@ -327,10 +327,10 @@ _Pickler.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(
         types.CodeType: _reduce_code,
         functools.cached_property: _reduce_cached_property,
         functools.partialmethod: _reduce_partial_method,
-        weakref.WeakKeyDictionary: _reduce_weak_dictionary,  # one is in each function of `functools.singledispatch`
+        weakref.WeakKeyDictionary: _reduce_weak_dictionary,  # each function of `functools.singledispatch` has one
         weakref.WeakValueDictionary: _reduce_weak_dictionary,
     }
 )
-if sys.version_info < (3, 15):  # from then on, pickle knows them
+if sys.version_info < (3, 15):  # from 3.15 on, pickle handles them
     _Pickler.dispatch_table[type(dataclasses.MISSING)] = lambda _: (getattr, (dataclasses, "MISSING"))
     _Pickler.dispatch_table[type(dataclasses.KW_ONLY)] = lambda _: (getattr, (dataclasses, "KW_ONLY"))

@@ -1,12 +1,12 @@
-"""A call that crosses to another process, and what comes of it.
+"""A call that runs in another process, and its outcome.
 
     main process                                              worker
 
     call = RemoteCall(future, ..., dump_call(...))
     call.data ─────────────── as the backend sends it ──────> run_call(call.data)
-    call.settle(outcome) <─── as the backend sends it ─────── outcome: what came of it, and its execution
+    call.settle(outcome) <─── as the backend sends it ─────── outcome: result or exception, and execution
 
-Nothing that a call is, raises or returns makes `run_call` or `settle` raise: it all ends in the call's future.
+Nothing that a call is, raises or returns makes `run_call` or `settle` raise: every error ends in the call's future.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _HEAD = struct.Struct("<?ddQQH")  # returned, started, seconds, pid, peak memory
 
 
 def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], dumps: Dumps = dumps) -> bytes:
-    """Return a call, pickled.
+    """Return a pickled call.
 
     Raises:
-        pickle.PicklingError: Something in it can't be pickled; the message says what.
-        Exception: Whatever the user's own `__reduce__` or `__getstate__` raises; also SystemExit.
+        pickle.PicklingError: A part of it can't be pickled; the message names the part.
+        Exception: The error of a `__reduce__` or `__getstate__` of the user's, SystemExit included.
     """
     try:
         return dumps((fn, args, kwargs))
@@ -50,15 +50,15 @@ def dump_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
 
 
 def run_call(data: bytes, dumps: Dumps = dumps_result) -> bytes:
-    """Run a call of `dump_call`, and flush what it has printed; this never raises.
+    """Run a call of `dump_call`, and flush its output; this never raises.
 
     Returns:
-        What came of it, for `RemoteCall.settle` or `read_outcome`.
+        The outcome, for `RemoteCall.settle` or `read_outcome`.
     """
     started, began = time.time(), time.monotonic()
     try:
         returned, outcome = True, _run(data, dumps)
-    except BaseException as error:  # also SystemExit and KeyboardInterrupt: it is the call that ends, not the worker
+    except BaseException as error:  # also SystemExit and KeyboardInterrupt: they end the call, not the worker
         returned, outcome = False, dump_exception(error, dumps)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
@@ -70,12 +70,12 @@ def run_call(data: bytes, dumps: Dumps = dumps_result) -> bytes:
 
 
 class Outcome(NamedTuple):
-    """What came of a call.
+    """The outcome of a call.
 
     Attributes:
-        returned: Whether the call has returned, and not raised.
+        returned: Whether the call has returned; False if it has raised.
         execution: Where and when it ran.
-        data: What it returned, pickled; or else its exception, of `dump_exception`.
+        data: The pickled result, or the exception as `dump_exception` pickles it.
     """
 
     returned: bool
@@ -84,7 +84,7 @@ class Outcome(NamedTuple):
 
 
 def read_outcome(outcome: bytes | memoryview) -> Outcome:
-    """Read what `run_call` has returned; nothing is unpickled."""
+    """Read the bytes that `run_call` returned; nothing is unpickled."""
     view = memoryview(outcome)
     returned, started, seconds, pid, memory, length = _HEAD.unpack_from(view)
     end = _HEAD.size + length
@@ -108,14 +108,14 @@ def _run(data: bytes, dumps: Dumps) -> bytes:
 
 @dataclass(eq=False)
 class RemoteCall:
-    """A call and the future that waits for it; to be extended by what a backend notes of each.
+    """A call and its future; a backend extends it with its own attributes.
 
     Attributes:
-        future: Of the caller's; its `execution` is set here.
-        fn: What is called, with `args` and `kwargs`: here only to name it when it fails.
-        args: See above.
-        kwargs: See above.
-        data: The call, of `dump_call`.
+        future: The future that the caller has; its `execution` is set here.
+        fn: The function; kept, like `args` and `kwargs`, to describe the call in errors.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        data: The pickled call, of `dump_call`.
     """
 
     future: ExecutionFuture[Any]
@@ -128,15 +128,15 @@ class RemoteCall:
 
     @property
     def name(self) -> str:
-        """What a person would call the function."""
+        """The function's name, for messages."""
         return name_of(self.fn)
 
     def describe(self) -> str:
-        """Return the call as text, for people: `train(3, lr=0.1)`, long values cut short."""
+        """Return the call as text, such as `train(3, lr=0.1)`, with long values cut short."""
         return describe_call(self.fn, self.args, self.kwargs)
 
     def begin(self) -> bool:
-        """Mark the future as running, the first time; False if nobody wanted its result any more."""
+        """Mark the future as running, the first time; False if it was cancelled."""
         if self._wanted is None:
             self._wanted = self.future.set_running_or_notify_cancel()
         return self._wanted
@@ -144,16 +144,16 @@ class RemoteCall:
     def started(
         self, *, host: str, pid: int | None = None, worker: str = "", at: float | None = None, ago: float = 0.0
     ) -> None:
-        """Set the future's `execution`, where one can tell that a worker has begun the call.
+        """Set the future's `execution`, where the backend knows that a worker has begun the call.
 
-        What the worker measures comes with its outcome. This is for the time before, and for a call whose worker dies.
+        The outcome brings the worker's own figures. This serves until then, and for a call whose worker dies.
 
         Args:
             host: The worker's machine.
-            pid: Its process.
-            worker: Its name, which the execution of the outcome gets as well.
-            at: When, by the clock of the worker's machine; by default, by that of this one.
-            ago: So many seconds ago, by the monotonic clock of this machine.
+            pid: Its process id.
+            worker: Its name; the execution of the outcome gets it too.
+            at: The start, by the clock of the worker's machine; by default, by that of this machine.
+            ago: Seconds since the start, by the monotonic clock of this machine.
         """
         self._began = time.monotonic() - ago
         self.future.execution = Execution(
@@ -161,18 +161,18 @@ class RemoteCall:
         )
 
     def fail(self, error: BaseException) -> None:
-        """Have the future raise `error`, if it is wanted."""
+        """Set `error` as the future's exception, unless it was cancelled."""
         execution = self.future.execution
         if execution is not None and execution.duration is None:
             self.future.execution = replace(execution, duration=time.monotonic() - self._began)
         self._end(self.future.set_exception, error)
 
     def succeed(self, result: object) -> None:
-        """Have the future return `result`, if it is wanted."""
+        """Set the future's result, unless it was cancelled."""
         self._end(self.future.set_result, result)
 
     def settle(self, outcome: bytes | memoryview) -> None:
-        """End the future with what `run_call` returned; what raises when it is unpickled is the call's exception."""
+        """End the future with the bytes that `run_call` returned; an error of unpickling is the call's exception."""
         returned, execution, data = read_outcome(outcome)
         known = self.future.execution
         self.future.execution = execution if known is None else replace(execution, worker=known.worker)
@@ -192,4 +192,4 @@ class RemoteCall:
             if self.begin():
                 settle(outcome)
         except InvalidStateError:
-            _log.exception("The future of %s was settled by somebody else", self.describe())
+            _log.exception("The future of %s was already settled by other code", self.describe())

@@ -1,10 +1,10 @@
-"""Exceptions that cross a process whole.
+"""Exceptions sent to another process without losing anything.
 
     worker:  packed = pack_exception(error)        # a plain, picklable description
     main:    error  = packed.unpack()              # the same type, arguments, attributes, notes, cause
 
-`pickle` alone calls an exception's class with its `args`, which fails for every class whose
-`__init__` takes something else; and it drops slots, cause, context and traceback.
+`pickle` alone calls an exception's class with its `args`, which fails for every class whose `__init__` takes other
+arguments. It also drops slots, cause, context and traceback.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REMOTE_NOTE = "Remote traceback"
 
 @dataclass(frozen=True)
 class PackedException:
-    """An exception, taken apart so that every part can be pickled. Made by `pack_exception`."""
+    """An exception, taken apart into parts that can be pickled. Made by `pack_exception`."""
 
     type_name: str
     text: str
@@ -41,12 +41,12 @@ class PackedException:
     members: tuple[PackedException, ...]
 
     def unpack(self, loads: Loads = pickle.loads) -> BaseException:
-        """Make the exception anew; a `RemoteError` with its text where its class cannot be had here.
+        """Rebuild the exception; return a `RemoteError` with its text where its class is not available.
 
         The remote traceback is added as a note, so that it is printed with the exception.
 
         Args:
-            loads: Unpickles what `dumps` of `pack_exception` made.
+            loads: Unpickles the bytes that `dumps` of `pack_exception` made.
         """
         error = self._unpack_alone(loads)
         if self.traceback:
@@ -69,49 +69,49 @@ class PackedException:
         try:
             if self.recipe is not None:
                 return made(loads(self.recipe), [member._unpack_alone(loads) for member in self.members], self.text)
-        except (Exception, SystemExit):  # noqa: S110 - what is missing here, or a constructor that refuses
+        except (Exception, SystemExit):  # noqa: S110 - the class is missing here, or its constructor refuses
             pass
         return RemoteError(self.text, self.type_name)
 
 
-# Of very long chains, so many links arrive as exceptions; the others are in the traceback's text.
+# Limit on chained exceptions sent as exceptions; the traceback's text has the others.
 _MOST_CHAINED = 100
 
 
 def pack_exception(error: BaseException, dumps: Dumps = pickle.dumps, loads: Loads = pickle.loads) -> PackedException:
-    """Describe `error` so that the description can be pickled, whatever the error holds.
+    """Describe `error` so that the description can be pickled, whatever `error` holds.
 
     Args:
-        error: The exception, as caught: its traceback is taken along as text.
+        error: The exception, as caught: its traceback is sent as text.
         dumps: Pickles one value; a backend that sends classes by value passes `amltk.remote.dumps_result`.
-        loads: Unpickles what `dumps` made: what does not survive both is not sent.
+        loads: Unpickles it: a value that does not survive both is not sent.
 
     Returns:
         The description. Values in it that cannot be pickled are replaced by text.
     """
-    # One that comes from a process of this one already says where it was raised.
-    said = any(note.startswith(_REMOTE_NOTE) for note in notes_of(error))
-    tail = "" if said else _formatted(error)
+    # An exception from a child process of this one already has its traceback.
+    has_traceback = any(note.startswith(_REMOTE_NOTE) for note in notes_of(error))
+    tail = "" if has_traceback else _formatted(error)
     return _pack(error, Pickling(dumps, loads), tail, set())
 
 
 def dump_exception(error: BaseException, dumps: Dumps = pickling.dumps_result, loads: Loads = pickling.loads) -> bytes:
-    """Return what `pack_exception` makes of `error`, pickled; this never raises, however odd the error is.
+    """Return the pickled `pack_exception` of `error`; this never raises, however odd the error is.
 
     Args:
         error: The exception, as caught.
         dumps: Pickles one value.
-        loads: Unpickles what `dumps` made.
+        loads: Unpickles it.
     """
     try:
         return dumps(pack_exception(error, dumps, loads))
-    except BaseException as failure:  # not even a description of it can be had
+    except BaseException as failure:  # even a description of it fails
         text = f"{type(error).__qualname__}, which cannot be sent: {describe_value(failure)}"
         return dumps(pack_exception(RuntimeError(text)))
 
 
 def load_exception(data: bytes | memoryview) -> BaseException:
-    """Return the exception of which `dump_exception` made `data`; this never raises, but returns what was raised."""
+    """Return the exception that `dump_exception` pickled; this never raises, but returns an error of unpickling."""
     try:
         packed: PackedException = pickling.loads(data)
         return packed.unpack(pickling.loads)

@@ -1,10 +1,10 @@
-"""The base class of executors whose calls run in other processes: it accepts calls, and keeps those that wait.
+"""The base class of executors whose calls run in other processes: it accepts and queues calls.
 
     submit ──> pickled ──> waiting ──> _take() ──> the subclass has a worker run the call, and settles it
                               │
                               └──> cancelled by shutdown(cancel_futures=True), or failed by _break(cause)
 
-Calls wait in the program until a worker is free, so `cancel()` is right about what has begun.
+Calls wait in the program until a worker is free, so `cancel()` knows which have begun.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ MakeCall = Callable[[ExecutionFuture[Any], Callable[..., Any], tuple[Any, ...], 
 class RemoteExecutor(Executor, Generic[C]):
     """An executor whose calls wait here until a worker can run them.
 
-    A subclass has `_request_dispatch`, takes calls with `_take`, and settles each call that it took. Its `shutdown`
+    A subclass defines `_request_dispatch`, takes calls with `_take`, and settles each call that it took. Its `shutdown`
     begins with `_stop_accepting`.
 
     Attributes:
         _changed: Guards the other attributes; notified when calls end, and at the shutdown.
-        _waiting: The calls that wait, in the order in which they begin. `_enqueue` and `_take` alone decide that order.
+        _waiting: The calls that wait, in the order in which they begin. Only `_enqueue` and `_take` decide it.
         _closed: Whether the executor was shut down.
-        _failure: Why no call can run any more; None while they can.
+        _failure: Why the executor is broken; None while it works.
     """
 
     def __init__(self, make_call: MakeCall[C]) -> None:
-        """Begin without calls.
+        """Start without calls.
 
         Args:
-            make_call: Makes the call of a future, a function, its arguments, and all of that pickled.
+            make_call: Makes a call from a future, a function, its arguments, and the pickled call.
         """
         self._make_call = make_call
         self._changed = threading.Condition()
@@ -52,14 +52,14 @@ class RemoteExecutor(Executor, Generic[C]):
         self._failure: BaseException | None = None
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker.
+        """Call `fn(*args, **kwargs)` in a worker.
 
-        What can't be pickled fails the future, with an error that names the part.
+        If a part of the call can't be pickled, the future fails with an error that names the part.
 
         Raises:
             RuntimeError: The executor was shut down.
-            BrokenExecutor: No call can run any more; the cause says why.
-            BatchSystemError: Likewise, and a batch system has said why.
+            BrokenExecutor: The executor is broken; the error's cause tells why.
+            BatchSystemError: The executor is broken, and a batch system has reported why.
         """
         future: ExecutionFuture[T] = ExecutionFuture()
         self._check_open()
@@ -84,19 +84,19 @@ class RemoteExecutor(Executor, Generic[C]):
             raise RuntimeError(msg)
 
     def _broken(self, cause: BaseException) -> BaseException:
-        """Return the error of a call that this executor, which is broken, has or is given."""
+        """Return the error of a call that this broken executor has or is given."""
         return executor_broken(cause)
 
     def _enqueue(self, call: C) -> None:
-        """Have an accepted call wait; `_changed` is held. If this raises, the call was not accepted."""
+        """Queue an accepted call; `_changed` is held. If this raises, the call is not accepted."""
         self._waiting.append(call)
 
     def _request_dispatch(self) -> None:
-        """Have the calls that wait given to workers that are free; called after each submission."""
+        """Start giving waiting calls to free workers; called after each submission."""
         raise NotImplementedError
 
     def _take(self) -> C | None:
-        """Take the next call that is still wanted out of the queue, and mark it as running; None if there is none."""
+        """Take the next call that is not cancelled from the queue, and mark it as running; None if there is none."""
         with self._changed:
             while self._waiting:
                 call = self._waiting.popleft()
@@ -108,7 +108,7 @@ class RemoteExecutor(Executor, Generic[C]):
         """Accept no more calls.
 
         Args:
-            cancel_futures: Cancel the calls that wait, except those that have begun before and were put back.
+            cancel_futures: Cancel the calls that wait, except those that had begun and were put back.
         """
         with self._changed:
             self._closed = True
@@ -126,8 +126,8 @@ class RemoteExecutor(Executor, Generic[C]):
         """Accept no more calls, and fail those that have not ended.
 
         Args:
-            cause: Why no call can run any more.
-            begun: The calls that are not in the queue.
+            cause: Why the executor is broken.
+            begun: The calls that have left the queue.
         """
         with self._changed:
             self._failure = self._failure or cause

@@ -1,4 +1,4 @@
-"""Whether the program has changed a global of its script since it was sent."""
+"""Tells whether the program has changed a global of its script since it was sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 _PROTOCOL = 5
-# Compared as they are.
+# Types whose values are compared directly.
 _PLAIN = frozenset({bool, int, str, bytes, type(None)})
 
 _LAZY_IMPORT = getattr(types, "LazyImportType", None)  # from Python 3.15 on
@@ -19,10 +19,10 @@ _COMPARED_BY_IS = (types.FunctionType, type, functools._lru_cache_wrapper, typin
 
 
 def fingerprint(value: Any) -> object:
-    """Return what is equal for two values, also of different times, if a worker need not be sent the second one.
+    """Return a fingerprint of a value: equal ones, also at different times, mean that nothing need be sent again.
 
-    Functions, classes and modules are what they are: those that are another object have another fingerprint. Data has
-    that of its pickle, since it may change where it is.
+    Functions, classes and modules are compared by identity. Data, which may change in place, is compared by a digest of
+    its pickle.
     """
     if type(value) in _PLAIN:
         return type(value), value
@@ -31,7 +31,7 @@ def fingerprint(value: Any) -> object:
     digest = hashlib.blake2b(digest_size=16, usedforsecurity=False)
     try:
         _Digest(digest).dump(value)
-    except Exception:  # what can't be pickled has an error of its own where it is sent
+    except Exception:  # a value that can't be pickled fails with its own error where it is sent
         return object()
     return digest.digest()
 

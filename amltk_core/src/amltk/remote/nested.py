@@ -1,8 +1,8 @@
-"""Children of `multiprocessing` that a worker starts find the script, without a guard in it.
+"""Lets children of `multiprocessing` that a worker starts find the script, without a guard in it.
 
-Children that are no forks import the script of their parent. In a worker, that would run the program again. So the name
-of the worker's module `__main__`, which is sent to each child, restores a copy of the module there. It reads "__main__"
-then, for which `multiprocessing` imports nothing.
+Children that are not forks import the script of their parent. In a worker, that would run the program again. Therefore
+the name of the worker's module `__main__`, which is sent to each child, restores a copy of the module there. The name
+then reads "__main__", for which `multiprocessing` imports nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-# A child gets `sys.path` right after it: until then, this module may not be importable there.
+# A child gets `sys.path` just after the name: until then, this module may not be importable there.
 _RESTORE = """(
     __import__("sys").path.extend(path),
     __import__("amltk.remote.nested", fromlist=["restore"]).restore(name, data),
@@ -22,7 +22,7 @@ _RESTORE = """(
 
 
 class _Name(str):
-    """The name of the module `__main__` of a worker, as its spec has it.
+    """The name in the spec of a worker's module `__main__`.
 
     Attributes:
         dump: Returns the pickle that restores the module.
@@ -36,10 +36,10 @@ class _Name(str):
 
 
 def spec_of_copy(name: str | None, dump: Callable[[], bytes]) -> importlib.machinery.ModuleSpec:
-    """Return the spec of a module that is a copy of the script's.
+    """Return the spec of a copy of the script's module.
 
     Args:
-        name: Of the module that was run with `python -m`; None for a file.
+        name: The module's name if it was run with `python -m`; None for a file.
         dump: Returns the pickle that restores the module in a child.
     """
     named = _Name(name or "__main__")
@@ -48,7 +48,7 @@ def spec_of_copy(name: str | None, dump: Callable[[], bytes]) -> importlib.machi
 
 
 def restore(name: str, data: bytes) -> str:
-    """Have `__main__` be a module that loads `data` when it is first asked for something; return its name there."""
+    """Make a `__main__` that loads `data` on the first access to an attribute; return the name of the script there."""
     module = ModuleType("__main__")
     module.__spec__ = spec_of_copy(name, lambda: data)
 
@@ -58,6 +58,6 @@ def restore(name: str, data: bytes) -> str:
         sys.modules["__mp_main__"] = sys.modules["__main__"]
         return getattr(sys.modules["__main__"], attribute)
 
-    module.__getattr__ = load  # type: ignore[method-assign] # as PEP 562 has it
+    module.__getattr__ = load  # type: ignore[method-assign] # as PEP 562 defines
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     return "__main__"

@@ -11,32 +11,32 @@ Loads = Callable[[bytes], Any]
 
 
 def dumps(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
-    """Pickle what a call needs, for a worker. What lives in the script travels by value.
+    """Pickle a call, or a part of it, for a worker. Functions and classes of the script travel by value.
 
-    Functions and classes of `__main__`, lambdas and closures need not be importable there. All that is of one script
-    lives in one module `__main__` in the worker, so its functions share their globals.
+    Functions and classes of `__main__`, lambdas and closures need not be importable in the worker. Everything of one
+    script lives in one module `__main__` there, so its functions share their globals.
 
     Args:
-        value: What is pickled.
-        buffer_callback: As of `pickle.dumps`.
+        value: The value to pickle.
+        buffer_callback: As in `pickle.dumps`.
 
     Raises:
         ModuleNotFoundError: cloudpickle is not installed.
-        pickle.PicklingError: Something in `value` can't be pickled.
+        pickle.PicklingError: A part of `value` can't be pickled.
     """
     return _dump_by_value()(value, buffer_callback, to_worker=True)
 
 
 def dumps_result(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
-    """Pickle what a call returns or raises, for the program. Functions take along the globals that they have here.
+    """Pickle a call's result or exception, for the program. Functions take along the globals that they have here.
 
     Args:
-        value: What is pickled.
-        buffer_callback: As of `pickle.dumps`.
+        value: The value to pickle.
+        buffer_callback: As in `pickle.dumps`.
 
     Raises:
         ModuleNotFoundError: cloudpickle is not installed.
-        pickle.PicklingError: Something in `value` can't be pickled.
+        pickle.PicklingError: A part of `value` can't be pickled.
     """
     return _dump_by_value()(value, buffer_callback, to_worker=False)
 
@@ -50,5 +50,5 @@ def _dump_by_value() -> Callable[..., bytes]:
     return dump
 
 
-# Pickles of `dumps` need nothing else; classes that are here are left as they are.
+# Pickles of `dumps` need nothing else; classes that exist here are left as they are.
 loads = pickle.loads

@@ -1,7 +1,7 @@
-"""Ends processes with all that descends from them: SIGTERM, a grace, SIGKILL.
+"""Ends processes and their descendants: SIGTERM, a grace period, SIGKILL.
 
-Resource trackers of multiprocessing, loky and joblib get neither: they remove what the other processes leave, such as
-shared memory, and end by themselves when these are gone.
+Resource trackers of multiprocessing, loky and joblib get neither signal. They remove what the other processes leave,
+such as shared memory, and end by themselves after these.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from typing import NamedTuple
 import psutil
 
 GRACE = 2.0
-"""Seconds that a process has between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 KERNEL_SECONDS = 5
-"""How long what gets SIGKILL may take to be gone."""
+"""Seconds that a process may take to end after SIGKILL."""
 
 
 class _Group(NamedTuple):
-    """A process at a root and its process group, while nothing more can be known: to signal it takes no descriptor."""
+    """A root process and its process group, used while no descriptor is left: a signal needs none."""
 
     pid: int
 
     def send_signal(self, number: int) -> None:
-        with contextlib.suppress(OSError):  # gone in the meantime, or somebody else's
+        with contextlib.suppress(OSError):  # gone in the meantime, or another user's
             os.killpg(self.pid, number)
 
 
 def end_process_trees(pids: Iterable[int], grace: float = GRACE) -> bool:
-    """End processes and their descendants, and come back when all of them are gone.
+    """End processes and their descendants, and return when all of them are gone.
 
-    Each gets SIGTERM, the youngest generation first. What is left after `grace` seconds gets
-    SIGKILL. Members of sessions that one of the processes leads belong to it, even when their
-    parents are gone.
+    Each gets SIGTERM, the youngest generation first. Processes left after `grace` seconds get
+    SIGKILL. Members of a session that a root leads belong to its tree, even if their parents
+    are gone.
 
-    To look for descendants takes a descriptor. While this process has none left, the roots and their process groups
-    get the signals.
+    Looking for descendants takes a descriptor. While this process has none left, only the roots and their process
+    groups get the signals.
 
     Args:
         pids: The processes at the roots of the trees.
-        grace: Seconds; 0 where they were asked to end before, or must end at once.
+        grace: Seconds; 0 if they were asked to end before, or must end at once.
 
     Returns:
-        Whether all of them are gone. What hangs in the kernel does not end, even by SIGKILL.
+        Whether all of them are gone. A process that hangs in the kernel survives even SIGKILL.
     """
     roots = set(pids)
     asked: set[psutil.Process | _Group] = set()
@@ -59,12 +59,12 @@ def end_process_trees(pids: Iterable[int], grace: float = GRACE) -> bool:
         others = [each for each in alive if isinstance(each, _Group) or not is_resource_tracker(each)]
         if others:
             trackers_end_until = now + GRACE
-        if now >= forced_from:  # counted from here: on a busy machine, to look at all processes may take seconds
+        if now >= forced_from:  # counted from here: on a busy machine, looking at all processes may take seconds
             forced_for_the_first_time = forced_for_the_first_time or now
             if now > forced_for_the_first_time + KERNEL_SECONDS:
-                return False  # it hangs in the kernel, and belongs to the administrator
+                return False  # it hangs in the kernel; only the administrator can help
         for process in others or (alive if now >= trackers_end_until else ()):
-            with contextlib.suppress(psutil.Error):  # gone in the meantime, or somebody else's (setuid)
+            with contextlib.suppress(psutil.Error):  # gone in the meantime, or another user's (setuid)
                 if now >= forced_from:
                     process.send_signal(signal.SIGKILL)
                 elif process not in asked:
@@ -85,12 +85,12 @@ def is_resource_tracker(process: psutil.Process) -> bool:
 def _left(roots: set[int], asked: set[psutil.Process | _Group]) -> Sequence[psutil.Process | _Group]:
     try:
         return _alive(_family(roots) | {each for each in asked if isinstance(each, psutil.Process)})
-    except OSError:  # there is no descriptor
+    except OSError:  # no descriptor is left
         return [_Group(pid) for pid in roots if _leads_session(pid)]
 
 
 def _leads_session(pid: int) -> bool:
-    """Whether a process is there; one that is no leader of a session has the id of a process that is gone."""
+    """Whether a process leads a session; if it does not, its id is a reused one."""
     with contextlib.suppress(OSError):
         return os.getsid(pid) == pid
     return False

@@ -1,8 +1,8 @@
-"""What a pickle of `by_value` calls when it is loaded: it makes functions and classes, and fills them.
+"""The functions that a pickle of `by_value` calls when it is loaded: they make functions and classes, and fill them.
 
-Classes that this process has already are left as they are, for those are the program's own when a result comes back.
-What makes a class, its metaclass and the hooks of its bases, has run in the program, and does not run again: a hook
-would see a class without attributes, and register it twice.
+Classes that this process already has stay as they are: when a result comes back, they are the program's own. The
+metaclass and the hooks of the bases have run in the program and do not run again: a hook would see a class without
+attributes, and register it twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cloudpickle import cloudpickle
 
 from amltk.remote.script import script_of
 
-# Tracker ids of classes that have been made and wait for their attributes.
+# Tracker ids of classes that exist and have no attributes yet.
 _unfinished: set[str] = set()
 
 
@@ -28,8 +28,8 @@ def set_function(function: types.FunctionType, state: tuple[Any, Mapping[str, An
     """Fill a function of a script, and set the globals that it refers to.
 
     Args:
-        function: As cloudpickle made it.
-        state: What cloudpickle sets; the globals; their versions.
+        function: The function that cloudpickle made.
+        state: The state that cloudpickle sets; the globals; their versions.
     """
     its_own, values, versions = state
     receive(function.__globals__, values, versions)
@@ -37,7 +37,7 @@ def set_function(function: types.FunctionType, state: tuple[Any, Mapping[str, An
 
 
 def receive(namespace: dict[str, Any], values: Mapping[str, Any], versions: Mapping[str, int]) -> None:
-    """Set those globals of a script that are newer than what is here."""
+    """Set those globals of a script that are newer than the ones here."""
     script = script_of(namespace)
     assert script is not None, "made by `globals_of`"
     script.receive(values, versions)
@@ -46,14 +46,14 @@ def receive(namespace: dict[str, Any], values: Mapping[str, Any], versions: Mapp
 def make_class(
     metaclass: type, name: str, bases: tuple[type, ...], namespace: dict[str, Any], qualname: str, tracker_id: str
 ) -> type:
-    """Return the class of that id, which is made, without its attributes, unless it is here."""
+    """Return the class with this tracker id; make it, without its attributes, if it is not here."""
     return _tracked(tracker_id, qualname, lambda: _new_class(metaclass, name, bases, namespace))
 
 
 def make_enum(
     bases: tuple[type, ...], name: str, qualname: str, members: dict[str, Any], module: str, tracker_id: str
 ) -> type:
-    """Do as `make_class` does for an enumeration, with its members."""
+    """Return the enumeration with this tracker id; make it, with its members, if it is not here."""
 
     def make() -> type:
         with _without_hooks(bases):
@@ -80,13 +80,13 @@ def _new_class(metaclass: type, name: str, bases: tuple[type, ...], namespace: d
     with _without_hooks(bases):
         try:
             return make(metaclass, name, bases, dict(namespace))
-        except TypeError:  # a metaclass in C, as those of ctypes, makes its classes itself
+        except TypeError:  # a metaclass in C, as in ctypes, makes its classes itself
             return types.new_class(name, bases, {"metaclass": metaclass}, lambda given: given.update(namespace))
 
 
 @contextlib.contextmanager
 def _without_hooks(bases: tuple[type, ...]) -> Iterator[None]:
-    """Have `__init_subclass__` do nothing in this thread."""
+    """Disable `__init_subclass__` in this thread."""
     hooked: dict[type, Any] = {}
     for owner in dict.fromkeys(owner for base in bases for owner in base.__mro__):
         if owner is object or "__init_subclass__" not in vars(owner):
@@ -113,12 +113,12 @@ def _silent(hook: Any) -> Any:
 
 
 def set_class(cls: type, state: tuple[str, dict[str, Any], Mapping[str, Any], bool]) -> None:
-    """Fill a class that was just made; one that was here keeps what it has.
+    """Fill a class that was just made; a class that was here before keeps its attributes.
 
     Args:
         cls: The class.
-        state: Its tracker id; its attributes; for an enumeration, the attributes of each member; whether a class that
-            was here gets the attributes that it lacks, as in a worker.
+        state: Its tracker id; its attributes; for an enumeration, the attributes of each member; whether a class
+            that was here before gets the attributes that it lacks, as in a worker.
     """
     tracker_id, attributes, members, extend = state
     new = tracker_id in _unfinished
@@ -129,7 +129,7 @@ def set_class(cls: type, state: tuple[str, dict[str, Any], Mapping[str, Any], bo
     if not new:
         return
     if sys.version_info >= (3, 13) and "__firstlineno__" in attributes:
-        cls.__firstlineno__ = attributes["__firstlineno__"]  # type: ignore[attr-defined] # `__module__` deletes it
+        cls.__firstlineno__ = attributes["__firstlineno__"]  # type: ignore[attr-defined] # setting `__module__` deletes it
     for subclass in registered:
         cls.register(subclass)  # type: ignore[attr-defined] # it is an abstract base class
     for name, its_own in members.items():
@@ -138,7 +138,7 @@ def set_class(cls: type, state: tuple[str, dict[str, Any], Mapping[str, Any], bo
 
 
 def set_class_of_script(cls: type, state: tuple[Any, dict[str, Any], Mapping[str, Any], Mapping[str, int]]) -> None:
-    """Do as `set_class` does, and set the class, and the globals that its annotations name, in the script's module."""
+    """Call `set_class`, and set the class, and the globals that its annotations name, in the script's module."""
     its_own, namespace, values, versions = state
     receive(namespace, values, versions)
     set_class(cls, its_own)
@@ -152,7 +152,7 @@ def make_cached(
 
 
 def set_cached(cached: Any, state: tuple[Callable[[Any, Any], None], Any, dict[str, Any]]) -> None:
-    """Fill the function that has the cache, and then its wrapper."""
+    """Fill the cached function, and then its wrapper."""
     set_state, its_own, attributes = state
     set_state(cached.__wrapped__, its_own)
     vars(cached).update(attributes)
@@ -166,22 +166,22 @@ def same(value: Any) -> Any:
 def make_named(
     namespace: dict[str, Any], name: str, version: int, make: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
-    """Return a global of a script, which is made unless this version of it is here."""
+    """Return a global of a script; make it if this version of it is not here."""
     script = script_of(namespace)
     assert script is not None, "made by `globals_of`"
     if not script.has(name, version):
-        script.receive({name: make(*args)}, {name: version})  # of two threads, the first one's is kept
+        script.receive({name: make(*args)}, {name: version})  # if two threads make one, the first is kept
     return namespace[name]
 
 
 def make_lazy_import(statement: str, name: str) -> Any:
-    """Return what a statement binds to a name; a plain dictionary hands it out without importing it."""
+    """Return the object that a lazy import binds to a name; reading it from a plain dictionary does not import it."""
     namespace: dict[str, Any] = {}
     exec(statement, namespace)  # noqa: S102 - older Pythons can't parse it
     return namespace[name]
 
 
 def make_in_main(make: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """Call `make` from a frame of `__main__`, for it takes its module from there."""
+    """Call `make` from a frame of `__main__`, from which it takes its module."""
     frame = {"__name__": "__main__", "make": make, "args": args, "options": options}
     return eval("make(*args, **options)", frame)  # noqa: S307 - a constant

@@ -1,7 +1,7 @@
-"""How an exception is made anew in another process.
+"""Rebuilds exceptions in another process.
 
-There are two ways: of its parts, without its `__init__`; and as its class says by `__reduce__`, which is the only way
-for a class that keeps something in C. Both are tried, and the one is sent that gives what there was.
+There are two ways: from its parts, without its `__init__`; and by its `__reduce__`, the only way for a class that keeps
+something in C. Both are tried, and the one that gives an equal exception is sent.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from amltk.describe import describe_value
 from amltk.exceptions import NO_TEXT, attributes_of, text_of
 from amltk.remote.pickling import Dumps, Loads
 
-# What cannot be pickled as a whole is taken apart, if it has so few parts, so many levels deep.
+# A value that can't be pickled as a whole is taken apart, up to this number of parts and levels.
 _MOST_PARTS, _MOST_LEVELS = 100, 5
-# What the interpreter sets in C, outside of the instance's dictionary, from the constructor's arguments.
+# Attributes that the interpreter sets in C, outside of the instance's dictionary, from the constructor's arguments.
 _BUILT_IN_ATTRIBUTES: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = (
     (SystemExit, ("code",)),
     (StopIteration, ("value",)),
@@ -34,7 +34,7 @@ _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 
 class Pickling(NamedTuple):
-    """The way in which a backend pickles."""
+    """A backend's functions for pickling and unpickling."""
 
     dumps: Dumps
     loads: Loads
@@ -43,12 +43,12 @@ class Pickling(NamedTuple):
         """Whether `value` can be pickled and unpickled."""
         try:
             self.loads(self.dumps(value))
-        except (Exception, SystemExit):  # of the user's own methods
+        except (Exception, SystemExit):  # raised by the user's own methods
             return False
         return True
 
     def sendable(self, name: str, value: Any, lost: list[str], levels: int = _MOST_LEVELS) -> Any:
-        """Return `value` with what does not survive pickling replaced by text; put what was replaced into `lost`."""
+        """Return `value` with text in place of every part that does not survive pickling; add their names to `lost`."""
         kind = type(value)
         if self.survives(value):
             return value
@@ -66,7 +66,7 @@ class Pickling(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """How to make an exception without its `__init__`."""
+    """Makes an exception without its `__init__`."""
 
     cls: type[BaseException]
     args: tuple[Any, ...]
@@ -75,23 +75,23 @@ class _Parts(NamedTuple):
 
     def make(self, members: Sequence[BaseException]) -> BaseException:
         error = _new(self.cls, (self.args[0], members) if members else self.args)
-        if not members:  # an ExceptionGroup checks its members, so it can't be made of arguments alone
+        if not members:  # an ExceptionGroup checks its members, so arguments alone can't make it
             set_attribute(error, "args", self.args)
         attributes_of(error).update(self.attributes)
         for name, value in self.slots.items():
-            with contextlib.suppress(AttributeError, TypeError):  # in C, some are set by the constructor alone
+            with contextlib.suppress(AttributeError, TypeError):  # for some in C, only the constructor can set them
                 set_attribute(error, name, value)
         return error
 
 
 class _Reduced(NamedTuple):
-    """How to make an exception as its `__reduce__` says."""
+    """Makes an exception by its `__reduce__`."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     state: Any
 
-    def make(self, members: Sequence[BaseException]) -> BaseException:  # noqa: ARG002 - as `_Parts` has it
+    def make(self, members: Sequence[BaseException]) -> BaseException:  # noqa: ARG002 - as in `_Parts`
         error: BaseException = self.function(*self.args)
         if self.state is not None:
             error.__setstate__(self.state)
@@ -99,28 +99,28 @@ class _Reduced(NamedTuple):
 
 
 def made(recipe: _Parts | _Reduced, members: Sequence[BaseException], text: str) -> BaseException:
-    """Make an exception by a recipe; `members` are those of a group, `text` is what the original said.
+    """Make an exception from a recipe; `members` are those of a group, `text` is the original's.
 
     Raises:
-        Exception: The class is another one here, or can't do without what was lost.
+        Exception: The class differs here, or needs a part that was lost.
     """
     error = recipe.make(members)
     if not text.startswith(NO_TEXT):
-        str(error)  # a class may compute its text from what could not be sent
+        str(error)  # a class may compute its text from a part that could not be sent
     return error
 
 
 def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make an instance without anything of the class's own, which may ask for other arguments."""
+    """Make an instance without code of the class, which may need other arguments."""
     for base in cls.__mro__:
         if base.__module__ == "builtins":
-            with contextlib.suppress(TypeError):  # of several built-in bases, one fits
+            with contextlib.suppress(TypeError):  # with several built-in bases, one fits
                 return base.__new__(cls, *args)
     raise TypeError(cls)
 
 
 def set_attribute(error: BaseException, name: str, value: object) -> None:
-    """Set an attribute also where the class refuses it, as a frozen dataclass does."""
+    """Set an attribute even if the class refuses it, as a frozen dataclass does."""
     if name in BaseException.__dict__:  # the class may have a property of this name
         BaseException.__dict__[name].__set__(error, value)
     else:
@@ -130,7 +130,7 @@ def set_attribute(error: BaseException, name: str, value: object) -> None:
 def recipe_of(
     error: BaseException, members: Sequence[BaseException], pickling: Pickling
 ) -> tuple[bytes | None, tuple[str, ...]]:
-    """Return how to make `error` anew, pickled, and what is lost then; None if there is no way."""
+    """Return the pickled recipe of `error`, and the parts that it loses; None if there is no way."""
     own = any(name in vars(cls) for cls in type(error).__mro__ if cls.__module__ != "builtins" for name in _OWN_WAYS)
     ways = (_reduced, _parts) if own and not members else (_parts, _reduced)
     text = text_of(error)
@@ -145,9 +145,9 @@ def recipe_of(
             same_text = text_of(copy) == text
             if not lost and same_text and _is_like(copy, error):
                 return recipe, ()
-        except (Exception, SystemExit):  # noqa: S112 - a constructor that takes other arguments, say
+        except (Exception, SystemExit):  # noqa: S112 - for example, a constructor that takes other arguments
             continue
-        # An own way may leave something out on purpose. If it gives another text, its `__init__` was called wrongly.
+        # A `__reduce__` may leave out a part on purpose. If the text differs, it has called `__init__` wrongly.
         if second_best[0] is None and (way is _parts or lost or same_text):
             second_best = recipe, tuple(lost)
     return second_best
@@ -184,13 +184,13 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _slots(error: BaseException) -> dict[str, Any]:
-    """Return what `error` holds outside of its dictionary: slots, and what built-in classes keep."""
+    """Return what `error` holds outside of its dictionary: slots, and attributes of built-in classes."""
     found = {
         name: value
         for kind, names in _BUILT_IN_ATTRIBUTES
         if isinstance(error, kind)
         for name in names
-        if (value := getattr(error, name, None)) is not None  # which is what it starts with
+        if (value := getattr(error, name, None)) is not None  # the initial value
     }
     for cls in type(error).__mro__:
         if cls.__module__ != "builtins":
@@ -202,7 +202,7 @@ def _slots(error: BaseException) -> dict[str, Any]:
 
 
 def _is_like(copy: BaseException, error: BaseException) -> bool:
-    """Whether nothing has been lost on the way, as far as can be seen without asking the values' own `__eq__`."""
+    """Whether nothing was lost, as far as this can tell without calling the values' own `__eq__`."""
     groups = isinstance(error, BaseExceptionGroup)
     return (
         (groups or _are_alike(_args(copy), _args(error)))

@@ -1,8 +1,8 @@
-"""Finds the part of a value that cannot be pickled, and says where it is: `args[0].store['db'].lock`.
+"""Finds the part of a value that cannot be pickled, and returns its path: `args[0].store['db'].lock`.
 
-The search goes from a value that fails to its parts, which are those that pickle would save: what `__reduce_ex__`
-returns, or the items of a container. Many parts are tested together, and the half that fails is halved again. Parts of
-a cycle are visited once. The search takes a few seconds at most, and then names the part that it has come to.
+The search goes from a failing value to the parts that pickle would save: the results of `__reduce_ex__`, or the items
+of a container. Many parts are tested together, and a half that fails is halved again. Parts of a cycle are visited
+once. The search takes a few seconds at most, and then names the part that it has reached.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from amltk.exceptions import add_note, text_of
 
 _MOST_SECONDS = 2.0
 _MOST_PARTS_ALONE = 8  # more are tested together first
-_MOST_ITEMS = 10_000_000  # of what `__reduce__` gives as an iterator, which may never end
+_MOST_ITEMS = 10_000_000  # from an iterator of `__reduce__`, which may never end
 _PROTOCOL = 4  # without buffers out of band
-_MOST_CHARACTERS = 300  # of a path, and of what pickle says
+_MOST_CHARACTERS = 300  # of a path, and of pickle's message
 
 _Group = tuple[Sequence[Any], Callable[[int], str]]
 """Parts of one value, and the path of each by its index."""
@@ -40,18 +40,18 @@ def unpicklable_call(
     kwargs: Mapping[str, Any],
     dumps: Callable[[Any], object],
 ) -> BaseException:
-    """Return the error to raise where a call could not be pickled.
+    """Return the error to raise for a call that could not be pickled.
 
     Args:
-        error: What was raised.
-        fn: What was to be called.
+        error: The error of the pickler.
+        fn: The function.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
         dumps: Pickles one value.
 
     Returns:
-        Where pickle complained, one that names the part that is to blame and what to do instead;
-        where code of the user's raised, that error itself, with a note.
+        For an error of pickle, one that names the part at fault and what to do instead; for an
+        error of the user's code, that error, with a note.
     """
     parts = {name_of(fn): fn}
     parts |= {f"args[{index}]": value for index, value in enumerate(args)}
@@ -64,7 +64,7 @@ def unpicklable_call(
 def unpicklable_result(
     error: BaseException, fn: Callable[..., Any], result: object, dumps: Callable[[Any], object]
 ) -> BaseException:
-    """Do as `unpicklable_call` does, where what `fn` returned could not be pickled."""
+    """Return the error to raise for a result that could not be pickled, as `unpicklable_call` does for a call."""
     if is_unawaited(result):
         return unawaited_result(name_of(fn), result)
     where = _culprit("result", result, dumps, error) or "result"
@@ -85,7 +85,7 @@ def _culprit(name: str, value: object, dumps: Callable[[Any], object], error: Ba
     """Return the path from `name` to the innermost part of `value` that can't be pickled, with its type."""
     if not _fails(dumps, value):
         return None
-    # What is nested too deeply for pickle fails at every level up to some: none of them is to blame.
+    # A value nested too deeply for pickle fails at every level down to some depth: no part is at fault.
     found = _Search(dumps).innermost(name, value) if not isinstance(error, RecursionError) else _Part(name, value)
     return f"{_cut(found.path)} (of type {type(found.value).__qualname__})"
 
@@ -93,7 +93,7 @@ def _culprit(name: str, value: object, dumps: Callable[[Any], object], error: Ba
 def _fails(dumps: Callable[[Any], object], value: object) -> bool:
     try:
         dumps(value)
-    except (Exception, SystemExit):  # whatever the user's own `__reduce__` raises
+    except (Exception, SystemExit):  # the user's own `__reduce__` may raise it
         return True
     return False
 
@@ -112,13 +112,13 @@ class _Search:
     def __init__(self, dumps: Callable[[Any], object]) -> None:
         self._dumps = dumps
         self._until = time.monotonic() + _MOST_SECONDS
-        self._visited: dict[int, object] = {}  # keeps them, so that ids stay theirs
+        self._visited: dict[int, object] = {}  # holds the values, so that no other gets their ids
 
     def innermost(self, name: str, value: object) -> _Part:
-        """Return a part of `value`, which fails, of which no part fails.
+        """Return a failing part of `value`, itself failing, none of whose own parts fails.
 
-        Part after part is looked at in turns, so that one that fails only because it refers back to the whole, as a
-        child to its parent, does not hide the one that is to blame.
+        The search visits parts in turns. So a part that fails only because it refers back to the whole, as a child
+        refers to its parent, does not hide the part at fault.
         """
         part = _Part(name, value)
         waiting = deque([self._visit(part)])
@@ -134,7 +134,7 @@ class _Search:
         return part
 
     def _visit(self, part: _Part) -> Generator[_Part, None, _Part | None]:
-        """Yield the parts of `part` that fail; return itself if there are none."""
+        """Yield the parts of `part` that fail; return `part` if there are none."""
         self._visited[id(part.value)] = part.value
         innocent = True
         alone = type(part.value) in (list, tuple)  # it fails, so its items do
@@ -144,12 +144,12 @@ class _Search:
                     innocent = False
                     if id(values[index]) not in self._visited:
                         yield _Part(path_of(index), values[index])
-        except (Exception, SystemExit):  # noqa: S110 - raised by the user's own `__reduce__`, which is to blame
+        except (Exception, SystemExit):  # noqa: S110 - the user's own `__reduce__` raises it, so this part is at fault
             pass
         return part if innocent else None
 
     def _failing(self, values: Sequence[Any], known: bool) -> Iterator[int]:
-        """Yield the indices of the values that fail; `known` if one of them does for certain."""
+        """Yield the indices of the values that fail; `known` if at least one certainly fails."""
         begin = 0
         while begin < len(values):
             end = len(values)
@@ -173,7 +173,7 @@ class _Search:
 
 
 def _groups(path: str, value: Any) -> Iterator[_Group]:
-    """Yield the parts that pickle would save of `value`."""
+    """Yield the parts of `value` that pickle would save."""
     kind = type(value)
     if kind in (list, tuple):
         yield value, lambda index: f"{path}[{index}]"
@@ -241,7 +241,7 @@ def _of_object(path: str, value: Any) -> Iterator[_Group]:
         yield value.args, lambda index: f"{path}.args[{index}]"
     reduce = copyreg.dispatch_table.get(kind)
     reduced = reduce(value) if reduce else value.__reduce_ex__(_PROTOCOL)
-    if isinstance(reduced, str):  # it goes by its name
+    if isinstance(reduced, str):  # pickled by name
         return
     made_by, args, state, items, pairs = (*reduced, None, None, None)[:5]
     paths = {id(part): f"{path}.{name}" for name, part in _attributes(value)} | {id(kind): f"type({path})"}
@@ -268,6 +268,6 @@ def _of_object(path: str, value: Any) -> Iterator[_Group]:
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
     yield from getattr(value, "__dict__", {}).items()
     for cls in type(value).__mro__:
-        for name, member in vars(cls).items():  # slots, and what a class in C offers
+        for name, member in vars(cls).items():  # slots, and members of a class in C
             if isinstance(member, MemberDescriptorType) and hasattr(value, name):
                 yield name, getattr(value, name)

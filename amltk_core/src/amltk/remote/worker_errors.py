@@ -1,6 +1,6 @@
-"""The errors of calls whose worker ended, and of executors that can run no more calls.
+"""The errors of calls whose worker ended, and of broken executors.
 
-`amltk.remote.worker_exit` finds out how a worker ended. These functions tell the user.
+`amltk.remote.worker_exit` finds out how a worker ended. These functions write the message.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class DescribedCall(Protocol):
 
 @dataclass(frozen=True)
 class WorkerExit:
-    """What is known of a worker process that ended.
+    """How a worker process ended, as far as known.
 
     Attributes:
         pid: Its process id; None if unknown.
         exit_code: Negative for a signal; None if unknown.
         out_of_memory: Whether memory ran out; None if unknown.
-        stderr_tail: The last that it wrote to stderr.
-        detail: What else is known, as sentences: a batch system's reason, for example.
+        stderr_tail: The end of its output to stderr.
+        detail: More facts, as sentences: a batch system's reason, for example.
     """
 
     pid: int | None = None
@@ -49,11 +49,11 @@ def worker_died(
     """Return the error of a call whose worker ended before the call.
 
     Args:
-        call: The call that it ran.
-        worker: The worker, for people: `process 17 on node3`; empty if nothing is known of it.
-        ended: How it ended.
-        how: The same as the end of a sentence, where `describe_exit` does not know it.
-        others: What becomes of other calls.
+        call: The call.
+        worker: The worker, as text: `process 17 on node3`; empty if unknown.
+        ended: How the worker ended.
+        how: The same as the end of a sentence, if `describe_exit` does not know it.
+        others: A sentence on the outcome of other calls.
     """
     how = how or describe_exit(ended.exit_code, ended.out_of_memory)
     message = f"{call.describe()} ended with its worker{worker and f', {worker}'}, which {how}. {others} {RUN_AGAIN}"
@@ -71,17 +71,17 @@ def worker_died(
 
 
 def call_killed(call: DescribedCall) -> WorkerDied:
-    """Return the error of a call that `kill_workers()` ended, together with all others."""
-    return WorkerDied(f"{call.describe()} was ended by kill_workers(), with all that it had started.")
+    """Return the error of a call that `kill_workers()` ended."""
+    return WorkerDied(f"{call.describe()} was ended by kill_workers(), with every process that it had started.")
 
 
 def executor_broken(
     cause: BaseException, kind: type[BrokenExecutor] = BrokenExecutor, text: str = "No call can run any more: "
 ) -> BaseException:
-    """Return the error of a call that a broken executor has or is given; a new one for each, as tracebacks grow on it.
+    """Return the error of a call in a broken executor; a new one for each call, as each gets its own traceback.
 
     Args:
-        cause: Why no call can run any more. A `BatchSystemError` is returned as a copy of itself.
+        cause: Why the executor is broken. A `BatchSystemError` is returned as a copy.
         kind: The class of any other error.
         text: The beginning of its message, which ends with the type and the text of the cause.
     """

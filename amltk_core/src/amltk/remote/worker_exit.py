@@ -1,4 +1,4 @@
-"""What authors of backends need to tell what became of a worker process."""
+"""Tells how a worker process ended, for authors of backends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 
-# Seconds for which a kill that was counted explains the deaths that come.
+# Seconds for which a counted kill explains the exits that follow.
 _LATELY = 1.0
 
-# People and batch systems end programs in these ways, which are no crashes.
+# People and batch systems end programs with these signals, which are no crashes.
 _ASKED = "was asked to end by {name}, as batch systems do when the time is up or the machine is needed"
 
 _WHY = {
@@ -28,11 +28,11 @@ _WHY_KILLED = {
 
 
 def describe_exit(code: int | None, out_of_memory: bool | None = None) -> str:
-    """Return what is known of the end of a process, as the end of a sentence about it.
+    """Return how a process ended, as the end of a sentence about it.
 
     Args:
-        code: Its exit code, negative for a signal; None if it isn't known.
-        out_of_memory: Whether the kernel killed it because memory ran out; None if that can't be known.
+        code: Its exit code, negative for a signal; None if unknown.
+        out_of_memory: Whether the kernel killed it because memory ran out; None if unknown.
     """
     if code is None:
         return "is gone"
@@ -48,9 +48,9 @@ def describe_exit(code: int | None, out_of_memory: bool | None = None) -> str:
 
 
 def peak_memory() -> int | None:
-    """Return the most memory that this process has held so far, in bytes; None where the system does not tell.
+    """Return this process's peak memory in bytes; None where the system does not report it.
 
-    On Linux, that of a program that another one starts is at least what that one held then.
+    On Linux, a process that another one starts begins with the peak of its parent.
     """
     try:
         import resource
@@ -60,33 +60,33 @@ def peak_memory() -> int | None:
 
 
 def kill_on_pipe_close(pipe: int) -> None:
-    """Have the kernel kill this process, and its group, when a pipe ends: then who holds its other end has died.
+    """Have the kernel kill this process and its group when a pipe closes because the process at its other end died.
 
-    It does so whatever compiled code does then. Linux only.
+    This works even while compiled code runs. Linux only.
 
     Args:
-        pipe: The descriptor of the end that is read, of which no other process uses the same opening.
+        pipe: The descriptor of the read end. No other process may share its open file description.
     """
-    import fcntl  # what is above works everywhere
+    import fcntl  # the rest of the module works on every system
     import select
 
     fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgid(0))
     fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    poll = select.poll()  # `select` knows no descriptor above 1023
+    poll = select.poll()  # `select` can't handle a descriptor above 1023
     poll.register(pipe, select.POLLIN)
-    if poll.poll(0):  # it was over before
+    if poll.poll(0):  # it was closed before
         os.killpg(0, signal.SIGKILL)
 
 
 class OomKills:
-    """Watches the kernel's count: that of this process's memory cgroup, or else that of the machine."""
+    """Watches the kernel's count of out-of-memory kills: that of this process's memory cgroup, or of the machine."""
 
     def __init__(self, *sources: str) -> None:
-        """Begin to watch; a kill before counts for nothing.
+        """Start to watch; earlier kills do not count.
 
         Args:
-            sources: Files to look into, the first that tells is taken; by default those of the kernel.
+            sources: Files to try in order; the first with a count is used. By default, those of the kernel.
         """
         self._risen_at = float("-inf")
         for source in sources or _sources():
@@ -96,7 +96,7 @@ class OomKills:
                 return
 
     def recent(self) -> bool | None:
-        """Whether the kernel ended something a moment ago because memory ran out; None if it doesn't tell."""
+        """Whether memory ran out and the kernel killed a process a moment ago; None if the kernel doesn't report it."""
         count = self._count()
         if count is None:
             return None
@@ -106,10 +106,10 @@ class OomKills:
         return time.monotonic() - self._risen_at < _LATELY
 
     def explain(self, exit_code: int | None) -> bool | None:
-        """Whether a process that ended with this code was killed because memory ran out; None if the kernel can't tell.
+        """Whether memory ran out and the kernel killed a process with this exit code; None if it doesn't report it.
 
         Args:
-            exit_code: Of a process that ended a moment ago, negative for a signal.
+            exit_code: The code of a process that ended a moment ago, negative for a signal.
         """
         return self.recent() if exit_code == -getattr(signal, "SIGKILL", 9) else False
 
@@ -135,7 +135,7 @@ def _sources() -> Iterator[str]:
             yield f"{root}{path}/memory.events"
         elif "memory" in controllers.split(","):
             yield f"{root}/memory{path}/memory.oom_control"
-    # In a container, where the paths are those outside of it.
+    # In a container, where the paths are those of the host.
     yield f"{root}/memory.events"
     yield f"{root}/memory/memory.oom_control"
     yield "/proc/vmstat"
