@@ -58,6 +58,7 @@ FLOORS = [
         "amltk.scheduling.scheduler_plugin",
         "amltk.scheduling.submission",
         "amltk.scheduling.map_feeder",
+        "amltk.scheduling.task_events",
         "amltk.scheduling.task_plugin",
         "amltk.scheduling.view",
     },

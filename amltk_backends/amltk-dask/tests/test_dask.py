@@ -421,7 +421,7 @@ def test_a_worker_knows_the_program(clean, monkeypatch):
 
 def test_a_path_of_any_size_and_its_relative_entries(tmp_path, monkeypatch):
     (tmp_path / "module_for_dask.py").write_text("def value():\n    return 42\n")
-    monkeypatch.setattr("multiprocessing.process.ORIGINAL_DIR", str(tmp_path))
+    monkeypatch.setattr("amltk.began_in", str(tmp_path))
     path = [*sys.path, *(f"{tmp_path}/{'x' * 200}-{number}" for number in range(1000)), ""]
     monkeypatch.setattr(sys, "path", path)
 

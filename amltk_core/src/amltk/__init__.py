@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 
 TYPE_CHECKING = False  # processes that import nothing but a small module of ours would wait for `typing`
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
 
     __version__: str
 
-try:
-    began_in: str | None = os.getcwd()  # noqa: PTH109 - `pathlib` takes long to import. For `amltk.preparation`
-except OSError:  # it was deleted
-    began_in = None
+began_in: str | None
+"""The directory in which the program began, for `amltk.preparation`; None if it was deleted."""
+if "multiprocessing.process" in sys.modules:  # it was imported before amltk, so it knows better
+    began_in = sys.modules["multiprocessing.process"].ORIGINAL_DIR
+else:
+    try:
+        began_in = os.getcwd()  # noqa: PTH109 - `pathlib` takes long to import
+    except OSError:
+        began_in = None
 
 _HOME = {
     "Answer": "amltk.scheduling",

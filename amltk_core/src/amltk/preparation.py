@@ -53,10 +53,9 @@ _THREADS = (
 
 
 def original_directory() -> str | None:
-    """Return the directory in which the program started, as recorded by `multiprocessing`, or else by amltk."""
-    process = sys.modules.get("multiprocessing.process")
-    package: Any = sys.modules[__package__]  # the first of our modules to be imported
-    found: str | None = process.ORIGINAL_DIR if process else package.began_in
+    """Return the directory in which the program began, as far as amltk or `multiprocessing` saw it begin."""
+    package: Any = sys.modules[__package__]
+    found: str | None = package.began_in
     return found
 
 
@@ -235,7 +234,8 @@ def _be_child(context: Any, data: Preparation, number: int, service: int) -> Non
     process._process_counter = itertools.count(1)
     process._current_process = current
     process._parent_process = process._ParentProcess(name, data["parent"], service)
-    process.ORIGINAL_DIR = data["directory"]
+    package: Any = sys.modules[__package__]
+    process.ORIGINAL_DIR = package.began_in = data["directory"]
     if start_method in context._concrete_contexts:  # not for a method that only a library, such as loky, has added
         context._default_context.set_start_method(start_method, force=True)
 

@@ -518,7 +518,7 @@ def _value() -> int:
 
 def test_a_path_of_any_size_and_its_relative_entries(tmp_path, monkeypatch):
     (tmp_path / "module_for_pynisher.py").write_text("value = 42\n")
-    monkeypatch.setattr("multiprocessing.process.ORIGINAL_DIR", str(tmp_path))
+    monkeypatch.setattr("amltk.began_in", str(tmp_path))
     path = [*sys.path, *(f"{tmp_path}/{'x' * 200}-{number}" for number in range(1000)), ""]
     monkeypatch.setattr(sys, "path", path)
     assert in_thread(limited(_value, wall=30)) == 42

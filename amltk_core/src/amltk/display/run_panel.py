@@ -15,7 +15,7 @@ from rich.text import Text
 
 from amltk.display.formatting import number, short_name, times
 from amltk.display.panels import GUIDES, WIDTH, Queue, look_at_queue, look_at_workers, render_calls
-from amltk.events import Event
+from amltk.events import events_of
 from amltk.scheduling.task import Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BESIDES_TASKS = 8
 """Lines of the picture besides tasks and calls: frame, head, totals, a blank, the tasks' header and remainder."""
 
-_OWN_EVENTS = frozenset(value for value in vars(Task).values() if isinstance(value, Event))
+_OWN_EVENTS = frozenset(events_of(Task))
 
 
 class RunPanel:

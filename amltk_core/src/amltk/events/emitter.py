@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from amltk.checks import check_callable, did_you_mean
 from amltk.events import handler as _handler
 from amltk.events.event import Event, events_of
-from amltk.events.handler import Handler, Supervisor, Unsupervised, name_of_callback
+from amltk.events.handler import EventState, Handler, Supervisor, Unsupervised, name_of_callback
 from amltk.exceptions import DuplicateEventError, UnknownEventError
 from amltk.user_code import calls_user_code
 
@@ -169,8 +169,7 @@ class Emitter:
     def __init__(self, name: str | None = None) -> None:
         """Make an emitter; its name, by default that of its class, appears in errors."""
         self.name = name or type(self).__name__
-        self._handlers: dict[Event[...], tuple[Handler, ...]] = {}
-        self._counts: dict[Event[...], int] = {}
+        self._states: dict[Event[...], EventState] = {}
         self.add_event(*events_of(type(self)))
 
     def __repr__(self) -> str:
@@ -181,17 +180,17 @@ class Emitter:
     @property
     def events(self) -> tuple[Event[...], ...]:
         """The events of this emitter."""
-        return tuple(self._handlers)
+        return tuple(self._states)
 
     @property
     def event_counts(self) -> Counter[str]:
         """The number of emissions so far, by event or by its name."""
-        return Counter({event: count for event, count in self._counts.items() if count})
+        return Counter({event: state.count for event, state in self._states.items() if state.count})
 
     @property
     def handlers(self) -> Mapping[Event[...], tuple[Handler, ...]]:
         """The registered callbacks of each event, in the order of their calls."""
-        return MappingProxyType(self._handlers)
+        return MappingProxyType({event: state.handlers for event, state in self._states.items()})
 
     def add_event(self, *events: Event[...]) -> None:
         """Add events to this object: all of them, or none.
@@ -200,7 +199,7 @@ class Emitter:
             DuplicateEventError: It has an event of that name already.
             TypeError: One is not an `Event`.
         """
-        names = set(self._handlers)
+        names = set(self._states)
         for event in events:
             if not isinstance(event, Event):
                 msg = f"{self!r} takes objects of class Event, got {event!r} of type {type(event).__name__}."
@@ -209,8 +208,7 @@ class Emitter:
                 msg = f"{self!r} has an event {str(event)!r} already; give the new one another name."
                 raise DuplicateEventError(msg)
             names.add(event)
-        self._handlers |= dict.fromkeys(events, ())
-        self._counts |= dict.fromkeys(events, 0)
+        self._states |= {event: EventState() for event in events}
 
     @overload
     def subscriber(self, event: Event[P]) -> Subscriber[P]: ...  # type: ignore[overload-overlap] # an event is a string
@@ -273,11 +271,12 @@ class Emitter:
         handler = Handler(callback, when=when, limit=limit, repeat=repeat, every=every)
         if callback is _nothing:  # a wrong option was an error here, not where the function is decorated
             return lambda function: self.on(known, function, when=when, limit=limit, repeat=repeat, every=every)
-        self._handlers[known] = (*self._handlers[known], handler)
+        self._states[known].handlers += (handler,)
         return callback
 
     def _drop(self, event: Event[...], handlers: list[Handler]) -> None:
-        self._handlers[event] = tuple(each for each in self._handlers[event] if each not in handlers)
+        state = self._states[event]
+        state.handlers = tuple(each for each in state.handlers if each not in handlers)
         for handler in handlers:
             handler.retire()
 
@@ -292,10 +291,11 @@ class Emitter:
             Exception: The exception of a callback, if the emitter has no supervisor; an `ExceptionGroup` of
                 several.
         """
-        handlers = self._handlers.get(event)
-        if handlers is None:
-            handlers = self._handlers[self._known(event)]  # which raises
-        self._counts[event] += 1
+        state = self._states.get(event)
+        if state is None:
+            state = self._states[self._known(event)]  # which raises
+        state.count += 1
+        handlers = state.handlers
         if not handlers and observer is None:  # the common case
             return
         if type(event) is str:  # its name
@@ -336,11 +336,9 @@ class Emitter:
         return None
 
     def _known(self, event: Event[P] | str) -> Event[P]:
-        for known in self._handlers:
+        for known in self._states:
             if known == event:
                 return known  # type: ignore[return-value] # equal names, hence the same arguments
-        listed = ", ".join(self._handlers) or "none"
-        msg = (
-            f"{self!r} has no event {str(event)!r}.{did_you_mean(str(event), self._handlers)} Its events are: {listed}."
-        )
+        listed = ", ".join(self._states) or "none"
+        msg = f"{self!r} has no event {str(event)!r}.{did_you_mean(str(event), self._states)} Its events are: {listed}."
         raise UnknownEventError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import BuiltinMethodType, MethodType, MethodWrapperType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -165,3 +166,16 @@ class Unsupervised:
         if self._errors:
             msg = f"{len(self._errors)} callbacks of {str(event)!r} of {self._emitter!r} raised"
             raise ExceptionGroup(msg, self._errors)
+
+
+@dataclass(slots=True)
+class EventState:
+    """The state of one event of one emitter.
+
+    Attributes:
+        handlers: The registered callbacks, in the order of their calls.
+        count: The number of emissions so far.
+    """
+
+    handlers: tuple[Handler, ...] = ()
+    count: int = 0

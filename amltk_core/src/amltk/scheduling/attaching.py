@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from amltk.events import callbacks_of_plugin
@@ -102,11 +103,11 @@ def attach_to_scheduler(scheduler: Scheduler, plugin: SchedulerPlugin) -> None:
 
 @contextmanager
 def _unchanged_if_it_fails(scheduler: Scheduler) -> Iterator[None]:
-    handlers, counts = dict(scheduler._handlers), dict(scheduler._counts)
+    states = {event: replace(state) for event, state in scheduler._states.items()}
     try:
         yield
     except BaseException:
-        scheduler._handlers, scheduler._counts = handlers, counts
+        scheduler._states = states
         raise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amltk.describe import describe_call, name_of
+from amltk.describe import describe_call, describe_value, name_of
 
 if TYPE_CHECKING:
     from amltk.backend import CallOptions, Execution
@@ -69,6 +69,16 @@ class CallFuture(asyncio.Future[R]):
             `asyncio.wait_for(asyncio.shield(future), seconds)`.
         """
         return self.source.cancel() and self.mark_cancelled(msg)
+
+    def fail(self, error: BaseException) -> None:
+        """Set the exception of the call."""
+        if isinstance(error, StopIteration):  # futures refuse it, since `await` could not raise it
+            replacement = RuntimeError(f"the call raised {describe_value(error)}")
+            replacement.__cause__ = error
+            self.set_exception(replacement)
+        else:
+            self.set_exception(error)
+        self.exception()  # marks it as retrieved: an event reports it, so the future must not warn
 
     def mark_cancelled(self, msg: Any | None = None) -> bool:
         """Set the future to cancelled, after the call was cancelled."""

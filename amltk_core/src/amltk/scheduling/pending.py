@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from amltk.checks import is_unawaited, unawaited_result
-from amltk.describe import describe_value, name_of
+from amltk.describe import name_of
 from amltk.exceptions import SchedulerNotRunningError, WorkerDied, WrongThreadError, add_note, notes_of, part_of
 from amltk.scheduling.answered import AnsweredSource
 from amltk.scheduling.call_future import CallFuture
@@ -29,6 +29,8 @@ from amltk.scheduling.inbox import Inbox
 from amltk.scheduling.main_thread import explain
 from amltk.scheduling.map_feeder import MapFeeder
 from amltk.scheduling.rerun import runs_again
+from amltk.scheduling.scheduler_events import SchedulerEvents
+from amltk.scheduling.task_events import TaskEvents
 
 if TYPE_CHECKING:
     from amltk.backend import AcceptsOptions, CallOptions
@@ -37,6 +39,18 @@ if TYPE_CHECKING:
     from amltk.scheduling.task import Task
 
 R = TypeVar("R")
+
+# Looked up once: each call has six of them.
+_FUTURE_SUBMITTED = SchedulerEvents.FUTURE_SUBMITTED
+_FUTURE_DONE = SchedulerEvents.FUTURE_DONE
+_FUTURE_RESULT = SchedulerEvents.FUTURE_RESULT
+_FUTURE_EXCEPTION = SchedulerEvents.FUTURE_EXCEPTION
+_FUTURE_CANCELLED = SchedulerEvents.FUTURE_CANCELLED
+_SUBMITTED = TaskEvents.SUBMITTED
+_DONE = TaskEvents.DONE
+_RESULT = TaskEvents.RESULT
+_EXCEPTION = TaskEvents.EXCEPTION
+_CANCELLED = TaskEvents.CANCELLED
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 """The keyword arguments of all calls without any: saves a dictionary for each."""
@@ -112,9 +126,9 @@ class PendingCalls:
         if task is not None:
             task.n_submitted += 1
             task.n_running += 1
-        self.scheduler.emit(self.scheduler.FUTURE_SUBMITTED, future)
+        self.scheduler.emit(_FUTURE_SUBMITTED, future)
         if task is not None:
-            task.emit(task.SUBMITTED, future, *event_args, **(told_kwargs or {}))
+            task.emit(_SUBMITTED, future, *event_args, **(told_kwargs or {}))
         source.add_done_callback(self._arrived)
         return future
 
@@ -186,7 +200,8 @@ class PendingCalls:
 
     def _ended(self, source: Future[Any]) -> None:
         self._deliver(source)
-        self._go_on()
+        if self._feeders or not self.waiting:
+            self._go_on()
 
     def _go_on(self) -> None:
         """Submit the next calls of maps; if no call is left, the run may end."""
@@ -274,9 +289,9 @@ class PendingCalls:
         if (task := future.task) is not None:
             task.n_running -= 1
         future.mark_cancelled()
-        self.scheduler.emit(self.scheduler.FUTURE_CANCELLED, future)
+        self.scheduler.emit(_FUTURE_CANCELLED, future)
         if task is not None:
-            task.emit(task.CANCELLED, future)
+            task.emit(_CANCELLED, future)
 
     def _tell_result(self, future: CallFuture[Any], result: Any) -> None:
         if self.deliveries is not None and self.deliveries.hold(
@@ -288,11 +303,11 @@ class PendingCalls:
         if not future.done():
             future.set_result(result)
         scheduler = self.scheduler
-        scheduler.emit(scheduler.FUTURE_DONE, future)
-        scheduler.emit(scheduler.FUTURE_RESULT, future, result)
+        scheduler.emit(_FUTURE_DONE, future)
+        scheduler.emit(_FUTURE_RESULT, future, result)
         if task is not None:
-            task.emit(task.DONE, future)
-            task.emit(task.RESULT, future, result)
+            task.emit(_DONE, future)
+            task.emit(_RESULT, future, result)
 
     def _tell_exception(self, future: CallFuture[Any], error: BaseException) -> None:
         if self.deliveries is not None and self.deliveries.hold(
@@ -304,13 +319,13 @@ class PendingCalls:
         explain(error)
         _add_note(error, f"The call: {future.describe()}")
         if not future.done():
-            _set_exception(future, error)
+            future.fail(error)
         scheduler = self.scheduler
-        scheduler.emit(scheduler.FUTURE_DONE, future)
-        scheduler.emit(scheduler.FUTURE_EXCEPTION, future, error)
+        scheduler.emit(_FUTURE_DONE, future)
+        scheduler.emit(_FUTURE_EXCEPTION, future, error)
         if task is not None:
-            task.emit(task.DONE, future)
-            task.emit(task.EXCEPTION, future, error)
+            task.emit(_DONE, future)
+            task.emit(_EXCEPTION, future, error)
         if self.apply_policy(error) is Action.IGNORE:
             self._ignored.add(error)
 
@@ -326,13 +341,3 @@ def _forget_us(error: BaseException) -> None:
 def _add_note(error: BaseException, note: str) -> None:
     if note not in notes_of(error):  # one exception object may end several calls
         add_note(error, note)
-
-
-def _set_exception(future: CallFuture[Any], error: BaseException) -> None:
-    if isinstance(error, StopIteration):  # futures refuse it, since `await` could not raise it
-        replacement = RuntimeError(f"the call raised {describe_value(error)}")
-        replacement.__cause__ = error
-        future.set_exception(replacement)
-    else:
-        future.set_exception(error)
-    future.exception()  # marks it as retrieved: an event reports it, so the future must not warn

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amltk.backend import CallOptions
 from amltk.checks import check_function, check_int
 from amltk.describe import describe_value
-from amltk.events import Emitter, Event, Subscribes, Supervisor
+from amltk.events import Supervisor
 from amltk.exceptions import NotSupportedError
 from amltk.scheduling.attaching import attach_to_task, task_plugins
 from amltk.scheduling.map_feeder import MapFeeder
 from amltk.scheduling.submission import submit_by_plugins
+from amltk.scheduling.task_events import TaskEvents
 from amltk.scheduling.task_plugin import TaskPlugin
 from amltk.user_code import calls_user_code
 
@@ -25,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Emitter, Generic[P, R]):
+class Task(TaskEvents[P, R]):
     """A function that a scheduler runs. Made by `scheduler.task(function)`; calling it submits a call.
 
     Attributes:
@@ -38,22 +39,6 @@ class Task(Emitter, Generic[P, R]):
         on_exception: A call raised, or its worker died. Callbacks receive `(future, exception)`.
         on_cancelled: A call was cancelled. Callbacks receive `(future)`.
     """
-
-    SUBMITTED: Event[...] = Event("on_submitted", "A call was accepted; callbacks receive (future, *args, **kwargs).")
-    DONE: Event[asyncio.Future[Any]] = Event("on_done", "A call returned or raised; callbacks receive (future).")
-    RESULT: Event[asyncio.Future[Any], Any] = Event("on_result", "A call returned; callbacks receive (future, result).")
-    EXCEPTION: Event[asyncio.Future[Any], Any] = Event(
-        "on_exception", "A call raised; callbacks receive (future, exception)."
-    )
-    CANCELLED: Event[asyncio.Future[Any]] = Event("on_cancelled", "A call was cancelled; callbacks receive (future).")
-
-    on_submitted: Subscribes[Concatenate[asyncio.Future[R], P]] = Subscribes(SUBMITTED)  # type: ignore[arg-type] # as called
-    # Future[Any]: one callback can serve tasks of different results.
-    on_done: Subscribes[asyncio.Future[Any]] = Subscribes(DONE)
-    on_result: Subscribes[asyncio.Future[R], R] = Subscribes(RESULT)
-    # Any: callbacks may ask for Exception, as most do, though a SystemExit of the function comes here too.
-    on_exception: Subscribes[asyncio.Future[Any], Any] = Subscribes(EXCEPTION)
-    on_cancelled: Subscribes[asyncio.Future[Any]] = Subscribes(CANCELLED)
 
     def __init__(
         self,
