@@ -263,6 +263,29 @@ def test_who_asks_for_a_backend_in_a_group_that_is_not_read_is_told(site):
     assert "their_good" not in sys.modules
 
 
+def test_a_distribution_without_an_entry_point_is_told_which_to_write(site):
+    site.add("amltk-their-own", BACKEND)
+    with pytest.raises(UnknownBackendError) as caught:
+        Scheduler.with_backend("their_own")
+    line = '[project.entry-points."amltk.backends"] their_own = "amltk_their_own.plugin:Class"'
+    said = f"amltk-their-own 1.0 is installed, and has no entry point of that name: write {line} in its pyproject.toml"
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["testing", "core", "no such", "../amltk-core", "a" * 5000, "ä"])
+def test_no_other_name_is_told_of_an_entry_point(name):
+    with pytest.raises(UnknownBackendError) as caught:
+        Scheduler.with_backend(name)
+    assert "entry point" not in str(caught.value)
+
+
+def test_a_group_that_is_not_read_is_in_the_list_of_backends(site, capsys):
+    add(site, "their-good", BACKEND, "amltk.backend", "good = their_good:Good")
+    row = listed(capsys, "backends")["good"]
+    assert row["status"] == "broken"
+    assert BACKEND_LINE in row["reason"]
+
+
 def test_what_is_disabled_is_not_loaded_to_tell_its_kind(site, capsys, monkeypatch):
     add(site, "their-good", BACKEND, "amltk", "good = their_good:Good")
     monkeypatch.setenv("AMLTK_DISABLE_PLUGINS", "good")

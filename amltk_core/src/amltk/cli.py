@@ -182,7 +182,10 @@ def _list(arguments: argparse.Namespace) -> int:
     from amltk.plugins import listing
 
     with contextlib.redirect_stdout(sys.stderr):  # output of a plugin's import must not mix with ours
-        rows = listing.list_backends() if arguments.command == "backends" else listing.list_plugins()
+        if arguments.command == "backends":
+            rows = [*listing.list_backends(), *listing.list_misplaced()]
+        else:
+            rows = listing.list_plugins()
     if arguments.json:
         _print_json([_as_object(row, with_capabilities=arguments.command == "backends") for row in rows])
         return 0

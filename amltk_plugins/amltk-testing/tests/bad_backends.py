@@ -506,6 +506,11 @@ backend("lies_shares_objects", Wrong, dataclasses.replace(ALL, shares_objects=Tr
 backend("shares_objects", Shares, dataclasses.replace(ALL, shares_objects=True))
 backend("shares_what_stands_for_it", SharesWhatStandsForIt, dataclasses.replace(ALL, shares_objects=True))
 backend("lies_reports_execution", Wrong, EXECUTION)
+backend(
+    "lies_reports_execution_of_processes",
+    standard_processes,
+    Capabilities(needs_pickling=True, reports_execution=True),
+)
 backend("reports_execution", WithExecution, EXECUTION)
 backend("knows_nothing", KnowsNothing, EXECUTION)
 backend("knows_no_end", KnowsNoEnd, EXECUTION)

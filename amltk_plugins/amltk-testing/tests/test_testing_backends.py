@@ -89,6 +89,7 @@ EXPECTED = {
     "shares_objects": [],
     "shares_what_stands_for_it": ["test_a_shared_object_reaches_calls"],
     "lies_reports_execution": [WHERE, WHEN, WAITS, RAISED, SEEN],
+    "lies_reports_execution_of_processes": [WHERE, WHEN, WAITS, RAISED, SEEN],
     "knows_nothing": [WHERE, WHEN, RAISED, SEEN],
     "knows_no_end": [WHERE, WHEN, RAISED, SEEN],
     "knows_another_process": [WHERE],

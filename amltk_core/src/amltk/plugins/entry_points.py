@@ -257,6 +257,16 @@ def distribution_of(entry: EntryPoint) -> tuple[str, str]:
     return name, metadata["Version"] if "Version" in metadata else ""  # noqa: SIM401
 
 
+def version_of(distribution: str) -> str | None:
+    """Return the version of a distribution; None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
 def origin(found: tuple[EntryPoint, ...]) -> str:
     """Return the distributions that bring an entry point, with their versions, as text."""
     return " and ".join(" ".join(distribution_of(entry)).strip() for entry in found)

@@ -17,9 +17,18 @@ from amltk.checks import check_callable, check_type, did_you_mean
 from amltk.events import emitter
 from amltk.exceptions import BrokenPluginError, PluginError
 from amltk.plugins import kinds
-from amltk.plugins.catalog import how_to_install
+from amltk.plugins.catalog import how_to_install, is_ours
 from amltk.plugins.checking import RefusedPluginError, check_contract, check_group, only_entry, reason_of
-from amltk.plugins.entry_points import COMMANDS, KINDS, OBSERVERS, EntryPoint, InstalledEntryPoints, line_of, origin
+from amltk.plugins.entry_points import (
+    COMMANDS,
+    KINDS,
+    OBSERVERS,
+    EntryPoint,
+    InstalledEntryPoints,
+    line_of,
+    origin,
+    version_of,
+)
 from amltk.plugins.hooks import Hooks
 from amltk.plugins.kinds import PluginKind, group_of
 from amltk.scheduling.scheduler_plugin import SchedulerPlugin
@@ -153,7 +162,14 @@ class PluginManager:
                     return f" {origin(found)} brings {KINDS[group]} of that name."
                 fix = line_of(wanted, name, found[0].value)
                 return f" {origin(found)} brings it in the group {group!r} of entry points, which is not read: {fix}"
-        return ""
+        distribution = f"amltk-{name.replace('_', '-')}"
+        if is_ours(distribution) or (version := version_of(distribution)) is None:
+            return ""
+        line = line_of(wanted, name, f"amltk_{name}.plugin:Class")
+        return (
+            f" {distribution} {version} is installed, and has no entry point of that name: write {line} in its "
+            "pyproject.toml, and install it again."
+        )
 
     # Observers and commands
 
