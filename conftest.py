@@ -203,7 +203,7 @@ def thread_of_dask() -> Iterator[None]:
 def until() -> Callable[..., None]:
     """Return a function that waits until a condition holds."""
 
-    def wait(condition: Callable[[], object], seconds: float = 20) -> None:
+    def wait(condition: Callable[[], object], seconds: float = 40) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it never came true"
