@@ -183,7 +183,7 @@ def test_a_second_executor_shares_it_and_another_address_is_refused(make, cluste
     with make(1) as executor:
         assert executor._local is cluster._local
     assert cluster.submit(abs, -1).result(30) == 1  # the end of the one is nothing to the other
-    with pytest.raises(NotSupportedError, match=r"connected to a cluster of this machine.* to 10\.0\.0\.1:6379 was"):
+    with pytest.raises(NotSupportedError, match=r"connected to a cluster of this machine.* to 10\.0\.0\.1:6379 is"):
         make(address="10.0.0.1:6379")
     assert cluster._local.address == address
 

@@ -100,41 +100,41 @@ class Api:
         body = {"username": self._username, "password": password}
         url = f"{self.url}/auth/token"
         # This endpoint belongs to the manager of users, not to the API, so it has no generated class.
-        status, said = self._answer(
+        status, answer = self._answer(
             lambda **_: self._client.rest_client.pool_manager.request(
                 "POST", url, json=body, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
             )
         )
-        if status not in {200, 201} or not isinstance(said, dict) or "access_token" not in said:
-            self._refused("POST /auth/token", status, said)
-        self._configuration.access_token = said["access_token"]
+        if status not in {200, 201} or not isinstance(answer, dict) or "access_token" not in answer:
+            self._refused("POST /auth/token", status, answer)
+        self._configuration.access_token = answer["access_token"]
 
     # Requests
 
     def version(self) -> str:
         """Return the version of Airflow."""
-        said = self._ask("GET /api/v2/version", VersionApi(self._client).get_version_without_preload_content)
-        return str(said.get("version", "of unknown version"))
+        answer = self._ask("GET /api/v2/version", VersionApi(self._client).get_version_without_preload_content)
+        return str(answer.get("version", "of unknown version"))
 
     def dag(self) -> dict[str, Any] | None:
         """Return the server's description of the DAG; None if there is none."""
         ask = DAGApi(self._client).get_dag_without_preload_content
-        said: dict[str, Any] | None = self._ask(f"GET /api/v2/dags/{DAG_ID}", ask, DAG_ID, missing=None)
-        return said
+        answer: dict[str, Any] | None = self._ask(f"GET /api/v2/dags/{DAG_ID}", ask, DAG_ID, missing=None)
+        return answer
 
     def import_errors(self) -> list[tuple[str, str]]:
         """Return the files with our DAG's name that can't be imported, each with the last line of the reason."""
         ask = ImportErrorApi(self._client).get_import_errors_without_preload_content
-        said = self._ask("GET /api/v2/importErrors", ask, limit=_PAGE)
-        found = ((str(each.get("filename", "")), str(each.get("stack_trace", ""))) for each in said["import_errors"])
+        answer = self._ask("GET /api/v2/importErrors", ask, limit=_PAGE)
+        found = ((str(each.get("filename", "")), str(each.get("stack_trace", ""))) for each in answer["import_errors"])
         return [(name, text.strip().rpartition("\n")[2]) for name, text in found if "amltk" in name]
 
     def scheduler_health(self) -> tuple[bool, str]:
         """Return whether Airflow's scheduler is healthy, and Airflow's report on it."""
-        said = self._ask("GET /api/v2/monitor/health", MonitorApi(self._client).get_health_without_preload_content)
-        told = said.get("scheduler") or {}
-        words = f"scheduler {told.get('status')}, latest heartbeat {told.get('latest_scheduler_heartbeat')}"
-        return told.get("status") == "healthy", words
+        answer = self._ask("GET /api/v2/monitor/health", MonitorApi(self._client).get_health_without_preload_content)
+        scheduler = answer.get("scheduler") or {}
+        report = f"scheduler {scheduler.get('status')}, latest heartbeat {scheduler.get('latest_scheduler_heartbeat')}"
+        return scheduler.get("status") == "healthy", report
 
     def trigger(self, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run of the DAG; a run that was started under this id before is left as it is."""
@@ -155,8 +155,8 @@ class Api:
                 page_offset=len(found),
             )
             ask = self._runs.get_list_dag_runs_batch_without_preload_content
-            said = self._ask("POST /api/v2/dags/~/dagRuns/list", ask, "~", body)
-            page = {run["dag_run_id"] for run in said["dag_runs"]}
+            answer = self._ask("POST /api/v2/dags/~/dagRuns/list", ask, "~", body)
+            page = {run["dag_run_id"] for run in answer["dag_runs"]}
             new = page - found
             found |= page
             if len(page) < _PAGE or not new:
@@ -165,8 +165,8 @@ class Api:
     def run_state(self, run_id: str) -> str | None:
         """Return the state of a run; None if there is none."""
         what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}"
-        said = self._ask(what, self._runs.get_dag_run_without_preload_content, DAG_ID, run_id, missing={"state": None})
-        state: str | None = said["state"]
+        run = self._ask(what, self._runs.get_dag_run_without_preload_content, DAG_ID, run_id, missing={"state": None})
+        state: str | None = run["state"]
         return state
 
     def fail_run(self, run_id: str) -> None:
@@ -180,16 +180,16 @@ class Api:
         """Return Airflow's description of the task of a run."""
         what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}"
         ask = self._tasks.get_task_instance_without_preload_content
-        said: dict[str, Any] = self._ask(what, ask, DAG_ID, run_id, TASK_ID, missing={})
-        return said
+        answer: dict[str, Any] = self._ask(what, ask, DAG_ID, run_id, TASK_ID, missing={})
+        return answer
 
     def log_tail(self, run_id: str, try_number: int) -> str:
         """Return the end of the log of a run's task, as text."""
         what = f"GET /api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{TASK_ID}/logs/{try_number}"
         ask = self._tasks.get_log_without_preload_content
-        said = self._ask(what, ask, DAG_ID, run_id, TASK_ID, try_number, missing={}, full_content=True)
+        answer = self._ask(what, ask, DAG_ID, run_id, TASK_ID, try_number, missing={}, full_content=True)
         lines = [
-            line for line in _lines(said.get("content") or ()) if not line.startswith("::")
+            line for line in _lines(answer.get("content") or ()) if not line.startswith("::")
         ]  # marks for Airflow's pages
         return "\n".join(lines[-_LOG_LINES:])
 
@@ -198,16 +198,16 @@ class Api:
     def _ask(
         self, what: str, ask: Callable[..., Any], *args: Any, missing: Any = ..., also_ok: int = 200, **options: Any
     ) -> Any:
-        status, said = self._answer(ask, *args, **options)
+        status, answer = self._answer(ask, *args, **options)
         # For the first request, and for an expired token, which some versions report as forbidden.
         if status in _NOBODY and not self._has_token:
             self.log_in()
-            status, said = self._answer(ask, *args, **options)
+            status, answer = self._answer(ask, *args, **options)
         if status == 404 and missing is not ...:
             return missing
         if status not in {200, 201, also_ok}:
-            self._refused(what, status, said)
-        return said
+            self._refused(what, status, answer)
+        return answer
 
     def _answer(self, ask: Callable[..., Any], *args: Any, **options: Any) -> tuple[int, Any]:
         try:
@@ -223,8 +223,8 @@ class Api:
             return status, json.loads(data)
         return status, data.decode(errors="replace")
 
-    def _refused(self, what: str, status: int, said: Any) -> None:
-        detail = said.get("detail", said) if isinstance(said, dict) else said
+    def _refused(self, what: str, status: int, answer: Any) -> None:
+        detail = answer.get("detail", answer) if isinstance(answer, dict) else answer
         output = f"HTTP {status}: {detail if isinstance(detail, str) else json.dumps(detail)}"[:1000]
         mend = ""
         if status in _NOBODY:

@@ -72,8 +72,8 @@ class Health:
         if not waits or now - self._asked < _HEALTH_SECONDS:
             return
         self._asked = now
-        healthy, words = self._api.scheduler_health()
-        problem = "" if healthy else f"{words}. Start it: airflow scheduler"
+        healthy, report = self._api.scheduler_health()
+        problem = "" if healthy else f"{report}. Start it: airflow scheduler"
         if not problem and (self._api.dag() or {}).get("is_paused"):
             problem = f"the DAG is paused. Resume it: airflow dags unpause {_messages.DAG_ID}"
         if problem and problem.partition(",")[0] != self._problem.partition(",")[0]:

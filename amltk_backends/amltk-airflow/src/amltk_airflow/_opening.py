@@ -49,7 +49,7 @@ class Place:
             self.server()
             self.login()
             self.dag()
-            healthy, words = self.api.scheduler_health()
+            healthy, report = self.api.scheduler_health()
             self.writable()
         except BaseException as error:
             self.api.close()
@@ -58,7 +58,7 @@ class Place:
             raise
         if not healthy:
             _log.warning(
-                "Airflow at %s reports: %s. Calls wait until it runs: airflow scheduler", self.api.url, words
+                "Airflow at %s reports: %s. Calls wait until it runs: airflow scheduler", self.api.url, report
             )  # fmt: skip
         return self.executor(max_workers, interval, lease)
 
@@ -101,11 +101,11 @@ class Place:
 
     def scheduler(self) -> str:
         """Check that Airflow's scheduler is alive."""
-        healthy, words = self.api.scheduler_health()
+        healthy, report = self.api.scheduler_health()
         if not healthy:
-            msg = f"Airflow reports: {words}. Start it: airflow scheduler"
-            raise BatchSystemError(msg, output=words)
-        return words
+            msg = f"Airflow reports: {report}. Start it: airflow scheduler"
+            raise BatchSystemError(msg, output=report)
+        return report
 
     def writable(self) -> str:
         """Check that the store can be written, read, and cleaned up."""

@@ -274,11 +274,11 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
 
     async def _bury(self, job: Job) -> None:
         self._jobs.remove(job)
-        words = ""
+        state = ""
         with contextlib.suppress(BatchSystemError):
-            words = await in_thread(self._commands.system.ending, self._commands, job.id)
+            state = await in_thread(self._commands.system.ending, self._commands, job.id)
         log = await log_of(job, self._guard.folder)
-        how = f"ended as {words}" if words else "is gone, for an unknown reason"
+        how = f"ended as {state}" if state else "is gone, for an unknown reason"
         self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", without_chatter(log))
         self._changed.set()

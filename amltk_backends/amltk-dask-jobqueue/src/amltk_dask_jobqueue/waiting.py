@@ -52,7 +52,7 @@ class WaitingWarnings:
         if not stuck and waited < self._say_at:
             return
         shown, help_ = (stuck or jobs)[:3], ""
-        words = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
+        states = "; ".join(f"job {job.id} is {job.words or 'not known yet'}" for job in shown)
         if stuck:
             what = "no worker can start as things are"
         elif all(job.waiting for job in shown):
@@ -61,11 +61,11 @@ class WaitingWarnings:
             what = f"no worker has connected to {address} for {waited:.0f} s"
             help_ = f" {hint()}"
         self._say_at = max(self._say_at, 2 * waited)
-        text = f"{self._title}: {what}: {words}. The calls wait; stop() and Ctrl-C end the run.{help_}"
+        text = f"{self._title}: {what}: {states}. The calls wait; stop() and Ctrl-C end the run.{help_}"
         for job in [job for job in shown if not job.waiting]:
             log = last_lines(await in_thread(tail_of_log, self._folder, job.id))
             text += f"\nThe end of the output of job {job.id}:\n{log}" if log else f"\nJob {job.id} has no output."
-        self.say(text, key=words if stuck else text)
+        self.say(text, key=states if stuck else text)
 
     def say(self, text: str, key: str | None = None) -> None:
         """Warn, unless the last warning was the same."""

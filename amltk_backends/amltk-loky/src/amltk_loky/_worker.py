@@ -39,13 +39,13 @@ class _State:
     Attributes:
         initializer: The user's initializer, pickled, until it has been called.
         notes: Takes a note when a call begins; None in loky's reusable pool.
-        life: The end of a pipe that shows whether the main process lives; kept open as long as the worker lives.
+        parent_pipe: The end of a pipe that shows whether the main process lives; kept open as long as the worker lives.
         end: Ends children in an orderly exit of the worker; None before the first call.
     """
 
     initializer: bytes | None = None
     notes: Connection | None = None
-    life: Connection | None = None
+    parent_pipe: Connection | None = None
     end: Finalize | None = None
 
 
@@ -65,7 +65,7 @@ def begin(parent_pipe: Connection, notes: Connection, start_method: str | None, 
     kill_on_pipe_close(parent_pipe.fileno())
     faulthandler.enable(notes.fileno())
     multiprocessing.set_start_method(start_method, force=True)
-    _State.life, _State.notes, _State.initializer = parent_pipe, notes, initializer
+    _State.parent_pipe, _State.notes, _State.initializer = parent_pipe, notes, initializer
 
 
 def _end_children() -> None:

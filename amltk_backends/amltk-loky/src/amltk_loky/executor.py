@@ -195,9 +195,9 @@ class LokyExecutor(RemoteExecutor[Call]):
                 return False
             self._waiting.appendleft(call)
             self._crowded_until = time.monotonic() + _TRY_AGAIN
-            told, self._told = self._told, True
+            warned, self._told = self._told, True
             workers = len(self._pools)
-        if not told:
+        if not warned:
             reason = str(no_worker(error))  # not the error itself, which holds frames, and so these descriptors
             _log.warning("with_loky goes on with %d of %d workers: %s", workers, self._max_workers, reason)
         return True
