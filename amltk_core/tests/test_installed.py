@@ -159,8 +159,11 @@ def test_a_distribution_in_a_zip_file_is_found(site, monkeypatch, tmp_path):
     add(site, "[amltk.backends]\ngood = their_good:Good\n")
     archive = shutil.make_archive(str(tmp_path / "all"), "zip", site.folder)
     shutil.rmtree(site.folder)
-    monkeypatch.syspath_prepend(archive)
-    assert rows("good")["good"].status == "ready"
+    site.folder.mkdir()
+    # There, so that what is imported from it goes with the site.
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(shutil.move(archive, site.folder / "all.zip"))
+        assert rows("good")["good"].status == "ready"
 
 
 def test_an_earlier_distribution_hides_a_later_one_of_its_name(site, monkeypatch, tmp_path):
@@ -168,8 +171,9 @@ def test_an_earlier_distribution_hides_a_later_one_of_its_name(site, monkeypatch
     hiding = tmp_path / "hiding" / "Their.good-2.0.dist-info"
     hiding.mkdir(parents=True)
     (hiding / "METADATA").write_text("Metadata-Version: 2.1\nName: their-good\nVersion: 2.0\n")
-    monkeypatch.syspath_prepend(hiding.parent)
-    assert "good" not in rows()
+    with monkeypatch.context() as patch:  # undone before the site is closed
+        patch.syspath_prepend(hiding.parent)
+        assert "good" not in rows()
 
 
 def test_both_ways_find_the_same_on_this_machine(found, monkeypatch):
