@@ -17,10 +17,10 @@ import pytest
 
 from amltk import Scheduler
 from amltk.exceptions import BatchSystemError
-from amltk_dask_jobqueue import guardian
+from amltk_dask_jobqueue import job_reaper_process
 from amltk_dask_jobqueue.backend import BatchBackend
 from amltk_dask_jobqueue.cluster import open_cluster
-from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.job_reaper import JobReaper
 from amltk_dask_jobqueue.logs import exit_code_in, missing_module, tail_of_log, without_chatter
 from amltk_dask_jobqueue.system import BatchSystem, Commands, JobState, run
 from amltk_slurm.plugin import Slurm
@@ -102,10 +102,10 @@ def test_what_a_job_could_not_import():
     assert missing_module("ModuleNotFoundError: No module named 'numpy'") == ""
 
 
-def test_the_guardian_cancels_what_is_left_and_removes_the_folder(tmp_path):
+def test_the_reaper_cancels_what_is_left_and_removes_the_folder(tmp_path):
     told, folder = tmp_path / "told", tmp_path / "logs"
     folder.mkdir()
-    command = [sys.executable, guardian.__file__, folder, "/bin/sh", "-c", f'echo "$@" > {told}', "cancel"]
+    command = [sys.executable, job_reaper_process.__file__, folder, "/bin/sh", "-c", f'echo "$@" > {told}', "cancel"]
     subprocess.run(command, input="+1\n+2\n+3\n-2\n", text=True, check=True, timeout=30)
     assert told.read_text() == "1 3\n"
     assert not folder.exists()
@@ -120,10 +120,10 @@ def test_a_program_that_is_ended_by_a_signal_leaves_no_folder(number, tmp_path, 
 import os, signal
 from pathlib import Path
 from typing import Any
-from amltk_dask_jobqueue.guard import Guard
-guard = Guard("sh -c 'echo $0 > {tmp_path}/cancelled'", None, ".amltk-example-")
-Path(guard.scratch("amltk-example-"), "file").touch()
-guard.add("7")
+from amltk_dask_jobqueue.job_reaper import JobReaper
+reaper = JobReaper("sh -c 'echo $0 > {tmp_path}/cancelled'", None, ".amltk-example-")
+Path(reaper.scratch("amltk-example-"), "file").touch()
+reaper.add("7")
 print(len(os.listdir()), len(os.listdir({str(temporary)!r})), flush=True)
 signal.signal({int(number)}, signal.SIG_DFL) if {number != signal.SIGKILL} else None
 os.kill(os.getpid(), {int(number)})
@@ -139,16 +139,16 @@ os.kill(os.getpid(), {int(number)})
 
 def test_a_guard_that_is_closed_leaves_nothing(nothing_is_left, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    guard = Guard("false", None, ".amltk-example-")
-    assert guard.folder.parent == tmp_path
-    scratch = Path(guard.scratch("amltk-example-"))
+    reaper = JobReaper("false", None, ".amltk-example-")
+    assert reaper.folder.parent == tmp_path
+    scratch = Path(reaper.scratch("amltk-example-"))
     assert scratch.is_dir()
-    guard.add("1")
-    guard.remove("1")
-    guard.close()
+    reaper.add("1")
+    reaper.remove("1")
+    reaper.close()
     assert list(tmp_path.iterdir()) == []
     assert not scratch.exists()
-    assert not guard.add("2"), "nobody is there who would cancel it"
+    assert not reaper.add("2"), "nobody is there who would cancel it"
 
 
 SYSTEMS = ["htcondor", "lsf", "moab", "oar", "pbs", "sge", "slurm"]

@@ -86,7 +86,7 @@ def test_a_worker_that_did_not_answer_at_first_is_asked_again(make, monkeypatch)
     run, refused = Client.run, []
 
     def refuse(self, function, *args, **options):
-        if function is not _worker.greet or refused:
+        if function is not _worker.handshake or refused:
             return run(self, function, *args, **options)
         refused.extend(options["workers"])
 

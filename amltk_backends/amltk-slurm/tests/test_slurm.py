@@ -334,23 +334,23 @@ scheduler.run()
 """
 
 
-@pytest.mark.parametrize("guarded", [True, False], ids=["guardian", "workers alone"])
-def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tmp_path, guarded):
+@pytest.mark.parametrize("reaped", [True, False], ids=["job reaper", "workers alone"])
+def test_a_main_process_that_is_killed_takes_its_jobs_with_it(standin, until, tmp_path, reaped):
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     begun = tmp_path / "begun"
     program = subprocess.Popen([sys.executable, tmp_path / "program.py", begun])
     try:
         until(begun.exists, 50)
-        if not guarded:
+        if not reaped:
             for process in standin.processes():
-                if "guardian" in " ".join(process.cmdline()):
+                if "job_reaper" in " ".join(process.cmdline()):
                     process.kill()
     finally:
         program.send_signal(signal.SIGKILL)
         program.wait()
     until(lambda: not standin.alive, 30)
     until(lambda: not standin.processes(), 30)
-    if guarded:
+    if reaped:
         assert standin.asked("scancel")
         assert list(Path.cwd().iterdir()) == []
     else:

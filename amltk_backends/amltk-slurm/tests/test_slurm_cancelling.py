@@ -10,7 +10,7 @@ from calls_for_slurm import begin_and_stand_still, begin_and_wait, where
 
 from amltk import Scheduler
 from amltk.exceptions import BatchSystemError, WorkerDied
-from amltk_dask_jobqueue import cancelled, guard, supervisor
+from amltk_dask_jobqueue import cancelled, job_reaper, supervisor
 from amltk_dask_jobqueue.system import Commands
 from amltk_slurm.plugin import Slurm
 
@@ -63,7 +63,7 @@ def test_a_lost_worker_is_replaced_while_its_job_is_being_cancelled(standin, not
 @pytest.mark.parametrize("command", ["scancel", "squeue"])
 def test_the_end_waits_for_no_command_that_hangs(standin, nothing_is_left, until, caplog, monkeypatch, slow, command):
     monkeypatch.setattr(supervisor, "GONE_SECONDS", 1.0)
-    monkeypatch.setattr(guard, "GUARDIAN_SECONDS", 0.1)
+    monkeypatch.setattr(job_reaper, "REAPER_SECONDS", 0.1)
     own = slow(command)
     options = {"cancel_command": str(own)} if command == "scancel" else {}
     scheduler = Scheduler.with_slurm(n_workers=1, **options, **HEARD)

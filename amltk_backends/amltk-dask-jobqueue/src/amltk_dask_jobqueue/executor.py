@@ -21,7 +21,7 @@ from amltk_dask.executor import DaskExecutor
 from amltk_dask_jobqueue.cluster import open_cluster
 from amltk_dask_jobqueue.demand import Demand
 from amltk_dask_jobqueue.exits import EXIT_INFO_SECONDS
-from amltk_dask_jobqueue.guard import Guard
+from amltk_dask_jobqueue.job_reaper import JobReaper
 from amltk_dask_jobqueue.supervisor import Supervisor
 from amltk_dask_jobqueue.system import BatchSystem, Commands
 
@@ -69,12 +69,14 @@ def open_executor(
     opened = contextlib.ExitStack()
     try:
         folder = options.get("log_directory")
-        guard = Guard(commands.cancel, None if folder is None else Path(folder).absolute(), f".amltk-{system.name}-")
-        opened.callback(guard.close)
-        scratch = guard.scratch(f"amltk-{system.name}-")
+        reaper = JobReaper(
+            commands.cancel, None if folder is None else Path(folder).absolute(), f".amltk-{system.name}-"
+        )
+        opened.callback(reaper.close)
+        scratch = reaper.scratch(f"amltk-{system.name}-")
         opened.callback(_forget, scratch)
         with dask.config.set(NO_PROFILE):
-            cluster = open_cluster(system, commands, options, guard.folder, guard.private, scratch)
+            cluster = open_cluster(system, commands, options, reaper.folder, reaper.private, scratch)
         opened.callback(cluster.close)
         per_job = int(cluster.new_spec["options"]["processes"])
         executor: JobQueueExecutor
@@ -82,7 +84,7 @@ def open_executor(
         supervisor = Supervisor(
             cluster,
             commands,
-            guard,
+            reaper,
             demand=Demand(math.ceil(n_workers / per_job), work),
             release=lambda address: executor.release(address),  # noqa: PLW0108 - the executor does not exist yet
             give_up=lambda error: executor.fail_pending(error),  # noqa: PLW0108

@@ -30,8 +30,8 @@ from amltk_dask_jobqueue.background import in_thread
 from amltk_dask_jobqueue.cancelled import CancelledJobs
 from amltk_dask_jobqueue.demand import Demand
 from amltk_dask_jobqueue.exits import exit_info, log_of, without_a_worker
-from amltk_dask_jobqueue.guard import Guard
 from amltk_dask_jobqueue.job import Ending, Job
+from amltk_dask_jobqueue.job_reaper import JobReaper
 from amltk_dask_jobqueue.logs import without_chatter
 from amltk_dask_jobqueue.system import Commands
 from amltk_dask_jobqueue.waiting import WaitingWarnings
@@ -59,7 +59,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self,
         cluster: Any,
         commands: Commands,
-        guard: Guard,
+        reaper: JobReaper,
         *,
         demand: Demand,
         release: Callable[[str], bool],
@@ -70,14 +70,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         Args:
             cluster: dask-jobqueue's cluster, without jobs of its own.
             commands: The commands of the batch system.
-            guard: Cancels the jobs if this process is killed.
+            reaper: Cancels the jobs if this process is killed.
             demand: How many jobs are wanted.
             release: Takes a worker's address; returns whether it has no call and gets no more.
             give_up: Called once, with the reason, when no worker can connect any more.
         """
         self._cluster = cluster
         self._commands = commands
-        self._guard = guard
+        self._reaper = reaper
         self._demand = demand
         self._release = release
         self._give_up = give_up
@@ -91,7 +91,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         self._lost = 0
         self._attempts = Attempts()
         self._look_at = 0.0
-        self._waiting = WaitingWarnings(self.title, guard.folder)
+        self._waiting = WaitingWarnings(self.title, reaper.folder)
         self._over = False
         self._ended: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -190,7 +190,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             asyncio.run(job.start())
         except ValueError as error:  # the command's output has no id
             raise BatchSystemError(str(error), command=self._commands.submit) from error
-        if not self._guard.add(str(job.job_id)) and self._over:  # the command took longer than the end waits
+        if not self._reaper.add(str(job.job_id)) and self._over:  # the command took longer than the end waits
             self._commands.cancel_jobs([str(job.job_id)])
         return str(job.job_id), job.script
 
@@ -219,7 +219,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
         if self._watching is not None:
             await asyncio.wait({self._watching}, timeout=GONE_SECONDS / 2)  # one of its commands may hang
         await self._cancelled.wait_until_gone(begun + GONE_SECONDS - time.monotonic())
-        if self._watching is not None:  # the guardian cancels jobs that it submits in the meantime
+        if self._watching is not None:  # the reaper cancels jobs that it submits in the meantime
             self._watching.cancel()
 
     # Watching.
@@ -270,14 +270,14 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
                 job.words = job.words if state is None else state.words
                 # Some systems list a job only a moment after they have accepted it.
                 if job.words or job.arrived or job.missing > 1:
-                    await self._bury(job)
+                    await self._on_job_exit(job)
 
-    async def _bury(self, job: Job) -> None:
+    async def _on_job_exit(self, job: Job) -> None:
         self._jobs.remove(job)
         state = ""
         with contextlib.suppress(BatchSystemError):
             state = await in_thread(self._commands.system.ending, self._commands, job.id)
-        log = await log_of(job, self._guard.folder)
+        log = await log_of(job, self._reaper.folder)
         how = f"ended as {state}" if state else "is gone, for an unknown reason"
         self._forget(job)
         job.ending = Ending(f"{self.title}'s job {job.id} {how}.", without_chatter(log))
@@ -286,11 +286,11 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
             self._lost += 1
             _log.info("%s", job.ending.words)
             return
-        error, hopeless = without_a_worker(job.ending, log, self.address, self._guard.folder)
+        error, hopeless = without_a_worker(job.ending, log, self.address, self._reaper.folder)
         self._attempts.failed(error, hopeless=hopeless)
 
     def _forget(self, job: Job) -> None:
-        self._guard.remove(job.id)
+        self._reaper.remove(job.id)
         # Some commands name the output after the script, even if the script names it: Slurm's qsub does.
         for path in self._here.glob(f"{job.script}.[oe]{job.id}"):
             path.unlink(missing_ok=True)
@@ -343,7 +343,7 @@ class Supervisor(SchedulerPlugin):  # type: ignore[misc] # it has no types
     async def exit_info(self, worker: Worker) -> WorkerExit:
         """Return how a worker died: with its job, or alone, in which case its nanny starts it again."""
         job = self._by_address.get(worker.address)
-        return await exit_info(worker, job, self.title, self._guard.folder, self._ask)
+        return await exit_info(worker, job, self.title, self._reaper.folder, self._ask)
 
     async def _ask(self, job: Job) -> None:
         if job in self._jobs:

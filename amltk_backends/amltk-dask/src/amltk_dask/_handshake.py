@@ -65,7 +65,7 @@ class Handshakes:
 
     async def _ask(self, addresses: list[str]) -> None:
         try:
-            greeted = self._client.run(_worker.greet, workers=addresses, on_error="return")
+            greeted = self._client.run(_worker.handshake, workers=addresses, on_error="return")
             answers = await asyncio.wait_for(greeted, REMOTE_SECONDS)
         except (TimeoutError, OSError):
             answers = {}

@@ -2,7 +2,7 @@
 
     client                                                   worker
 
-    greet ───────────────── once, when it connects ────────> its process and versions
+    handshake ──────────── once, when it connects ────────> its process and versions
     run, call as bytes ──── a task, for this worker only ──> outcome, as bytes
 
 dask itself sees only bytes: none of the user's keywords, and nothing that could fail to unpickle.
@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def greet(dask_worker: Any) -> tuple[Any, ...]:
+def handshake(dask_worker: Any) -> tuple[Any, ...]:
     """Prepare the worker for calls, and describe it.
 
     Args:

@@ -112,7 +112,7 @@ class Pool:
         guard.cancel()
         guard.join()
         active_children()  # also joins dead processes that loky has not joined
-        _bury(_members(self._dead.union(pids)))
+        _end(_members(self._dead.union(pids)))
         if queue is not None:  # loky does not wait for its sending thread, which stays if the worker is dead
             queue._reader.close()
             if queue._thread is not None:
@@ -132,7 +132,7 @@ class Pool:
         return b""
 
 
-def _bury(processes: Collection[psutil.Process]) -> None:
+def _end(processes: Collection[psutil.Process]) -> None:
     """Kill processes; return when they are gone."""
     _kill(processes)
     _, left = psutil.wait_procs(processes, _PATIENCE)

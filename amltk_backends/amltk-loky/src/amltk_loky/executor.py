@@ -229,7 +229,7 @@ class LokyExecutor(RemoteExecutor[Call]):
                 pool.room += 1
             self._settle(call, *outcome.result())
         elif isinstance(error, BrokenExecutor):
-            self._bury(call, pool, error)
+            self._on_worker_exit(call, pool, error)
         else:
             self._retire(pool)
             call.fail(error)
@@ -242,7 +242,7 @@ class LokyExecutor(RemoteExecutor[Call]):
         else:
             self._break(load_exception(data), call)
 
-    def _bury(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
+    def _on_worker_exit(self, call: Call, pool: Pool, breakdown: BrokenExecutor) -> None:
         ended = pool.exit_info()
         self._retire(pool)
         with self._changed:

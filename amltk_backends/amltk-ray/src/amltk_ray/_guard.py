@@ -63,7 +63,7 @@ def main(home: str, *command: str) -> None:
             break
         if awake in ready:
             os.read(awake, 64)
-            _bury_others(head.pid)
+            _end_others(head.pid)
     else:
         _send_log(home)
     _end_descendants()
@@ -78,7 +78,7 @@ def _send_log(home: str) -> None:
         os.write(1, tail)
 
 
-def _bury_others(head: int) -> None:
+def _end_others(head: int) -> None:
     """Reap orphans that have ended."""
     for pid in _children_of({os.getpid()}):
         if pid != head:

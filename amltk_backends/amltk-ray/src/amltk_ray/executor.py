@@ -222,8 +222,9 @@ class RayExecutor(RemoteExecutor[Call]):
             self._ahead = min(self._ahead + 1, soon, _AHEAD)
             self._ended(call, call.settle, outcome)
         elif isinstance(error, _DEATHS) and not self._killed:
-            bury = functools.partial(self._bury, call, error)  # it waits for a moment, and must not hold up the others
-            threading.Thread(target=bury, name="amltk-ray: looks how a worker died").start()
+            # In a thread: it waits for a moment, and must not hold up the others.
+            on_exit = functools.partial(self._on_worker_exit, call, error)
+            threading.Thread(target=on_exit, name="amltk-ray: looks how a worker died").start()
         elif self._killed:
             self._note_begun(call)
             self._ended(call, call.fail, call_killed(call))
@@ -239,7 +240,7 @@ class RayExecutor(RemoteExecutor[Call]):
             call.started(host=platform.node(), pid=pid, ago=self._local.seconds_since(pid))
         return pid
 
-    def _bury(self, call: Call, error: BaseException) -> None:
+    def _on_worker_exit(self, call: Call, error: BaseException) -> None:
         ended, host, report = WorkerExit(), "", text_of(error)
         memory: bool | None = True if isinstance(error, exceptions.OutOfMemoryError) else None
         if self._local is not None:

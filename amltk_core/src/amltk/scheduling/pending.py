@@ -94,11 +94,11 @@ class PendingCalls:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         event_args: tuple[Any, ...] = (),
-        told_kwargs: Mapping[str, Any] | None = None,
+        event_kwargs: Mapping[str, Any] | None = None,
         answer: Answer | None = None,
         options: CallOptions | None = None,
     ) -> CallFuture[R]:
-        """Submit a call to the executor; callbacks of `on_submitted` receive `event_args` and `told_kwargs`.
+        """Submit a call to the executor; callbacks of `on_submitted` receive `event_args` and `event_kwargs`.
 
         A call with an `answer` goes to no worker: it ends with the answer in a later turn of the loop. The `options`
         replace those of the task.
@@ -128,7 +128,7 @@ class PendingCalls:
             task.n_running += 1
         self.scheduler.emit(_FUTURE_SUBMITTED, future)
         if task is not None:
-            task.emit(_SUBMITTED, future, *event_args, **(told_kwargs or {}))
+            task.emit(_SUBMITTED, future, *event_args, **(event_kwargs or {}))
         source.add_done_callback(self._arrived)
         return future
 

@@ -1,4 +1,4 @@
-"""A small process that cancels the jobs of a main process that died: `python guardian.py FOLDER COMMAND...`.
+"""A small process that cancels the jobs of a main process that died: `python job_reaper_process.py FOLDER COMMAND...`.
 
 It reads lines: `+17` for a submitted job, `-17` for one that is gone, and absolute paths of further folders. When the
 input ends, at the latest with the main process, it cancels the remaining jobs and removes the folders.

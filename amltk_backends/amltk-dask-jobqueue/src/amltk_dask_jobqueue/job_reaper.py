@@ -1,4 +1,4 @@
-"""Starts the guardian process, and keeps the folders of a run."""
+"""Starts the reaper process, and keeps the folders of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-from amltk_dask_jobqueue import guardian
+from amltk_dask_jobqueue import job_reaper_process
 
-GUARDIAN_SECONDS = 3.0
-"""Seconds to wait at the end for the guardian, which cancels remaining jobs."""
+REAPER_SECONDS = 3.0
+"""Seconds to wait at the end for the reaper, which cancels remaining jobs."""
 
 
-class Guard:
+class JobReaper:
     """Cancels jobs if this process dies, and keeps the folders of the run.
 
     Attributes:
@@ -27,7 +27,7 @@ class Guard:
     """
 
     def __init__(self, cancel: str, folder: Path | None, prefix: str) -> None:
-        """Start the guardian.
+        """Start the reaper.
 
         Args:
             cancel: The command that cancels jobs.
@@ -42,7 +42,7 @@ class Guard:
         self._folders = [own]
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__, own, *shlex.split(cancel)],
+            [sys.executable, "-I", "-S", job_reaper_process.__file__, own, *shlex.split(cancel)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -51,7 +51,7 @@ class Guard:
         )
 
     def add(self, job: str) -> bool:
-        """Cancel a job if this process dies; return whether the guardian is alive to do so."""
+        """Cancel a job if this process dies; return whether the reaper is alive to do so."""
         return self._write(f"+{job}\n")
 
     def remove(self, job: str) -> None:
@@ -66,16 +66,16 @@ class Guard:
         return str(folder)
 
     def close(self) -> None:
-        """End the guardian; it cancels the jobs that were not removed."""
+        """End the reaper; it cancels the jobs that were not removed."""
         assert self._process.stdin is not None
         with self._lock, contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(GUARDIAN_SECONDS)
+            self._process.wait(REAPER_SECONDS)
         except subprocess.TimeoutExpired:  # its command is slow; it removes the folders later
-            threading.Thread(target=self._process.wait, name="amltk: guardian", daemon=True).start()
+            threading.Thread(target=self._process.wait, name="amltk: job reaper", daemon=True).start()
             return
-        for folder in self._folders:  # in case the guardian was killed
+        for folder in self._folders:  # in case the reaper was killed
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write(self, line: str) -> bool:
@@ -83,7 +83,7 @@ class Guard:
         try:
             with self._lock:
                 self._process.stdin.write(line.encode())
-        except (OSError, ValueError):  # the guardian was killed, or is closed
+        except (OSError, ValueError):  # the reaper was killed, or is closed
             return False
         return True
 
