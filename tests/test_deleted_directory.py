@@ -82,7 +82,7 @@ def test_loky_says_what_is_missing(when):
     assert said.startswith(
         "exhausted FileNotFoundError [Errno 2] No such file or directory: loky starts its workers in "
     )
-    assert "which has been deleted. Change to one that exists, with os.chdir()" in said
+    assert "which has been deleted. Change to an existing one, with os.chdir()" in said
 
 
 @pytest.mark.parametrize(("backend", "ok"), [("processes", True), ("loky", False)])
