@@ -17,7 +17,6 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from amltk import Scheduler
@@ -532,7 +531,7 @@ class TestPreload:
         with pool(method, initializer=begin, preload=["preloaded"]) as executor:
             assert executor.submit(os.getenv, "PRELOADED").result() == "True"
 
-    def test_a_pool_ends_while_modules_are_imported(self, method: str, modules: Path, until) -> None:
+    def test_a_pool_ends_while_modules_are_imported(self, method: str, modules: Path, until, lives) -> None:
         executor = pool(method, preload=["slow_to_load"])
         call = executor.submit(int)
         until(lambda: (modules / "imports").exists() and (modules / "imports").read_text().endswith("\n"))
@@ -542,7 +541,7 @@ class TestPreload:
         stopper.join(timeout=6)  # the server itself has more than that
         assert not stopper.is_alive()
         assert call.done()
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        assert not lives(pid)
 
 
 @pytest.mark.parametrize(("preload", "kind"), [("sklearn", TypeError), ([1], ValueError), (["a b"], ValueError)])

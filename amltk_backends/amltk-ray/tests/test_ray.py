@@ -345,6 +345,12 @@ PREAMBLE = """
 
     address, folder = {address!r}, pathlib.Path({folder!r})
 
+    def lives(pid):
+        try:
+            return psutil.Process(pid).status() != "zombie"
+        except psutil.NoSuchProcess:
+            return False
+
     def when(condition, function):
         if condition():
             function()
@@ -435,7 +441,7 @@ def test_a_connection_that_is_there_is_used_and_stays(existing, alone, tmp_path)
         scheduler.run(wait=False)
         pid = int((folder / "left").read_text())
         end = time.monotonic() + 20
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" and time.monotonic() < end:
+        while lives(pid) and time.monotonic() < end:
             time.sleep(0.01)
         print(task.event_counts["on_cancelled"], time.monotonic() < end, ray.is_initialized())
         print(ray.get(ray.remote(lambda: 1).remote()))
