@@ -6,6 +6,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import sys
 import termios
 
 import psutil
@@ -50,3 +51,18 @@ def test_a_child_waits_for_what_comes_late_also_where_descriptors_do_not_block(e
         until(lambda: child.poll() is not None or not unread(reader), 20)
         os.write(writer, b"the rest!")
     assert child.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "began"),
+    [
+        ("import amltk; os.chdir('later'); import multiprocessing.process", "."),
+        ("import multiprocessing.process; os.chdir('later'); import amltk", "."),
+        ("os.chdir('later'); import amltk, multiprocessing.process", "later"),
+    ],
+)
+def test_the_program_began_where_amltk_or_multiprocessing_was_imported_first(code, began, tmp_path):
+    (tmp_path / "later").mkdir()
+    code = f"import os; {code}; from amltk.preparation import original_directory as began; print(began(), end='')"
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert printed == str((tmp_path / began).resolve())

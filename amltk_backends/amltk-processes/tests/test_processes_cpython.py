@@ -17,9 +17,8 @@ HERE = Path(__file__).parent
 # A process for each, since these tests change the interpreter as they like. Each takes 1 to 15 seconds.
 MODULES = ["test_process_pool", "test_deadlock", "test_wait", "test_shutdown", "test_as_completed", "test_init"]
 RUNS = [(module, "Forkserver") for module in MODULES]
-# What depends on the start method; all of it where there is time.
-THOROUGH = "CI" in os.environ
-OFTEN = ["test_process_pool", "test_deadlock", "test_shutdown", "test_init"] if THOROUGH else ["test_init"]
+# What depends on the start method.
+OFTEN = ["test_process_pool", "test_deadlock", "test_shutdown", "test_init"]
 RUNS += [(module, method) for module in OFTEN for method in ("Spawn", "Fork")]
 
 # Those that fail, and shall: by the reason, as the README has it, and how they fail because of it.
